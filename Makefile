@@ -1,0 +1,51 @@
+# Build, test and show credproxy. "make help" lists what there is.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 60s
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+export GOFLAGS := -buildvcs=false
+
+.PHONY: help build setup demo test unit lint fuzz bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the static binary, bin/credproxy
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/credproxy ./cmd/credproxy
+
+setup: ## install the database servers that demo and test need (Debian, Ubuntu)
+	./integration/setup.sh
+
+demo: setup build ## a real PostgreSQL, a stand-in for AWS, a rotation under load
+	cd integration && go run ./cmd/demo -credproxy ../bin/credproxy
+
+test: setup build unit ## every test, with the race detector, against real servers
+	cd integration && go test -race -timeout 12m ./...
+
+unit: ## the tests that need no server
+	go test -race -timeout 5m ./...
+
+lint: ## formatting, vet, staticcheck, cross-compilation
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	cd integration && go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	cd integration && go tool -modfile=../tools/go.mod staticcheck ./...
+	go mod tidy -diff
+	cd integration && go mod tidy -diff
+	GOOS=linux GOARCH=arm64 go build ./...
+	GOOS=darwin GOARCH=arm64 go build ./...
+	GOOS=windows GOARCH=amd64 go build ./...
+
+fuzz: ## every fuzz target for FUZZTIME (60s)
+	@set -e; for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+bench: ## micro-benchmarks of relay and login
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## remove what was built
+	rm -rf bin dist
+	go clean -testcache

@@ -1,0 +1,114 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// Kind classifies how a session ended. It is the result label of metrics, picks
+// the log level, and from it an engine derives the error code its client sees.
+type Kind string
+
+const (
+	OK              Kind = "ok"
+	ClientGone      Kind = "client_gone"         // left before it was logged in
+	ClientProtocol  Kind = "client_protocol"     // sent what the protocol does not allow
+	ClientTimeout   Kind = "client_timeout"      // was too slow to ask
+	NotAllowed      Kind = "not_allowed"         // may not connect here
+	TooMany         Kind = "too_many"            // max_connections is reached
+	ShuttingDown    Kind = "shutting_down"       // credproxy is draining
+	SecretProblem   Kind = "secret"              // no credential could be had
+	Unreachable     Kind = "unreachable"         // no connection to the database
+	UpstreamTLS     Kind = "upstream_tls"        // no verified TLS to the database
+	UpstreamAuth    Kind = "upstream_auth"       // the database asks for what we cannot or will not do
+	Rejected        Kind = "credential_rejected" // the database refused every credential
+	UpstreamRefused Kind = "upstream_refused"    // the database refused for another cause
+	UpstreamBroken  Kind = "upstream_protocol"   // the database broke the protocol or the connection
+	Timeout         Kind = "login_timeout"       // the login took longer than login_timeout
+	Internal        Kind = "internal"            // a defect of credproxy
+)
+
+// Error is a failure of a session before the relay.
+type Error struct {
+	Kind Kind
+	// Message says what happened, and Hint what an operator would do. A client
+	// sees both: they hold no secret, account id or path.
+	Message string
+	Hint    string
+	// Err is the cause, for the log only; it may be nil.
+	Err error
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Message
+	}
+	return fmt.Sprintf("%s: %v", e.Message, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// AsError returns the [Error] in err's chain, or makes one of what err is: a
+// source's failure, a timeout, or else a defect.
+func AsError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*secrets.Error](err); ok {
+		return secretError(e)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return &Error{Kind: Timeout, Message: "the login took too long",
+			Hint: "Is the database overloaded, or limits.login_timeout too short?", Err: err}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
+		return ErrShuttingDown(err)
+	}
+	return &Error{Kind: Internal, Message: "internal error", Hint: "See the log of credproxy.", Err: err}
+}
+
+// ErrShuttingDown is what a client hears that arrives while credproxy drains.
+func ErrShuttingDown(cause error) *Error {
+	return &Error{Kind: ShuttingDown, Message: "credproxy is shutting down", Hint: "Connect again.", Err: cause}
+}
+
+func secretError(e *secrets.Error) *Error {
+	out := &Error{Kind: SecretProblem, Err: e}
+	switch e.Reason {
+	case secrets.NotFound:
+		out.Message, out.Hint = "the secret with the database credential does not exist",
+			"Check the name, region or path of the secret in the configuration of credproxy."
+	case secrets.NoVersion:
+		out.Message, out.Hint = "the secret has no current version",
+			"Store a value in the secret."
+	case secrets.Denied:
+		out.Message, out.Hint = "credproxy may not read the secret with the database credential",
+			"Allow its role to read the secret and to decrypt with its key; the log of credproxy names both."
+	case secrets.Malformed:
+		out.Message, out.Hint = "the secret does not hold a database credential",
+			"It should be a JSON object with username and password; the log of credproxy says what is missing."
+	default:
+		out.Message, out.Hint = "no database credential could be fetched yet",
+			"The store of secrets cannot be reached or throttles; the log of credproxy has the details. Try again."
+	}
+	return out
+}
+
+// level is how loud a session's failure is: what clients do is their business,
+// what keeps a client from its database is the operator's.
+func (k Kind) level() zapcore.Level {
+	switch k {
+	case ClientGone, ClientProtocol, ClientTimeout, ShuttingDown:
+		return zapcore.InfoLevel
+	case NotAllowed, TooMany, UpstreamRefused:
+		return zapcore.WarnLevel
+	}
+	return zapcore.ErrorLevel
+}

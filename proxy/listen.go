@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxSocketPath is the longest path of a unix socket that every platform takes,
+// in bytes (sun_path is 104 bytes on macOS and BSD, 108 on Linux, with a NUL).
+const maxSocketPath = 103
+
+// Listen listens on "host:port" (TCP) or "unix:/path/of/socket".
+//
+// The folder of a socket is made with mode 0750 if it is missing. The socket
+// gets mode 0660 (0600 would shut out an application of another user in the same
+// group); it never exists with a wider one. A socket left by a process that died
+// is removed, one that somebody answers on is not.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(addr, "unix:")
+	if !ok {
+		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen on %s: the port is in use; stop what listens there or choose another: %w", addr, err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", addr, err)
+		}
+		return ln, nil
+	}
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("listen on %s: the path of a unix socket may have %d bytes, this one has %d; choose a shorter folder", addr, maxSocketPath, len(path))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("listen on %s: make its folder: %w", addr, err)
+	}
+	if err := removeStaleSocket(ctx, path); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	ln, err := listenUnix(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+// removeStaleSocket removes the socket at path if nobody answers on it. It
+// refuses to touch anything that is not a socket.
+func removeStaleSocket(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("a file that is not a socket is in the way; remove it or choose another path")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close()
+		return errors.New("another process answers on this socket; stop it or choose another path")
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("does anybody answer on this socket? %w", err)
+	}
+	return os.Remove(path)
+}
+
+// listenUnix binds the socket under a private name, gives it its mode, and then
+// moves it into place, so that it never is more open than it should be.
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	private := filepath.Join(dir, "s")
+	if len(private) > maxSocketPath {
+		return nil, fmt.Errorf("the folder's path leaves no room for a socket; choose one shorter by %d bytes", len(private)-maxSocketPath)
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "unix", private)
+	if err != nil {
+		return nil, err
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	err = os.Chmod(private, 0o660)
+	if err == nil {
+		err = os.Rename(private, path)
+	}
+	if err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return &unixListener{ln, path}, nil
+}
+
+// unixListener knows where its socket was moved to.
+type unixListener struct {
+	net.Listener
+	path string
+}
+
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+func (l *unixListener) Close() error {
+	err := l.Listener.Close()
+	_ = os.Remove(l.path)
+	return err
+}

@@ -1,0 +1,277 @@
+package postgres
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgproto3/v2"
+	"github.com/xdg-go/scram"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+const (
+	mechScram     = "SCRAM-SHA-256"
+	mechScramPlus = "SCRAM-SHA-256-PLUS"
+
+	// maxIterations caps the work that a server can make us do, in rounds of
+	// HMAC-SHA-256: about 0.2 s. PostgreSQL's default is 4,096.
+	maxIterations = 1 << 20
+	// maxScramMessage caps one SCRAM message, in bytes. PostgreSQL's have about
+	// 100.
+	maxScramMessage = 4 << 10
+	// maxMechanisms caps the list of SASL mechanisms. PostgreSQL 18 offers two
+	// or three.
+	maxMechanisms = 32
+)
+
+// authenticator answers the authentication requests of one login.
+type authenticator struct {
+	cred     *secrets.Credential
+	tls      *tls.ConnectionState // nil without TLS
+	verified bool                 // the far end is known to be the database
+	scram    *scramClients
+	warnMD5  func()
+
+	conv *scram.ClientConversation // once SCRAM has begun
+}
+
+// answer returns the reply to one authentication request, nil for one that wants
+// none. done says that the database is satisfied.
+func (a *authenticator) answer(m message) (reply []byte, done bool, err error) {
+	body := m.body()
+	if len(body) < 4 {
+		return nil, false, broken("an authentication request without a code", nil)
+	}
+	code := binary.BigEndian.Uint32(body)
+	if a.conv != nil && code != pgproto3.AuthTypeSASLContinue && code != pgproto3.AuthTypeSASLFinal && code != pgproto3.AuthTypeOk {
+		return nil, false, broken("another authentication request in the middle of SCRAM", nil)
+	}
+	switch code {
+	case pgproto3.AuthTypeOk:
+		return nil, true, a.finish()
+	case pgproto3.AuthTypeCleartextPassword:
+		reply, err = a.cleartext()
+	case pgproto3.AuthTypeMD5Password:
+		reply, err = a.md5(body)
+	case pgproto3.AuthTypeSASL:
+		reply, err = a.saslStart(body[4:])
+	case pgproto3.AuthTypeSASLContinue:
+		reply, err = a.saslContinue(body[4:])
+	case pgproto3.AuthTypeSASLFinal:
+		err = a.saslFinal(body[4:])
+	default:
+		err = unsupported(fmt.Sprintf("authentication method %s", methodName(code)))
+	}
+	return reply, false, err
+}
+
+// methodName names the requests that credproxy has no answer to.
+func methodName(code uint32) string {
+	switch code {
+	case 2:
+		return "Kerberos V5"
+	case 6:
+		return "SCM credential"
+	case 7:
+		return "GSSAPI"
+	case 9:
+		return "SSPI"
+	}
+	return strconv.FormatUint(uint64(code), 10)
+}
+
+func unsupported(what string) error {
+	return &proxy.Error{Kind: proxy.UpstreamAuth,
+		Message: "the database asks for " + what + ", which credproxy cannot do",
+		Hint:    "Let the database ask for scram-sha-256 (pg_hba.conf), or grant rds_iam to the user."}
+}
+
+// finish checks that the database may say that all is well now: with SCRAM under
+// way, only after it has proved that it knows the password too.
+func (a *authenticator) finish() error {
+	if a.conv != nil && !a.conv.Valid() {
+		return broken("the database ended SCRAM without proving that it knows the password", nil)
+	}
+	return nil
+}
+
+func (a *authenticator) cleartext() ([]byte, error) {
+	if a.tls == nil || !a.verified {
+		return nil, &proxy.Error{Kind: proxy.UpstreamAuth,
+			Message: "the database asks for the password in clear text, and the link to it is not verified TLS; the password was not sent",
+			Hint:    "Set tls.mode to verify-full for this database in the configuration of credproxy."}
+	}
+	return (&pgproto3.PasswordMessage{Password: a.cred.Password()}).Encode(nil)
+}
+
+// md5 hashes as the server does: md5(md5(password + user) + salt).
+func (a *authenticator) md5(body []byte) ([]byte, error) {
+	var req pgproto3.AuthenticationMD5Password
+	if err := req.Decode(body); err != nil {
+		return nil, broken("an MD5 request that cannot be read", err)
+	}
+	a.warnMD5()
+	inner := md5.Sum([]byte(a.cred.Password() + a.cred.Username))
+	outer := md5.Sum(append([]byte(hex.EncodeToString(inner[:])), req.Salt[:]...))
+	return (&pgproto3.PasswordMessage{Password: "md5" + hex.EncodeToString(outer[:])}).Encode(nil)
+}
+
+// saslStart picks a mechanism and begins (RFC 5802, 7677; section "SASL
+// Authentication"). With TLS and -PLUS on offer the login is bound to the
+// server's certificate (RFC 5929, tls-server-end-point).
+func (a *authenticator) saslStart(list []byte) ([]byte, error) {
+	offered, err := parseMechanisms(list)
+	if err != nil {
+		return nil, broken("a list of SASL mechanisms that cannot be read", err)
+	}
+	var plain, plus bool
+	for _, m := range offered {
+		plain = plain || m == mechScram
+		plus = plus || m == mechScramPlus
+	}
+	if !plain && !plus {
+		return nil, unsupported("one of the SASL mechanisms " + strings.Join(offered, ", "))
+	}
+	client := a.scram.get(a.cred)
+	mechanism := mechScram
+	switch {
+	case a.tls == nil:
+		a.conv = client.NewConversation()
+	case !plus:
+		a.conv = client.NewConversationAdvertisingChannelBinding()
+	default:
+		binding, err := scram.NewTLSServerEndpointBinding(a.tls)
+		if err == nil {
+			mechanism, a.conv = mechScramPlus, client.NewConversationWithChannelBinding(binding)
+		} else if plain {
+			// A certificate whose signature names no hash (Ed25519): the RFC
+			// defines no binding, and "y" would read as a downgrade.
+			a.conv = client.NewConversation()
+		} else {
+			return nil, unsupported("channel binding with a certificate that has none")
+		}
+	}
+	first, err := a.conv.Step("")
+	if err != nil {
+		return nil, fmt.Errorf("begin scram: %w", err)
+	}
+	return (&pgproto3.SASLInitialResponse{AuthMechanism: mechanism, Data: []byte(first)}).Encode(nil)
+}
+
+func (a *authenticator) saslContinue(challenge []byte) ([]byte, error) {
+	if a.conv == nil {
+		return nil, broken("a SCRAM challenge out of turn", nil)
+	}
+	if err := checkChallenge(challenge, a.tls != nil && a.verified); err != nil {
+		return nil, broken("a SCRAM challenge that is not acceptable", err)
+	}
+	reply, err := a.conv.Step(string(challenge))
+	if err != nil {
+		a.scram.forget(a.cred)
+		return nil, broken("a SCRAM challenge that is not acceptable", err)
+	}
+	return (&pgproto3.SASLResponse{Data: []byte(reply)}).Encode(nil)
+}
+
+func (a *authenticator) saslFinal(proof []byte) error {
+	if a.conv == nil || len(proof) > maxScramMessage {
+		return broken("a SCRAM proof out of turn", nil)
+	}
+	if _, err := a.conv.Step(string(proof)); err != nil || !a.conv.Valid() {
+		a.scram.forget(a.cred)
+		return broken("the database does not prove that it knows the password", err)
+	}
+	return nil
+}
+
+// checkChallenge caps what a server-first message can ask for. Fewer rounds than
+// RFC 7677 demands are taken only from a server that is known: PostgreSQL can be
+// set to them (scram_iterations).
+func checkChallenge(b []byte, known bool) error {
+	if len(b) > maxScramMessage {
+		return fmt.Errorf("%d bytes", len(b))
+	}
+	_, rounds, ok := strings.Cut(string(b), ",i=")
+	if !ok {
+		return errors.New("no iteration count")
+	}
+	rounds, _, _ = strings.Cut(rounds, ",")
+	n, err := strconv.Atoi(rounds)
+	if err != nil {
+		return errors.New("an iteration count that is not a number")
+	}
+	if n < 1 || n > maxIterations || n < 4096 && !known {
+		return fmt.Errorf("%d iterations", n)
+	}
+	return nil
+}
+
+// parseMechanisms parses the body of AuthenticationSASL: names, each ended by a
+// NUL, and a NUL at the end.
+func parseMechanisms(b []byte) ([]string, error) {
+	var names []string
+	for {
+		name, rest, ok := bytes.Cut(b, []byte{0})
+		switch {
+		case !ok:
+			return nil, errors.New("no terminator")
+		case len(name) == 0 && len(rest) != 0:
+			return nil, errors.New("bytes after the terminator")
+		case len(name) == 0 && len(names) == 0:
+			return nil, errors.New("no mechanism")
+		case len(name) == 0:
+			return names, nil
+		case len(names) == maxMechanisms:
+			return nil, errors.New("too many mechanisms")
+		}
+		names, b = append(names, string(name)), rest
+	}
+}
+
+// scramClients keeps one SCRAM client per credential: it caches the derived
+// keys, which saves 4,096 rounds of hashing per login.
+type scramClients struct {
+	mu      sync.Mutex
+	clients map[*secrets.Credential]*scram.Client
+}
+
+// maxScramClients is more than the versions of a secret that are in use at once.
+const maxScramClients = 8
+
+func (s *scramClients) get(cred *secrets.Credential) *scram.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.clients[cred]; c != nil {
+		return c
+	}
+	// The server takes the user from the startup packet and ignores this one,
+	// which libpq leaves empty too.
+	c, err := scram.SHA256.NewClient("", cred.Password(), "")
+	if err != nil {
+		// Like the server: what SASLprep does not take is used as it is.
+		c, _ = scram.SHA256.NewClientUnprepped("", cred.Password(), "")
+	}
+	if s.clients == nil || len(s.clients) >= maxScramClients {
+		s.clients = map[*secrets.Credential]*scram.Client{}
+	}
+	s.clients[cred] = c.WithMinIterations(1) // checkChallenge looks at them
+	return c
+}
+
+// forget drops the keys derived for a server that then failed to prove itself,
+// so that it cannot fill the memory with one salt after another.
+func (s *scramClients) forget(cred *secrets.Credential) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, cred)
+}

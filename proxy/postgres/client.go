@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/credproxy/credproxy/proxy"
+)
+
+// alpn is the protocol name that direct TLS demands (section "SSL Session
+// Encryption").
+const alpn = "postgresql"
+
+// tlsHandshakeRecord is the first byte of a TLS connection (RFC 8446, 5.1). No
+// startup packet begins with it: its length would be above the cap.
+const tlsHandshakeRecord = 0x16
+
+// errProbe is a client that left without a byte: a health check of the port.
+var errProbe = errors.New("the client connected and left")
+
+// client is the connection to a client, inside TLS if it asked for it.
+type client struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func newClient(c net.Conn) *client { return &client{c, bufio.NewReader(c)} }
+
+// Read reads what is buffered first, for a TLS server on top.
+func (c *client) Read(b []byte) (int, error) { return c.r.Read(b) }
+
+// leg hands the connection over to the relay.
+func (c *client) leg() proxy.Leg { return proxy.Leg{Conn: c.Conn, Buffered: buffered(c.r)} }
+
+// buffered returns what was read ahead.
+func buffered(r *bufio.Reader) []byte {
+	b, _ := r.Peek(r.Buffered()) // cannot fail: it is there
+	return b
+}
+
+// request is what a client asks for at last: a session or a cancel.
+type request struct {
+	startup *startup
+	cancel  *cancelKey
+}
+
+// receive answers encryption requests until the client asks for a session or a
+// cancel. The client it returns is the one to go on with. Encryption requests
+// may come at most once each, in either order.
+func (e *Engine) receive(ctx context.Context, c *client) (*client, request, error) {
+	first, err := c.r.Peek(1)
+	if err == io.EOF {
+		return c, request{}, errProbe
+	}
+	if err != nil {
+		return c, request{}, clientError(err)
+	}
+	encrypted, askedTLS, askedGSS := false, false, false
+	if first[0] == tlsHandshakeRecord {
+		if c, err = e.directTLS(ctx, c); err != nil {
+			return c, request{}, err
+		}
+		encrypted, askedTLS, askedGSS = true, true, true
+	}
+	for {
+		packet, err := readPacket(c.r)
+		if err != nil {
+			return c, request{}, err
+		}
+		switch code := binary.BigEndian.Uint32(packet); {
+		case code == codeSSL && !askedTLS:
+			askedTLS = true
+			if encrypted, err = e.answerTLS(ctx, &c); err != nil {
+				return c, request{}, err
+			}
+		case code == codeGSSENC && !askedGSS && !encrypted:
+			askedGSS = true
+			if _, err := c.Write([]byte{'N'}); err != nil {
+				return c, request{}, clientError(err)
+			}
+		case code == codeCancel:
+			key, err := parseCancel(packet)
+			return c, request{cancel: &key}, err
+		default:
+			s, err := parseStartup(packet)
+			if err != nil {
+				return c, request{}, &proxy.Error{Kind: proxy.ClientProtocol, Message: err.Error()}
+			}
+			if e.RequireTLS && !encrypted && !isUnix(c) {
+				return c, request{}, &proxy.Error{Kind: proxy.NotAllowed,
+					Message: "this listener takes only TLS connections with a client certificate",
+					Hint:    "Set sslmode=require, sslcert and sslkey at the client."}
+			}
+			return c, request{startup: &s}, nil
+		}
+	}
+}
+
+func isUnix(c net.Conn) bool { return c.LocalAddr().Network() == "unix" }
+
+// readPacket reads a packet without a type byte: startup, cancel, or a request
+// for encryption. The packet is returned without its length word and holds at
+// least the 4 bytes of the code.
+func readPacket(r *bufio.Reader) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, clientError(err)
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n < minStartupPacket || n > maxStartupPacket {
+		// Not our protocol at all (HTTP, say): like the server, say nothing.
+		return nil, silent(fmt.Errorf("invalid length of startup packet: %d bytes", n))
+	}
+	packet := make([]byte, n-4)
+	if _, err := io.ReadFull(r, packet); err != nil {
+		return nil, clientError(noEOF(err))
+	}
+	return packet, nil
+}
+
+// answerTLS answers an SSLRequest: N, or S and a handshake.
+func (e *Engine) answerTLS(ctx context.Context, c **client) (encrypted bool, err error) {
+	if e.ClientTLS == nil {
+		if _, err := (*c).Write([]byte{'N'}); err != nil {
+			return false, clientError(err)
+		}
+		return false, nil
+	}
+	// Bytes before the handshake would be taken for bytes inside it
+	// (CVE-2021-23214).
+	if (*c).r.Buffered() > 0 {
+		return false, silent(errors.New("received unencrypted data after SSL request"))
+	}
+	if _, err := (*c).Write([]byte{'S'}); err != nil {
+		return false, clientError(err)
+	}
+	tc := tls.Server((*c).Conn, e.ClientTLS)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return false, silent(fmt.Errorf("tls handshake with the client: %w", err))
+	}
+	*c = newClient(tc)
+	return true, nil
+}
+
+// directTLS accepts a client that starts with TLS at once.
+func (e *Engine) directTLS(ctx context.Context, c *client) (*client, error) {
+	if e.ClientTLS == nil {
+		return c, silent(errors.New("the client starts with TLS, and client_tls is not configured; set client_tls.cert_file, or sslmode=disable at the client"))
+	}
+	tc := tls.Server(c, e.ClientTLS)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return c, silent(fmt.Errorf("tls handshake with the client: %w", err))
+	}
+	if tc.ConnectionState().NegotiatedProtocol != alpn {
+		return c, silent(errors.New("direct TLS connection without the ALPN protocol postgresql"))
+	}
+	return newClient(tc), nil
+}
+
+// silent is a breach of the protocol that is not answered, because whoever sent
+// it does not await a message of PostgreSQL.
+func silent(err error) error {
+	return &silentError{&proxy.Error{Kind: proxy.ClientProtocol, Message: "the client does not keep to the protocol", Err: err}}
+}
+
+type silentError struct{ err *proxy.Error }
+
+func (e *silentError) Error() string { return e.err.Error() }
+func (e *silentError) Unwrap() error { return e.err }
+
+// clientError classifies a failure to read from or write to the client.
+func clientError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &silentError{&proxy.Error{Kind: proxy.ClientTimeout, Message: "the client did not send its startup packet in time", Err: err}}
+	}
+	return &silentError{&proxy.Error{Kind: proxy.ClientGone, Message: "the client left before it was logged in", Err: err}}
+}
+
+// answer sends the client an error that ends the session, if it awaits one.
+func (c *client) answer(err error) {
+	if _, ok := errors.AsType[*silentError](err); ok {
+		return
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	_, _ = c.Write(errorResponse(err))
+}

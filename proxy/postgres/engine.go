@@ -1,0 +1,88 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"sync"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// DefaultPort is PostgreSQL's.
+const DefaultPort = 5432
+
+// Credentials picks the credential of a login; [secrets.Cache] does.
+type Credentials interface {
+	Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error
+}
+
+// Engine serves the clients of one database, on all its listeners. Fill in the
+// exported fields before the first Serve and leave them alone then.
+type Engine struct {
+	Upstream    *proxy.Upstream
+	Credentials Credentials
+	Database    string      // for clients that name none; empty: the secret's
+	Databases   []string    // the only ones allowed; empty: all
+	Role        string      // to take on at login; empty: none
+	ClientTLS   *tls.Config // for clients that ask for TLS; nil: they hear no
+	RequireTLS  bool        // TCP clients must use TLS
+
+	scram   scramClients
+	targets cancelTargets
+	warnMD5 sync.Once
+}
+
+// NewClientTLS returns cfg as PostgreSQL's clients want it.
+func NewClientTLS(cfg *tls.Config) *tls.Config {
+	cfg = cfg.Clone()
+	cfg.MinVersion = tls.VersionTLS12
+	cfg.NextProtos = []string{alpn}
+	return cfg
+}
+
+// Serve implements [proxy.Engine].
+func (e *Engine) Serve(ctx context.Context, s *proxy.Session) error {
+	_ = s.Client.SetDeadline(s.Deadline())
+	c, req, err := e.receive(ctx, newClient(s.Client))
+	switch {
+	case errors.Is(err, errProbe):
+		s.Quiet()
+		return nil
+	case err == nil && req.cancel != nil:
+		return e.cancel(ctx, s, *req.cancel)
+	case err == nil:
+		s.Phase("request", s.Accepted)
+		err = e.session(ctx, s, c, *req.startup)
+	}
+	if err != nil {
+		c.answer(err)
+	}
+	return err
+}
+
+// session logs in and relays.
+func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want startup) error {
+	if want.get("user") == "" {
+		return &proxy.Error{Kind: proxy.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
+			Hint: "Any user name will do: credproxy replaces it."}
+	}
+	if err := s.Admit(); err != nil {
+		return err
+	}
+	up, err := e.login(ctx, s, want)
+	if err != nil {
+		return err
+	}
+	defer up.tcp.Close()
+	_ = up.SetDeadline(s.Deadline())
+	remove, err := e.welcome(c, up)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	s.LoggedIn(up.fields(want)...)
+	s.Relay(c.leg(), up.leg())
+	return nil
+}

@@ -1,0 +1,96 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// serverError is an ErrorResponse of the database.
+type serverError struct {
+	raw    []byte // the message as it came
+	fields pgproto3.ErrorResponse
+}
+
+func (e *serverError) Error() string {
+	return fmt.Sprintf("the database said: %s: %s (SQLSTATE %s)", e.fields.Severity, e.fields.Message, e.fields.Code)
+}
+
+// refusal makes an error of an ErrorResponse that ended a login.
+func refusal(m message) error {
+	se := &serverError{raw: m.raw}
+	if err := se.fields.Decode(m.body()); err != nil {
+		return broken("an error message that cannot be read", err)
+	}
+	e := &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database refused the login", Err: se}
+	if se.blamesCredential() {
+		e.Kind = proxy.Rejected
+		e.Message = "the database refused the credential"
+		e.Hint = "Compare the secret with the database: was the password changed by hand, or did a rotation fail?"
+		return secrets.Rejected(e)
+	}
+	return e
+}
+
+// blamesCredential tells whether the error means that user name or password are
+// wrong. 28P01 does; 28000 does when authentication failed, as PAM reports it
+// (which RDS uses for IAM), but not when pg_hba.conf has no entry. The routine
+// is compared because messages may be translated.
+func (e *serverError) blamesCredential() bool {
+	switch e.fields.Code {
+	case "28P01":
+		return true
+	case "28000":
+		return e.fields.Routine == "auth_failed" ||
+			strings.Contains(e.fields.Message, "PAM authentication failed") ||
+			strings.Contains(e.fields.Message, "IAM")
+	}
+	return false
+}
+
+// broken is a database that breaks the protocol or the connection.
+func broken(what string, err error) error {
+	return &proxy.Error{Kind: proxy.UpstreamBroken, Message: "the connection to the database broke during login: " + what,
+		Hint: "Is this the port of a PostgreSQL server? Its log may tell more.", Err: err}
+}
+
+// sqlstates maps what went wrong to the code that drivers know (appendix
+// "PostgreSQL Error Codes").
+var sqlstates = map[proxy.Kind]string{
+	proxy.ClientProtocol: "08P01", // protocol_violation
+	proxy.NotAllowed:     "28000", // invalid_authorization_specification
+	proxy.TooMany:        "53300", // too_many_connections
+	proxy.ShuttingDown:   "57P01", // admin_shutdown
+	proxy.SecretProblem:  "57P03", // cannot_connect_now
+	proxy.Unreachable:    "08001", // sqlclient_unable_to_establish_sqlconnection
+	proxy.UpstreamTLS:    "08001",
+	proxy.Timeout:        "08001",
+	proxy.UpstreamAuth:   "28000",
+	proxy.UpstreamBroken: "08006", // connection_failure
+}
+
+// errorResponse encodes err for the client: the database's own message as it
+// came, or one of ours.
+func errorResponse(err error) []byte {
+	if se, ok := errors.AsType[*serverError](err); ok {
+		return se.raw
+	}
+	e := proxy.AsError(err)
+	code := sqlstates[e.Kind]
+	if code == "" {
+		code = "XX000" // internal_error
+	}
+	b, encodeErr := (&pgproto3.ErrorResponse{
+		Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code,
+		Message: "credproxy: " + e.Message, Hint: e.Hint,
+	}).Encode(nil)
+	if encodeErr != nil {
+		return nil
+	}
+	return b
+}

@@ -1,0 +1,247 @@
+package postgres
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// maxPreamble caps what the database may send before it is satisfied and that
+// the client shall see: protocol negotiation and notices, in bytes.
+const maxPreamble = 64 << 10
+
+// upstream is a connection to the database on which a login succeeded.
+type upstream struct {
+	net.Conn          // inside TLS, unless the mode is disable
+	tcp      net.Conn // below it
+	host     string   // as dialled
+	r        *bufio.Reader
+	preamble []byte // messages for the client from before AuthenticationOk
+	cred     *secrets.Credential
+	database string
+}
+
+func (u *upstream) leg() proxy.Leg { return proxy.Leg{Conn: u.Conn, Buffered: buffered(u.r)} }
+
+// login logs in at the database for a client, with whichever credential it
+// accepts.
+func (e *Engine) login(ctx context.Context, s *proxy.Session, want startup) (*upstream, error) {
+	ctx, cancel := context.WithDeadline(ctx, s.Deadline())
+	defer cancel()
+	var up *upstream
+	err := e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
+		up, err = e.connect(ctx, s, want, cred)
+		return err
+	})
+	return up, err
+}
+
+// connect makes one attempt: dial, TLS, startup, authentication.
+func (e *Engine) connect(ctx context.Context, s *proxy.Session, want startup, cred *secrets.Credential) (*upstream, error) {
+	database := e.databaseFor(want, cred)
+	if err := e.checkDatabase(want, database); err != nil {
+		return nil, err
+	}
+	host, port, err := e.Upstream.Target(cred)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	conn, err := e.Upstream.Dial(ctx, host, port)
+	if err != nil {
+		return nil, err
+	}
+	s.Phase("dial", start)
+	up := &upstream{tcp: conn, host: host, cred: cred, database: database}
+	stop := closeOnDone(ctx, conn)
+	defer stop()
+	if err := e.logIn(ctx, s, up, want); err != nil {
+		_ = conn.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // this is why it broke
+		}
+		return nil, err
+	}
+	return up, nil
+}
+
+// logIn does what follows the dial.
+func (e *Engine) logIn(ctx context.Context, s *proxy.Session, up *upstream, want startup) error {
+	start := time.Now()
+	link, state, err := e.encrypt(ctx, up.tcp, up.host)
+	if err != nil {
+		return err
+	}
+	s.Phase("tls", start)
+	start = time.Now()
+	up.Conn, up.r = link, bufio.NewReader(link)
+	if _, err := up.Write(want.rewritten(up.cred.Username, up.database, e.Role).encode()); err != nil {
+		return broken("sending the startup packet", err)
+	}
+	if err := e.authenticate(s, up, state); err != nil {
+		return err
+	}
+	s.Phase("auth", start)
+	return nil
+}
+
+// closeOnDone makes ctx's end break off what waits on conn. Call stop when conn
+// outlives ctx.
+func closeOnDone(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// encrypt asks for TLS and starts it, unless the mode is disable (section "SSL
+// Session Encryption"). Exactly one byte of answer is read: more would be taken
+// for encrypted data.
+func (e *Engine) encrypt(ctx context.Context, conn net.Conn, host string) (net.Conn, *tls.ConnectionState, error) {
+	if e.Upstream.Mode == proxy.Disable {
+		return conn, nil, nil
+	}
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {
+		return nil, nil, broken("asking for TLS", err)
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(conn, answer[:]); err != nil {
+		return nil, nil, broken("asking for TLS", err)
+	}
+	switch answer[0] {
+	case 'S':
+	case 'N':
+		return nil, nil, &proxy.Error{Kind: proxy.UpstreamTLS, Message: "the database does not offer TLS; nothing was sent to it",
+			Hint: "Turn on ssl at the database. On RDS it always is: check host and port."}
+	default:
+		return nil, nil, broken(fmt.Sprintf("the answer %q to the request for TLS", answer[0]), nil)
+	}
+	tc, err := e.Upstream.Handshake(ctx, conn, host)
+	if err != nil {
+		return nil, nil, err
+	}
+	state := tc.ConnectionState()
+	return tc, &state, nil
+}
+
+// authenticate answers the database until it is satisfied or says no.
+func (e *Engine) authenticate(s *proxy.Session, up *upstream, state *tls.ConnectionState) error {
+	auth := authenticator{
+		cred: up.cred, tls: state, verified: e.Upstream.Verified(), scram: &e.scram,
+		warnMD5: func() {
+			e.warnMD5.Do(func() {
+				s.Log.Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
+			})
+		},
+	}
+	for {
+		m, err := readMessage(up.r)
+		if err != nil {
+			return broken("waiting for the database's answer", err)
+		}
+		switch m.kind() {
+		case 'R':
+			reply, done, err := auth.answer(m)
+			if err != nil || done {
+				return err
+			}
+			if reply == nil {
+				continue
+			}
+			if _, err := up.Write(reply); err != nil {
+				return broken("answering the database", err)
+			}
+		case 'E':
+			return refusal(m)
+		case 'v', 'N':
+			if up.preamble = append(up.preamble, m.raw...); len(up.preamble) > maxPreamble {
+				return broken("endless notices", nil)
+			}
+		default:
+			return broken(fmt.Sprintf("message %q out of turn", m.kind()), nil)
+		}
+	}
+}
+
+// databaseFor is the database that the login is for: the client's, else the
+// configuration's, else the secret's, else the client's user name, which is what
+// the server would take.
+func (e *Engine) databaseFor(want startup, cred *secrets.Credential) string {
+	for _, name := range []string{want.get("database"), e.Database, cred.Endpoint.Database} {
+		if name != "" {
+			return name
+		}
+	}
+	return want.get("user")
+}
+
+func (e *Engine) checkDatabase(want startup, database string) error {
+	if len(e.Databases) == 0 || slices.Contains(e.Databases, database) && !want.physicalReplication() {
+		return nil
+	}
+	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", database),
+		Hint: "Add it to access.databases in the configuration of credproxy."}
+}
+
+// welcome sends the client what the database says from AuthenticationOk on, up
+// to its cancel key, which it replaces. It returns with the function that ends
+// the key's life.
+func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
+	out := append(up.preamble, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	up.preamble = nil
+	for {
+		if up.r.Buffered() == 0 && len(out) > 0 {
+			if _, err := c.Write(out); err != nil {
+				return nil, clientError(err)
+			}
+			out = out[:0]
+		}
+		m, err := readMessage(up.r)
+		if err != nil {
+			return nil, broken("waiting for the session to begin", err)
+		}
+		switch m.kind() {
+		case 'K':
+			key, err := parseKey(m.body(), "BackendKeyData")
+			if err != nil {
+				return nil, broken("a cancel key that is not one", err)
+			}
+			own, remove := e.targets.add(key, up.tcp.RemoteAddr(), up.host)
+			_, err = c.Write(append(out, own.backendKeyData()...))
+			if err != nil {
+				remove()
+				return nil, clientError(err)
+			}
+			return remove, nil
+		case 'Z': // a server without cancel keys
+			if _, err := c.Write(append(out, m.raw...)); err != nil {
+				return nil, clientError(err)
+			}
+			return func() {}, nil
+		case 'E':
+			_, _ = c.Write(append(out, m.raw...))
+			return nil, &silentError{proxy.AsError(refusal(m))}
+		}
+		out = append(out, m.raw...)
+	}
+}
+
+// fields describes the session for its line in the log.
+func (u *upstream) fields(want startup) []zap.Field {
+	return []zap.Field{
+		zap.String("user", u.cred.Username), zap.String("client_user", clip(want.get("user"))),
+		zap.String("db", clip(u.database)), zap.String("application_name", clip(want.get("application_name"))),
+		zap.String("version", u.cred.ShortVersion()), zap.Stringer("upstream", u.tcp.RemoteAddr()),
+	}
+}
+
+// clip caps what a client can put into a log line, in bytes. PostgreSQL's names
+// have at most 63.
+func clip(s string) string { return s[:min(len(s), 64)] }

@@ -1,0 +1,254 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Limits bound what clients of one database can take.
+type Limits struct {
+	MaxConnections int           // sessions logged in or logging in
+	LoginTimeout   time.Duration // from accept to the client's OK
+}
+
+// lobby is how many connections beyond MaxConnections may exist while they have
+// not asked for anything yet, or only for a cancel. More are closed unheard.
+const lobby = 256
+
+// Engine speaks one wire protocol.
+type Engine interface {
+	// Serve speaks to one client from its first byte to its last: it reads the
+	// request, asks s.Admit, logs in, calls s.LoggedIn, and relays. It answers
+	// the client in the protocol's own words also when it fails; the error it
+	// returns is for the log and the metrics. It does not close s.Client.
+	//
+	// When ctx ends, the server has closed s.Client.
+	Serve(ctx context.Context, s *Session) error
+}
+
+// Observer hears how sessions fare.
+type Observer interface {
+	// SessionEnded is called once per connection.
+	SessionEnded(kind Kind)
+	// LoginPhase says how long one phase of a successful login took: "request",
+	// "dial", "tls", "auth" or "total".
+	LoginPhase(phase string, d time.Duration)
+	// CancelRequest is called with "forwarded", "unknown" or "failed".
+	CancelRequest(result string)
+}
+
+// Server accepts the clients of one database and owns their goroutines.
+type Server struct {
+	Name     string // of the database, in logs
+	Engine   Engine
+	Limits   Limits
+	Log      *zap.Logger
+	Observer Observer
+	Traffic  Traffic
+
+	nextID   atomic.Uint64
+	active   atomic.Int64 // admitted sessions
+	conns    atomic.Int64 // all connections
+	draining atomic.Bool
+	wg       sync.WaitGroup
+}
+
+// Active is the number of sessions that are logged in or logging in.
+func (s *Server) Active() int64 { return s.active.Load() }
+
+// Serve accepts on ln until ctx ends or ln is closed. Accepting survives errors
+// such as EMFILE: it tries again after a pause that doubles from 5 ms to 1 s.
+// It returns nil when ln was closed or ctx ended; sessions go on (see Wait).
+//
+// sessions is the context of the sessions: when it ends, their connections are
+// closed.
+func (s *Server) Serve(ctx, sessions context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	pause := time.Duration(0)
+	for {
+		conn, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			s.start(sessions, conn)
+			continue
+		}
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.Log.Error("accept failed; trying again", zap.Error(err), zap.Duration("pause", pause))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Go runs Serve in a goroutine that Wait waits for.
+func (s *Server) Go(ctx, sessions context.Context, ln net.Listener) {
+	s.wg.Go(func() { _ = s.Serve(ctx, sessions, ln) })
+}
+
+// Drain makes new sessions refused; those under way go on. Close the listeners
+// by ending the context of Serve.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Wait returns when the last session and the last listener have ended.
+func (s *Server) Wait() { s.wg.Wait() }
+
+func (s *Server) start(ctx context.Context, conn net.Conn) {
+	if s.conns.Add(1) > int64(s.Limits.MaxConnections+lobby) {
+		s.conns.Add(-1)
+		_ = conn.Close()
+		s.Observer.SessionEnded(TooMany)
+		return
+	}
+	s.wg.Go(func() {
+		defer s.conns.Add(-1)
+		defer conn.Close()
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		s.serve(ctx, conn)
+	})
+}
+
+// serve runs one session and writes its end to the log. A panic ends only this
+// session.
+func (s *Server) serve(ctx context.Context, conn net.Conn) {
+	sess := &Session{
+		Client: conn, Accepted: time.Now(), server: s,
+		Log: s.Log.With(zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn))),
+	}
+	defer sess.release()
+	err := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = &Error{Kind: Internal, Message: "internal error", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+			}
+		}()
+		return s.Engine.Serve(ctx, sess)
+	}()
+	sess.end(ctx, err)
+}
+
+func peerName(c net.Conn) string {
+	if a := c.RemoteAddr(); a.Network() != "unix" {
+		return a.String()
+	}
+	return "unix:" + c.LocalAddr().String()
+}
+
+// Session is one client connection.
+type Session struct {
+	Client   net.Conn
+	Accepted time.Time
+	Log      *zap.Logger
+
+	server   *Server
+	admitted bool
+	outcome  *Outcome // after the login
+	quiet    bool     // nothing worth a line happened
+}
+
+// Deadline is when the login must be done.
+func (s *Session) Deadline() time.Time { return s.Accepted.Add(s.server.Limits.LoginTimeout) }
+
+// Admit counts the session toward the limit of connections. The error is an
+// *Error of kind TooMany or ShuttingDown.
+func (s *Session) Admit() error {
+	if s.server.draining.Load() {
+		return ErrShuttingDown(nil)
+	}
+	limit := int64(s.server.Limits.MaxConnections)
+	if s.server.active.Add(1) > limit {
+		s.server.active.Add(-1)
+		return &Error{Kind: TooMany, Message: fmt.Sprintf("too many connections: limits.max_connections is %d", limit),
+			Hint: "Close connections, or raise the limit in the configuration of credproxy."}
+	}
+	s.admitted = true
+	return nil
+}
+
+func (s *Session) release() {
+	if s.admitted {
+		s.server.active.Add(-1)
+	}
+}
+
+// Phase reports how long a phase of the login took that began at start.
+func (s *Session) Phase(name string, start time.Time) {
+	s.server.Observer.LoginPhase(name, time.Since(start))
+}
+
+// Cancel reports a cancel request; the session then ends without a line.
+func (s *Session) Cancel(result string) {
+	s.quiet = true
+	s.server.Observer.CancelRequest(result)
+}
+
+// Quiet makes an end without error leave no line: a probe of the port.
+func (s *Session) Quiet() { s.quiet = true }
+
+// LoggedIn writes the session's start to the log.
+func (s *Session) LoggedIn(fields ...zap.Field) {
+	s.Phase("total", s.Accepted)
+	s.Log.Info("session started", fields...)
+}
+
+// Relay lifts the deadlines of the login and relays until the session ends.
+func (s *Session) Relay(client, upstream Leg) {
+	_ = client.SetDeadline(time.Time{})
+	_ = upstream.SetDeadline(time.Time{})
+	out := Relay(client, upstream, &s.server.Traffic)
+	s.outcome = &out
+}
+
+// end writes the session's last line and counts it.
+func (s *Session) end(ctx context.Context, err error) {
+	if err != nil {
+		e := AsError(err)
+		s.server.Observer.SessionEnded(e.Kind)
+		if ce := s.Log.Check(e.Kind.level(), "session failed"); ce != nil {
+			ce.Write(zap.String("result", string(e.Kind)), zap.Error(err), zap.String("hint", e.Hint))
+		}
+		return
+	}
+	if s.outcome == nil {
+		if !s.quiet {
+			s.server.Observer.SessionEnded(ClientGone)
+		}
+		return
+	}
+	s.server.Observer.SessionEnded(OK)
+	fields := []zap.Field{
+		zap.Duration("duration", time.Since(s.Accepted)),
+		zap.Int64("bytes_to_upstream", s.outcome.ToUpstream),
+		zap.Int64("bytes_to_client", s.outcome.ToClient),
+	}
+	switch {
+	case ctx.Err() != nil:
+		fields = append(fields, zap.String("cause", "ended by shutdown"))
+	case s.outcome.Err != nil:
+		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))
+	}
+	s.Log.Info("session ended", fields...)
+}
+
+// plainCause shortens what every operator has seen too often.
+func plainCause(err error) string {
+	if lost, ok := errors.AsType[*lostError](err); ok && errors.Is(err, syscall.ECONNRESET) {
+		return "connection reset by the " + lost.side
+	}
+	return err.Error()
+}

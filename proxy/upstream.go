@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// TLSMode says how a link to a database is protected. The names are libpq's.
+type TLSMode string
+
+const (
+	VerifyFull TLSMode = "verify-full" // chain and host name
+	VerifyCA   TLSMode = "verify-ca"   // chain only
+	Require    TLSMode = "require"     // encrypted, but to whom nobody knows
+	Disable    TLSMode = "disable"     // plaintext
+)
+
+// Upstream is where a database is and how to get there safely.
+type Upstream struct {
+	Host        string        // empty: the secret's
+	Port        int           // 0: the secret's, else DefaultPort
+	DefaultPort int           // of the engine
+	DialTimeout time.Duration // for all addresses of the host together
+	Mode        TLSMode
+	ServerName  string      // the name to verify; empty: the host
+	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy
+}
+
+// Verified tells whether the far end of a link is known to be the database, so
+// that a password may be sent as it is.
+func (u *Upstream) Verified() bool { return u.Mode == VerifyFull || u.Mode == VerifyCA }
+
+// Target returns host and port to dial with cred.
+func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err error) {
+	host, port = u.Host, u.Port
+	if host == "" {
+		host = cred.Endpoint.Host
+	}
+	if port == 0 {
+		port = cred.Endpoint.Port
+	}
+	if port == 0 {
+		port = u.DefaultPort
+	}
+	if host == "" {
+		return "", 0, &Error{Kind: SecretProblem, Message: "neither the configuration nor the secret names the database's host",
+			Hint: "Set host for this database in the configuration of credproxy."}
+	}
+	return host, port, nil
+}
+
+// Dial opens a TCP connection. The name is resolved anew, and all its addresses,
+// IPv6 and IPv4, are tried until one answers. The error is an *Error of kind
+// Unreachable.
+func (u *Upstream) Dial(ctx context.Context, host string, port int) (net.Conn, error) {
+	d := net.Dialer{Timeout: u.DialTimeout}
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err == nil {
+		return conn, nil
+	}
+	e := &Error{Kind: Unreachable, Err: err}
+	at := fmt.Sprintf("the database at %s port %d", host, port)
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	switch {
+	case isDNS && dns.IsNotFound:
+		e.Message, e.Hint = fmt.Sprintf("the database's host %q has no address", host), "Check host for a typing error, and the name servers of this machine."
+	case isDNS:
+		e.Message, e.Hint = fmt.Sprintf("the database's host %q cannot be looked up", host), "Check the name servers of this machine."
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Message, e.Hint = at+" refuses connections", "Is it running, and is this its port?"
+	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
+		e.Message, e.Hint = at+" does not answer", "Check security groups, routes and that the database is running."
+	case errors.Is(err, context.Canceled):
+		return nil, ErrShuttingDown(err)
+	default:
+		e.Message, e.Hint = at+" cannot be reached", "Check the network between credproxy and the database."
+	}
+	return nil, e
+}
+
+// Handshake starts TLS on conn, to a server known as host, as the mode demands.
+// It must not be called in mode Disable. The error is an *Error of kind
+// UpstreamTLS.
+func (u *Upstream) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
+	cfg := u.config(host)
+	tc := tls.Client(conn, cfg)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, tlsError(err, cfg.ServerName)
+	}
+	return tc, nil
+}
+
+func (u *Upstream) config(host string) *tls.Config {
+	cfg := u.TLS.Clone()
+	cfg.MinVersion = tls.VersionTLS12
+	cfg.ServerName = u.ServerName
+	if cfg.ServerName == "" {
+		cfg.ServerName = host
+	}
+	switch u.Mode {
+	case VerifyFull:
+	case VerifyCA:
+		// The standard way to verify the chain without the name: turn off both
+		// and do the one by hand (crypto/tls, Config.VerifyConnection).
+		cfg.InsecureSkipVerify = true
+		roots := cfg.RootCAs
+		cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+			opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+			for _, c := range cs.PeerCertificates[1:] {
+				opts.Intermediates.AddCert(c)
+			}
+			_, err := cs.PeerCertificates[0].Verify(opts)
+			return err
+		}
+	case Require:
+		cfg.InsecureSkipVerify = true
+	}
+	return cfg
+}
+
+// tlsError tells the ways apart in which a handshake fails.
+func tlsError(err error, name string) error {
+	e := &Error{Kind: UpstreamTLS, Err: err}
+	cert := "the certificate"
+	if v, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(v.UnverifiedCertificates) > 0 {
+		cert = fmt.Sprintf("the certificate (subject %q)", v.UnverifiedCertificates[0].Subject)
+	}
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, host := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case unknown:
+		e.Message = cert + " of the database is signed by an authority that credproxy does not know"
+		e.Hint = "Set tls.ca_file to the authority's certificate. Certificates of RDS and Aurora are known without it."
+	case host:
+		e.Message = fmt.Sprintf("%s of the database is not for the name %q", cert, name)
+		e.Hint = "Set host to the endpoint that RDS shows, or tls.server_name to the name in the certificate."
+	case isInvalid && invalid.Reason == x509.Expired:
+		e.Message = cert + " of the database has expired or is not valid yet"
+		e.Hint = "Renew the database's certificate, and check this machine's clock."
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
+		e.Message, e.Hint = "the TLS handshake with the database took too long", "Is the database overloaded?"
+	default:
+		e.Message, e.Hint = "the TLS handshake with the database failed", "The log of credproxy has the details."
+	}
+	return e
+}

@@ -1,0 +1,312 @@
+package secrets
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// What Options leaves zero.
+const (
+	DefaultRefresh  = time.Hour
+	DefaultMaxStale = 24 * time.Hour
+)
+
+const (
+	// fetchTimeout bounds one call to a source, its own retries included.
+	fetchTimeout = 10 * time.Second
+	// expiryMargin is how long before its end an expiring credential is replaced
+	// in the background. Up to its end it is still served.
+	expiryMargin = time.Minute
+	// rejectedFor is how long a version that the database refused is not
+	// offered again, unless something moved meanwhile.
+	rejectedFor = 30 * time.Second
+	// lookAgain is how long what a label named is believed by logins that were
+	// refused; failures are believed for a shorter time.
+	lookAgain        = 5 * time.Second
+	lookAgainFailure = time.Second
+	// maxBackoff caps the wait between refreshes that fail.
+	maxBackoff = 30 * time.Second
+	// maxRefused caps the memory of refused versions. A secret has at most
+	// about 100 versions; three carry labels.
+	maxRefused = 16
+)
+
+// Options tune a [Cache]. The zero value is ready to use.
+type Options struct {
+	// Refresh is how often to look for a new version, ±10 % of jitter; zero
+	// means DefaultRefresh.
+	Refresh time.Duration
+	// MaxStale is how long a cached credential is used while its source fails;
+	// zero means DefaultMaxStale.
+	MaxStale time.Duration
+	// Notify hears of every event; nil for none. It is called without locks
+	// held and must not block for long.
+	Notify func(Event)
+}
+
+// Cache keeps the versions of one secret and runs logins with them. It is safe
+// for concurrent use.
+type Cache struct {
+	src     Source
+	opt     Options
+	flights singleflight.Group
+	changed chan struct{} // a source said so; capacity 1
+
+	// base outlives the logins that start a fetch: a client that leaves must
+	// not cancel the fetch that others wait for. Close ends it.
+	base   context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	labels   map[Stage]*lookup
+	first    *Credential // what the next login offers first
+	accepted *Credential // what the database took last
+	refused  map[string]refusal
+	lastGood time.Time // when the source last gave AWSCURRENT
+}
+
+// lookup is what a staging label named at one moment.
+type lookup struct {
+	started time.Time
+	cred    *Credential // nil if err
+	err     error
+}
+
+// refusal is the database's answer to one version.
+type refusal struct {
+	at  time.Time
+	err error
+}
+
+// New makes a cache over src. It fetches nothing until Run, Login or Get.
+// Call Close when done.
+func New(src Source, opt Options) *Cache {
+	if opt.Refresh <= 0 {
+		opt.Refresh = DefaultRefresh
+	}
+	if opt.MaxStale <= 0 {
+		opt.MaxStale = DefaultMaxStale
+	}
+	if opt.Notify == nil {
+		opt.Notify = func(Event) {}
+	}
+	base, cancel := context.WithCancel(context.Background())
+	return &Cache{
+		src: src, opt: opt, base: base, cancel: cancel,
+		changed: make(chan struct{}, 1),
+		labels:  map[Stage]*lookup{},
+		refused: map[string]refusal{},
+	}
+}
+
+// Close ends fetches under way and waits for them. No method may be called
+// after it.
+func (c *Cache) Close() {
+	c.cancel()
+	c.wg.Wait()
+}
+
+// Get returns the credential that the next login would offer first, fetching it
+// if none is held.
+func (c *Cache) Get(ctx context.Context) (*Credential, error) {
+	if cred := c.firstHeld(); cred != nil {
+		return cred, nil
+	}
+	l, err := c.look(ctx, Current, time.Time{}, c.whyFetch())
+	if err != nil {
+		return nil, err
+	}
+	return l.cred, l.err
+}
+
+// firstHeld returns the credential to offer first if one is held that has
+// neither expired nor gone stale.
+func (c *Cache) firstHeld() *Credential {
+	now := time.Now()
+	c.mu.Lock()
+	cred, lastGood := c.first, c.lastGood
+	c.mu.Unlock()
+	if cred == nil || cred.Expired(now) || now.Sub(lastGood) > c.opt.MaxStale {
+		return nil
+	}
+	return cred
+}
+
+func (c *Cache) whyFetch() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.first == nil:
+		return ReasonStart
+	case c.first.Expired(time.Now()):
+		return ReasonExpiry
+	}
+	return ReasonSchedule
+}
+
+// look tells what stage names, as learned after the moment given, and at most
+// lookAgain ago. All callers share one fetch. The error is ctx's only.
+func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason string) (*lookup, error) {
+	for {
+		c.mu.Lock()
+		l := c.labels[stage]
+		c.mu.Unlock()
+		if l != nil && l.fresh(time.Now()) && !l.started.Before(after) {
+			return l, nil
+		}
+		done := c.flights.DoChan(string(stage), func() (any, error) {
+			return c.fetch(stage, reason), nil
+		})
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case r := <-done:
+			// A flight that took off before the moment asked for may know
+			// nothing of what happened since: look again.
+			if l := r.Val.(*lookup); !l.started.Before(after) {
+				return l, nil
+			}
+		}
+	}
+}
+
+func (l *lookup) fresh(now time.Time) bool {
+	if l.err != nil && ReasonOf(l.err) != NoVersion {
+		return now.Sub(l.started) < lookAgainFailure
+	}
+	return now.Sub(l.started) < lookAgain && (l.cred == nil || !l.cred.Expired(now))
+}
+
+// fetch asks the source once and files the answer.
+func (c *Cache) fetch(stage Stage, reason string) *lookup {
+	c.wg.Add(1)
+	defer c.wg.Done()
+	ctx, cancel := context.WithTimeout(c.base, fetchTimeout)
+	defer cancel()
+	l := &lookup{started: time.Now()}
+	l.cred, l.err = c.src.Fetch(ctx, stage)
+	rotated := c.file(stage, l)
+	c.opt.Notify(Event{Kind: Fetched, Stage: stage, Credential: l.cred, Reason: reason, Err: l.err})
+	if rotated {
+		c.opt.Notify(Event{Kind: Rotated, Stage: stage, Credential: l.cred, Reason: reason})
+	}
+	return l
+}
+
+// file stores a lookup and tells whether AWSCURRENT moved. A version already
+// held stays the same *Credential. When a label moves, refusals are forgotten:
+// the database may have moved with it.
+func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.err == nil {
+		if held := c.find(l.cred); held != nil {
+			l.cred = held
+		}
+	}
+	prev := c.labels[stage]
+	if l.err != nil && prev != nil && prev.cred != nil && ReasonOf(l.err) != NoVersion {
+		// Keep what is known; remember only that asking failed.
+		c.labels[stage] = &lookup{started: l.started, cred: prev.cred, err: l.err}
+		return false
+	}
+	c.labels[stage] = l
+	moved := prev != nil && prev.cred != nil && l.cred != nil && prev.cred.VersionID != l.cred.VersionID
+	if moved && l.cred.Expires.IsZero() {
+		clear(c.refused)
+	}
+	if stage != Current || l.err != nil {
+		return false
+	}
+	c.lastGood = l.started
+	if c.first == nil || moved || c.first.Expired(time.Now()) {
+		c.first = l.cred
+	}
+	return moved && l.cred.Expires.IsZero()
+}
+
+// find returns the held credential of the same version, or nil. c.mu is held.
+func (c *Cache) find(cred *Credential) *Credential {
+	if c.accepted != nil && c.accepted.same(cred) {
+		return c.accepted
+	}
+	for _, l := range c.labels {
+		if l.cred != nil && l.cred.same(cred) {
+			return l.cred
+		}
+	}
+	return nil
+}
+
+// same compares contents too: an overwritten version keeps its id in no source
+// that behaves, but a stale password would be worse than a comparison.
+func (c *Credential) same(o *Credential) bool {
+	return c.VersionID == o.VersionID && c.Username == o.Username && c.Expires.Equal(o.Expires) &&
+		c.Endpoint == o.Endpoint && c.Password() == o.Password()
+}
+
+// Run refreshes AWSCURRENT until ctx ends: at once, then on schedule, before the
+// held credential expires, and whenever a [Watcher] says that it changed.
+// Failures are retried with exponential backoff and full jitter.
+func (c *Cache) Run(ctx context.Context) {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	if w, ok := c.src.(Watcher); ok {
+		watching.Go(func() { _ = w.Watch(ctx, c.noteChange) })
+	}
+	reason, failures := ReasonStart, 0
+	for ctx.Err() == nil {
+		l, err := c.look(ctx, Current, time.Now(), reason)
+		if err != nil {
+			return
+		}
+		if l.err != nil {
+			failures++
+		} else {
+			failures = 0
+		}
+		timer := time.NewTimer(c.wait(l, failures))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			reason = ReasonSchedule
+			if l.cred != nil && !l.cred.Expires.IsZero() {
+				reason = ReasonExpiry
+			}
+		case <-c.changed:
+			reason = ReasonChanged
+		}
+		timer.Stop()
+	}
+}
+
+func (c *Cache) noteChange() {
+	select {
+	case c.changed <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// wait is how long to wait before the next refresh.
+func (c *Cache) wait(l *lookup, failures int) time.Duration {
+	if failures > 0 {
+		return fullJitter(failures, min(maxBackoff, c.opt.Refresh))
+	}
+	d := time.Duration(float64(c.opt.Refresh) * (0.9 + 0.2*rand.Float64()))
+	if !l.cred.Expires.IsZero() {
+		d = min(d, max(time.Second, time.Until(l.cred.Expires)-expiryMargin))
+	}
+	return d
+}
+
+// fullJitter is the wait before try n (from 1): between nothing and
+// min(limit, 1 s · 2ⁿ⁻¹), but at least 100 ms.
+func fullJitter(n int, limit time.Duration) time.Duration {
+	top := min(limit, time.Second<<min(n-1, 16))
+	return 100*time.Millisecond + rand.N(max(top, 1))
+}

@@ -1,0 +1,115 @@
+package secrets
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Stage is a staging label of Secrets Manager: the name by which one version of
+// a secret is found. Sources without labels know only [Current].
+type Stage string
+
+const (
+	// Current names the version that clients should use. It always exists.
+	Current Stage = "AWSCURRENT"
+	// Pending names the next version while a rotation runs. In a single-user
+	// rotation the database accepts only this one from setSecret until
+	// finishSecret moves AWSCURRENT.
+	Pending Stage = "AWSPENDING"
+	// Previous names the version that was AWSCURRENT before the last rotation.
+	Previous Stage = "AWSPREVIOUS"
+)
+
+// Endpoint is what a secret itself says about its database. Every field may be
+// empty: secrets managed by RDS hold only a user name and a password.
+type Endpoint struct {
+	Engine   string // "postgres", "mysql" or "mariadb"
+	Host     string
+	Port     int
+	Database string
+}
+
+// Credential is one version of a secret: a user name and a password. It is
+// immutable; the same version fetched twice is the same *Credential, so it can
+// key what is derived from it.
+type Credential struct {
+	// Username is the database user. It is no secret.
+	Username string
+	// VersionID tells versions apart: the version id of Secrets Manager, or an
+	// id that says nothing about the content (see LocalVersion).
+	VersionID string
+	// Expires is when the database stops taking it; zero if it does not expire.
+	Expires time.Time
+	// Endpoint is what the secret says about its database.
+	Endpoint Endpoint
+
+	// A pointer, because fmt prints unexported fields of nested values without
+	// asking their methods, and prints a nested pointer as an address.
+	password *string
+}
+
+// NewCredential makes a credential of a user name and a password. The caller
+// fills in VersionID, Expires and Endpoint before anyone else sees it.
+func NewCredential(username, password string) *Credential {
+	return &Credential{Username: username, password: &password}
+}
+
+// Password returns the secret itself. Only code that sends it to the database
+// over a link fit for it may call this.
+func (c *Credential) Password() string {
+	if c.password == nil {
+		return ""
+	}
+	return *c.password
+}
+
+// Expired tells whether the credential has expired at now. It compares wall
+// clocks, so that a machine that slept notices.
+func (c *Credential) Expired(now time.Time) bool {
+	return !c.Expires.IsZero() && !now.Round(0).Before(c.Expires.Round(0))
+}
+
+// ShortVersion is the first 8 characters of the version id, for metrics and logs.
+func (c *Credential) ShortVersion() string {
+	return c.VersionID[:min(8, len(c.VersionID))]
+}
+
+// String shows the user and the version, never the password.
+func (c Credential) String() string {
+	return fmt.Sprintf("credential(user %q, version %q, password redacted)", c.Username, c.VersionID)
+}
+
+// GoString is String: %#v shows no more than %v.
+func (c Credential) GoString() string { return c.String() }
+
+// Format prints String for every verb.
+func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// MarshalText is String.
+func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// MarshalJSON is String as a JSON string.
+func (c Credential) MarshalJSON() ([]byte, error) { return json.Marshal(c.String()) }
+
+// localKey makes version ids of this process meaningless outside it.
+var localKey = sync.OnceValue(func() []byte {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails: crypto/rand
+	return key
+})
+
+// LocalVersion makes a version id for a credential whose source has none (a
+// file, the environment). The same user name and password give the same id for
+// the life of the process; the id cannot be used to guess the password.
+func LocalVersion(username, password string) string {
+	h := hmac.New(sha256.New, localKey())
+	fmt.Fprintf(h, "%d:%s%s", len(username), username, password)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

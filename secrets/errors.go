@@ -1,0 +1,58 @@
+package secrets
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reason tells why a source could not give a credential. It is safe to show to
+// a client and to use as a metric label.
+type Reason string
+
+const (
+	NotFound    Reason = "not_found"     // the secret does not exist
+	NoVersion   Reason = "no_version"    // no version carries the staging label
+	Denied      Reason = "access_denied" // we may not read it (policy, key, role)
+	Malformed   Reason = "malformed"     // it is not what a database secret looks like
+	Unavailable Reason = "unavailable"   // throttled, timed out, unreachable: try later
+)
+
+// Error is a source's failure. Err may name ARNs, paths and endpoints: it is for
+// the log. A client may see only Reason.
+type Error struct {
+	Reason Reason
+	Err    error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an [Error] of a reason and a formatted cause.
+func Errorf(r Reason, format string, args ...any) error {
+	return &Error{Reason: r, Err: fmt.Errorf(format, args...)}
+}
+
+// ReasonOf returns the reason of the first [Error] in err's chain, and
+// [Unavailable] for any other error.
+func ReasonOf(err error) Reason {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reason
+	}
+	return Unavailable
+}
+
+// rejection marks an error as the database's word that a credential is wrong.
+type rejection struct{ err error }
+
+func (r *rejection) Error() string { return r.err.Error() }
+func (r *rejection) Unwrap() error { return r.err }
+
+// Rejected marks err as the database's refusal of the credential itself, which
+// makes [Cache.Login] try the next version. Any other error ends the login.
+func Rejected(err error) error { return &rejection{err} }
+
+// IsRejected tells whether err carries the mark of [Rejected].
+func IsRejected(err error) bool {
+	_, ok := errors.AsType[*rejection](err)
+	return ok
+}
