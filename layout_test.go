@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"secrets":        {},
 	"secrets/awscfg": {"secrets"},
 	"secrets/awssm":  {"secrets", "secrets/awscfg"},
+	"secrets/env":    {"secrets"},
 	"secrets/file":   {"secrets"},
 	"secrets/rdsiam": {"secrets", "secrets/awscfg"},
 }

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/postgres"
+	"github.com/credproxy/credproxy/proxy/rdsca"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// database is one configured database at work: its credentials, its protocol
+// engine, its server.
+type database struct {
+	daemon    *daemon
+	cfg       *config.Database
+	log       *zap.Logger
+	cache     *secrets.Cache
+	server    *proxy.Server
+	listening atomic.Bool
+
+	mu       sync.Mutex
+	accepted string // the version last said to be accepted, to say it once
+}
+
+// newDatabase builds what needs no secret. Its errors lie in the configuration.
+func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*database, error) {
+	db := &database{daemon: d, cfg: cfg, log: d.log.With(zap.String("database", cfg.Name))}
+	observer := d.metrics.Database(cfg.Name)
+	src, err := newSource(ctx, cfg, observer.APICall)
+	if err != nil {
+		return nil, err
+	}
+	db.cache = secrets.New(src, secrets.Options{
+		Refresh: cfg.Rotation.Refresh, MaxStale: cfg.Rotation.MaxStale,
+		Notify: func(e secrets.Event) {
+			observer.Credential(src.Kind(), e)
+			db.audit(e)
+		},
+	})
+	engine, err := newPostgres(cfg, db.cache)
+	if err != nil {
+		return nil, err
+	}
+	db.server = &proxy.Server{
+		Name: cfg.Name, Engine: engine, Log: db.log, Observer: observer,
+		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
+	}
+	observer.Observe(db.server, db.cache.Status)
+	return db, nil
+}
+
+func newPostgres(cfg *config.Database, cache *secrets.Cache) (*postgres.Engine, error) {
+	upstream, err := newUpstream(cfg, postgres.DefaultPort)
+	if err != nil {
+		return nil, err
+	}
+	e := &postgres.Engine{
+		Upstream: upstream, Credentials: cache,
+		Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role,
+	}
+	if cfg.ClientTLS.CertFile != "" {
+		t, err := clientTLS(cfg.ClientTLS)
+		if err != nil {
+			return nil, err
+		}
+		e.ClientTLS, e.RequireTLS = postgres.NewClientTLS(t), cfg.ClientTLS.ClientCAFile != ""
+	}
+	return e, nil
+}
+
+// newUpstream loads the certificates for the link to the database.
+func newUpstream(cfg *config.Database, defaultPort int) (*proxy.Upstream, error) {
+	u := &proxy.Upstream{
+		Host: cfg.Host, Port: cfg.Port, DefaultPort: defaultPort, DialTimeout: cfg.Limits.DialTimeout,
+		Mode: proxy.TLSMode(cfg.TLS.Mode), ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
+	}
+	var err error
+	if cfg.TLS.CAFile != "" {
+		u.TLS.RootCAs, err = readPool("tls.ca_file", cfg.TLS.CAFile)
+	} else {
+		u.TLS.RootCAs, err = x509.SystemCertPool()
+		if err != nil { // an image without roots of its own
+			u.TLS.RootCAs, err = x509.NewCertPool(), nil
+		}
+		rdsca.AddTo(u.TLS.RootCAs)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cfg.TLS.ClientCertFile != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLS.ClientCertFile, cfg.TLS.ClientKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.client_cert_file: %w", err)
+		}
+		u.TLS.Certificates = []tls.Certificate{cert}
+	}
+	return u, nil
+}
+
+// clientTLS loads the certificates for clients that ask for TLS.
+func clientTLS(cfg config.ClientTLS) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("client_tls.cert_file: %w", err)
+	}
+	t := &tls.Config{Certificates: []tls.Certificate{cert}}
+	if cfg.ClientCAFile != "" {
+		t.ClientAuth = tls.RequireAndVerifyClientCert
+		if t.ClientCAs, err = readPool("client_tls.client_ca_file", cfg.ClientCAFile); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func readPool(key, path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: %s holds no certificate in PEM form", key, path)
+	}
+	return pool, nil
+}
+
+// awaitEngine waits for the secret to name the engine, if the configuration
+// does not. It gives up when ctx ends or the secret names one that this version
+// does not speak.
+func (db *database) awaitEngine(ctx context.Context) error {
+	if db.cfg.Engine != "" {
+		return nil
+	}
+	for {
+		cred, err := db.cache.Get(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && cred.Endpoint.Engine == string(config.Postgres):
+			db.cfg.Engine = config.Postgres
+			return nil
+		case err == nil && cred.Endpoint.Engine == "":
+			return usageError{fmt.Errorf("database %s: the secret does not name an engine; set engine in the configuration", db.cfg.Name)}
+		case err == nil:
+			return usageError{fmt.Errorf("database %s: this version of credproxy does not speak %s yet", db.cfg.Name, cred.Endpoint.Engine)}
+		}
+		select { // the cache's refresh has its own backoff and log
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// open opens the listeners and accepts on them until ctx ends.
+func (db *database) open(ctx context.Context) error {
+	addrs := db.cfg.Listen
+	if len(addrs) == 0 {
+		port := db.daemon.ports.next(db.cfg.Engine.Port())
+		addrs = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	}
+	var listeners []net.Listener
+	for _, addr := range addrs {
+		ln, err := proxy.Listen(ctx, addr)
+		if err != nil {
+			for _, open := range listeners {
+				_ = open.Close()
+			}
+			return fmt.Errorf("database %s: %w", db.cfg.Name, err)
+		}
+		listeners = append(listeners, ln)
+	}
+	for _, ln := range listeners {
+		db.log.Info("listening", zap.String("engine", string(db.cfg.Engine)), zap.String("address", ln.Addr().String()))
+		db.server.Go(db.daemon.accepting, db.daemon.sessions, ln)
+	}
+	db.listening.Store(true)
+	return nil
+}
+
+// notReady tells why the database's clients cannot be logged in, "" if they can.
+func (db *database) notReady() string {
+	s := db.cache.Status()
+	switch {
+	case s.First == nil && s.Err != nil:
+		return "no credential yet: " + string(secrets.ReasonOf(s.Err))
+	case s.First == nil:
+		return "no credential yet"
+	case s.First.Expired(time.Now()):
+		return "the credential has expired and no new one could be had"
+	case time.Since(s.Since) > db.cfg.Rotation.MaxStale:
+		return "the credential is older than rotation.max_stale and its source does not answer"
+	case s.Refused:
+		return "the database refused the credential"
+	case db.server.Active() >= int64(db.cfg.Limits.MaxConnections):
+		return "limits.max_connections is reached"
+	}
+	return ""
+}
+
+// audit writes what happens to the credential to the log. Nothing it writes
+// holds a password: credentials redact themselves.
+func (db *database) audit(e secrets.Event) {
+	fields := []zap.Field{zap.Bool("audit", true), zap.String("stage", string(e.Stage))}
+	if e.Credential != nil {
+		fields = append(fields, zap.String("version", e.Credential.VersionID), zap.String("user", e.Credential.Username))
+	}
+	switch e.Kind {
+	case secrets.Fetched:
+		fields = append(fields, zap.String("reason", e.Reason))
+		switch {
+		case e.Err == nil:
+			db.log.Info("credential fetched", fields...)
+		case secrets.ReasonOf(e.Err) == secrets.NoVersion:
+			db.log.Debug("no version carries the label", fields...)
+		case !errors.Is(e.Err, context.Canceled):
+			db.log.Warn("credential not fetched", append(fields, zap.Error(e.Err))...)
+		}
+	case secrets.Rotated:
+		db.log.Info("credential rotated", fields...)
+	case secrets.Tried:
+		db.auditTried(e, fields)
+	}
+}
+
+// auditTried says each refusal, and each version's first acceptance.
+func (db *database) auditTried(e secrets.Event, fields []zap.Field) {
+	if secrets.IsRejected(e.Err) {
+		db.log.Warn("credential rejected by the database", append(fields, zap.Error(e.Err))...)
+		return
+	}
+	if e.Err != nil {
+		return
+	}
+	db.mu.Lock()
+	first := db.accepted != e.Credential.VersionID
+	db.accepted = e.Credential.VersionID
+	db.mu.Unlock()
+	if first {
+		db.log.Info("credential accepted by the database", fields...)
+	}
+}

@@ -1,0 +1,20 @@
+// Command credproxy lets applications connect to Amazon RDS and Aurora without a
+// password. See the README.
+//
+// This package holds the commands, one file each, and the wiring of the daemon:
+// what is built in which order, and what is stopped in which. It decides nothing
+// about protocols or credentials.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/credproxy/credproxy/config"
+)
+
+func runCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "run [-c FILE] [SECRET_ARN...]",
+		Short: "Listen, log applications in, relay",
+		Long: `Run listens for applications and logs them in to their databases.
+
+With the ARN of a secret it needs no file: engine, host and port come from the
+secret, and it listens on 127.0.0.1 at the engine's port. With several secrets of
+one engine the others get the next ports, which are printed at start.
+
+Each flag can also be set by an environment variable: CREDPROXY_ and its name in
+capitals, such as CREDPROXY_LOG_LEVEL. Flags come before the environment, which
+comes before the file.`,
+		Example: `  credproxy run arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
+  credproxy run -c /etc/credproxy/credproxy.yaml`,
+		RunE: func(cmd *cobra.Command, arns []string) error {
+			cfg, err := loadConfig(cmd, file, arns)
+			if err != nil {
+				return err
+			}
+			return runDaemon(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file (CREDPROXY_CONFIG)")
+	for _, s := range config.Settings() {
+		help := s.Usage + " (" + s.Env() + ")"
+		if s.Bool {
+			cmd.Flags().Bool(s.Flag, s.Default == "true", help)
+		} else {
+			cmd.Flags().String(s.Flag, s.Default, help)
+		}
+	}
+	return cmd
+}
+
+// loadConfig reads the file or makes a configuration of secrets, and lays the
+// environment and the flags over it.
+func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config, error) {
+	if !cmd.Flags().Changed("config") && len(arns) == 0 {
+		file = os.Getenv("CREDPROXY_CONFIG")
+	}
+	var cfg *config.Config
+	var err error
+	switch {
+	case file != "" && len(arns) > 0:
+		err = errors.New("give a configuration file or secrets, not both; secrets can stand in the file")
+	case file != "":
+		cfg, err = config.Load(file)
+	case len(arns) > 0:
+		cfg, err = config.ForSecrets(arns)
+	default:
+		err = errors.New("no configuration; give the ARN of a secret, or a file with -c")
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	for _, s := range config.Settings() {
+		value, from, given := os.Getenv(s.Env()), s.Env(), false
+		_, given = os.LookupEnv(s.Env())
+		if f := cmd.Flags().Lookup(s.Flag); f.Changed {
+			value, from, given = f.Value.String(), "--"+s.Flag, true
+		}
+		if !given {
+			continue
+		}
+		if err := cfg.Set(s.Key, value); err != nil {
+			return nil, usageError{fmt.Errorf("%s: %w", from, err)}
+		}
+	}
+	if missing := notYet(cfg); len(missing) > 0 {
+		return nil, usageError{fmt.Errorf("this version of credproxy does not have yet:\n%s", strings.Join(missing, "\n"))}
+	}
+	return cfg, nil
+}
+
+// notYet lists the settings that the schema has and the program does not obey.
+// A setting that is silently ignored would be worse than none.
+func notYet(cfg *config.Config) (missing []string) {
+	say := func(asked bool, path string) {
+		if asked {
+			missing = append(missing, "  "+path)
+		}
+	}
+	say(cfg.Metrics.EMF, "metrics.emf")
+	for _, d := range cfg.Databases {
+		at := "database " + d.Name + ": "
+		say(d.Engine == config.MySQL || d.Engine == config.MariaDB, at+"engine "+string(d.Engine))
+		say(d.Rotation.Events.SQSQueueURL != "", at+"rotation.events")
+		say(d.Probe.Interval > 0 || d.Probe.WriteTable != "", at+"probe")
+		say(d.BreakGlass.File != "", at+"break_glass")
+		say(len(d.Access.UIDs) > 0, at+"access.uids")
+	}
+	return missing
+}
+
+// newLogger logs to w: for people on a terminal, for machines elsewhere.
+func newLogger(cfg config.Log, w io.Writer) *zap.Logger {
+	level, err := zapcore.ParseLevel(cfg.Level)
+	if err != nil {
+		level = zapcore.InfoLevel // config has checked it
+	}
+	format := cfg.Format
+	if format == "" {
+		format = "json"
+		if isTerminal(w) {
+			format = "console"
+		}
+	}
+	enc := zap.NewProductionEncoderConfig()
+	enc.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	enc.EncodeDuration = zapcore.StringDurationEncoder
+	encoder := zapcore.NewJSONEncoder(enc)
+	if format == "console" {
+		enc.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		enc.EncodeLevel = zapcore.CapitalLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(enc)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
+	"github.com/credproxy/credproxy/secrets/awssm"
+	"github.com/credproxy/credproxy/secrets/env"
+	"github.com/credproxy/credproxy/secrets/file"
+	"github.com/credproxy/credproxy/secrets/rdsiam"
+)
+
+// newSource makes the one source of credentials that cfg names.
+func newSource(ctx context.Context, cfg *config.Database, observe func(string, error)) (secrets.Source, error) {
+	c := cfg.Credentials
+	switch {
+	case c.SecretsManager != nil:
+		return awssm.New(ctx, awssm.Options{
+			SecretID: c.SecretsManager.SecretID, Region: c.SecretsManager.Region,
+			Keys:       secrets.Keys{Username: c.SecretsManager.Keys.Username, Password: c.SecretsManager.Keys.Password},
+			AssumeRole: role(c.SecretsManager.AssumeRole), Observe: observe,
+		})
+	case c.IAM != nil:
+		return rdsiam.New(ctx, rdsiam.Options{
+			User: c.IAM.User, Endpoint: signingEndpoint(cfg), Region: c.IAM.Region,
+			AssumeRole: role(c.IAM.AssumeRole), Observe: observe,
+		})
+	case c.File != nil:
+		return file.New(c.File.Path), nil
+	case c.Env != nil:
+		return env.New(c.Env.Username, c.Env.Password), nil
+	}
+	return nil, errors.New("no source of credentials")
+}
+
+func role(r config.AssumeRole) awscfg.Role {
+	return awscfg.Role{ARN: r.RoleARN, ExternalID: r.ExternalID, SessionName: r.SessionName}
+}
+
+// signingEndpoint is the host and port that an IAM token is made for: what the
+// configuration says, else where the database is.
+func signingEndpoint(cfg *config.Database) string {
+	port := cfg.Port
+	if port == 0 {
+		port = cfg.Engine.Port()
+	}
+	host := cfg.Host
+	if s := cfg.Credentials.IAM.SigningHost; s != "" {
+		if _, _, err := net.SplitHostPort(s); err == nil {
+			return s
+		}
+		host = s
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}

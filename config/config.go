@@ -1,0 +1,209 @@
+// Package config reads the YAML configuration of credproxy.
+//
+// Load and Parse hold a file to the whole schema before anything starts: a key
+// nobody knows, a value of the wrong type and a setting that contradicts
+// another are errors, and all of them are reported at once, each with its file,
+// line, column and what to write instead. A *Config that came back without an
+// error is complete: every default that can be known is filled in.
+//
+// What depends on a secret (engine, host, port and with them the default
+// listener) cannot be known when the file is read. Such fields stay zero here,
+// and their comments say so. The package opens no connection, resolves no name,
+// reads no credential and never quotes a value found under "credentials".
+package config
+
+import "time"
+
+// Config is a whole configuration file.
+type Config struct {
+	Admin     Admin      `yaml:"admin"`
+	Log       Log        `yaml:"log"`
+	Metrics   Metrics    `yaml:"metrics"`
+	Shutdown  Shutdown   `yaml:"shutdown"`
+	Databases []Database `yaml:"databases"` // 1 to 1000
+}
+
+// Admin is the HTTP side: probes, /metrics and the status page.
+type Admin struct {
+	Listen string `yaml:"listen"` // host:port; "" turns it off; default 127.0.0.1:9090
+}
+
+// Log says what is logged to standard error and how.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error; default info
+	Format string `yaml:"format"` // json or console; "" (the default) is console on a terminal, else json
+}
+
+// Metrics chooses outputs beside the Prometheus endpoint.
+type Metrics struct {
+	EMF bool `yaml:"emf"` // CloudWatch Embedded Metric Format lines on standard output; default false
+}
+
+// Shutdown bounds the two phases that follow SIGTERM.
+type Shutdown struct {
+	MinDelay     time.Duration `yaml:"min_delay"`     // keep accepting this long; default 0
+	DrainTimeout time.Duration `yaml:"drain_timeout"` // then wait this long for sessions to end; default 30s
+}
+
+// Database is one upstream database and the listeners that lead to it.
+type Database struct {
+	Name        string      `yaml:"name"`     // 1 to 64 of A-Z a-z 0-9 . _ -; unique; the label in logs and metrics
+	Engine      Engine      `yaml:"engine"`   // "": the secret's "engine"
+	Listen      []string    `yaml:"listen"`   // host:port or unix:/path, see ParseListener; empty: 127.0.0.1 on Engine.Port()
+	Host        string      `yaml:"host"`     // "": the secret's "host"
+	Port        int         `yaml:"port"`     // 0: the secret's "port", else Engine.Port()
+	Database    string      `yaml:"database"` // used when the client names none; "": the secret's "dbname"
+	TLS         TLS         `yaml:"tls"`
+	Credentials Credentials `yaml:"credentials"`
+	Rotation    Rotation    `yaml:"rotation"`
+	Probe       Probe       `yaml:"probe"`
+	BreakGlass  BreakGlass  `yaml:"break_glass"`
+	Limits      Limits      `yaml:"limits"`
+	Access      Access      `yaml:"access"`
+	ClientTLS   ClientTLS   `yaml:"client_tls"`
+	Session     Session     `yaml:"session"`
+}
+
+// Engine is the kind of database server.
+type Engine string
+
+// The engines that credproxy speaks to.
+const (
+	Postgres Engine = "postgres"
+	MySQL    Engine = "mysql"
+	MariaDB  Engine = "mariadb"
+)
+
+// Port returns the port the engine's servers and listeners use by default, 0
+// for the zero Engine.
+func (e Engine) Port() int {
+	switch e {
+	case Postgres:
+		return 5432
+	case MySQL, MariaDB:
+		return 3306
+	}
+	return 0
+}
+
+// TLSMode says how the link to the database is protected. The names and their
+// meaning are libpq's sslmode.
+type TLSMode string
+
+// The modes, the strictest first.
+const (
+	VerifyFull TLSMode = "verify-full" // encrypted, chain and host name verified
+	VerifyCA   TLSMode = "verify-ca"   // encrypted, chain verified
+	Require    TLSMode = "require"     // encrypted, nothing verified
+	Disable    TLSMode = "disable"     // plain text
+)
+
+// TLS protects the link from credproxy to the database.
+type TLS struct {
+	Mode           TLSMode `yaml:"mode"`        // default verify-full
+	CAFile         string  `yaml:"ca_file"`     // PEM; "": the embedded RDS bundle plus the system's roots
+	ServerName     string  `yaml:"server_name"` // "": the database's host
+	ClientCertFile string  `yaml:"client_cert_file"`
+	ClientKeyFile  string  `yaml:"client_key_file"`
+}
+
+// Credentials names the one place the login comes from: exactly one of the
+// fields is not nil.
+type Credentials struct {
+	SecretsManager *SecretsManager `yaml:"secrets_manager"`
+	IAM            *IAM            `yaml:"iam"`
+	File           *CredentialFile `yaml:"file"`
+	Env            *Env            `yaml:"env"`
+}
+
+// SecretsManager is a secret in AWS Secrets Manager.
+type SecretsManager struct {
+	SecretID   string     `yaml:"secret_id"` // an ARN or a name
+	Region     string     `yaml:"region"`    // default: the ARN's; "": the SDK's
+	Keys       Keys       `yaml:"keys"`
+	AssumeRole AssumeRole `yaml:"assume_role"`
+}
+
+// Keys are JSON pointers (RFC 6901) into the secret, for one that holds many.
+type Keys struct {
+	Username string `yaml:"username"` // "": /username
+	Password string `yaml:"password"` // "": /password
+}
+
+// AssumeRole is the IAM role to take before AWS is asked. No RoleARN, no role.
+type AssumeRole struct {
+	RoleARN     string `yaml:"role_arn"`
+	ExternalID  string `yaml:"external_id"`
+	SessionName string `yaml:"session_name"` // default credproxy
+}
+
+// IAM is RDS IAM database authentication: a token instead of a password.
+type IAM struct {
+	User        string     `yaml:"user"`
+	Region      string     `yaml:"region"`       // default: the one in the RDS host name
+	SigningHost string     `yaml:"signing_host"` // host or host:port the token is signed for; "": the database's host and port
+	AssumeRole  AssumeRole `yaml:"assume_role"`
+}
+
+// CredentialFile is a file with the secret's JSON, or a directory with the
+// files username and password. It may appear after the start.
+type CredentialFile struct {
+	Path string `yaml:"path"`
+}
+
+// Env names the two environment variables that hold the login.
+type Env struct {
+	Username string `yaml:"username"`
+	Password string `yaml:"password"`
+}
+
+// Rotation says how new versions of the credential are found.
+type Rotation struct {
+	Refresh  time.Duration `yaml:"refresh"`   // look for a new version this often; default 1h
+	Grace    time.Duration `yaml:"grace"`     // how long one login may wait for a rotation to finish; default 90s
+	MaxStale time.Duration `yaml:"max_stale"` // keep a cached credential this long while AWS is out of reach; default 24h
+	Events   Events        `yaml:"events"`
+}
+
+// Events is the optional push of rotation events.
+type Events struct {
+	SQSQueueURL string `yaml:"sqs_queue_url"` // "": no push
+}
+
+// Probe is credproxy's own login, to see that the credential works.
+type Probe struct {
+	Interval   time.Duration `yaml:"interval"`    // 0 (the default): only after a rotation
+	WriteTable string        `yaml:"write_table"` // table or schema.table to write to; "": SELECT 1 only
+}
+
+// BreakGlass is an emergency credential, used only on the operator's word.
+type BreakGlass struct {
+	File        string        `yaml:"file"`         // same shape as CredentialFile; "": none
+	MaxDuration time.Duration `yaml:"max_duration"` // default 1h
+}
+
+// Limits bounds what clients can use up.
+type Limits struct {
+	MaxConnections int           `yaml:"max_connections"` // 1 to 1,000,000; default 1000
+	LoginTimeout   time.Duration `yaml:"login_timeout"`   // client accept to OK, one attempt; default 15s
+	DialTimeout    time.Duration `yaml:"dial_timeout"`    // default 5s
+}
+
+// Access says who may connect.
+type Access struct {
+	UIDs        []string `yaml:"uids,numbers"` // numeric or names; empty: any local user
+	Databases   []string `yaml:"databases"`    // empty: any database
+	AllowRemote bool     `yaml:"allow_remote"` // listen off loopback without client certificates; default false
+}
+
+// ClientTLS is TLS from the client to credproxy. No CertFile, no TLS.
+type ClientTLS struct {
+	CertFile     string `yaml:"cert_file"`
+	KeyFile      string `yaml:"key_file"`
+	ClientCAFile string `yaml:"client_ca_file"` // clients must show a certificate of this CA; "": they need none
+}
+
+// Session is what a session starts with.
+type Session struct {
+	Role string `yaml:"role"` // PostgreSQL only: SET ROLE at login; "": none
+}

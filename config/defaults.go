@@ -1,0 +1,63 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// The defaults that do not depend on another setting.
+const (
+	defaultAdminListen    = "127.0.0.1:9090"
+	defaultLogLevel       = "info"
+	defaultDrainTimeout   = 30 * time.Second
+	defaultTLSMode        = VerifyFull
+	defaultSessionName    = "credproxy"
+	defaultRefresh        = time.Hour
+	defaultGrace          = 90 * time.Second
+	defaultMaxStale       = 24 * time.Hour
+	defaultBreakGlass     = time.Hour
+	defaultMaxConnections = 1000
+	defaultLoginTimeout   = 15 * time.Second
+	defaultDialTimeout    = 5 * time.Second
+)
+
+// applyDefaults fills in every field that the file does not set. written tells
+// whether a key such as "databases[0].tls.mode" stands in the file: an explicit
+// zero or "" is the user's word and stays.
+func applyDefaults(c *Config, written func(path string) bool) {
+	setDefault(&c.Admin.Listen, defaultAdminListen, written("admin.listen"))
+	setDefault(&c.Log.Level, defaultLogLevel, written("log.level"))
+	setDefault(&c.Shutdown.DrainTimeout, defaultDrainTimeout, written("shutdown.drain_timeout"))
+	for i := range c.Databases {
+		at := fmt.Sprintf("databases[%d].", i)
+		applyDatabaseDefaults(&c.Databases[i], func(path string) bool { return written(at + path) })
+	}
+}
+
+func applyDatabaseDefaults(d *Database, written func(path string) bool) {
+	setDefault(&d.TLS.Mode, defaultTLSMode, written("tls.mode"))
+	setDefault(&d.Rotation.Refresh, defaultRefresh, written("rotation.refresh"))
+	setDefault(&d.Rotation.Grace, defaultGrace, written("rotation.grace"))
+	setDefault(&d.Rotation.MaxStale, defaultMaxStale, written("rotation.max_stale"))
+	setDefault(&d.BreakGlass.MaxDuration, defaultBreakGlass, written("break_glass.max_duration"))
+	setDefault(&d.Limits.MaxConnections, defaultMaxConnections, written("limits.max_connections"))
+	setDefault(&d.Limits.LoginTimeout, defaultLoginTimeout, written("limits.login_timeout"))
+	setDefault(&d.Limits.DialTimeout, defaultDialTimeout, written("limits.dial_timeout"))
+
+	// For these an empty string says nothing either.
+	if s := d.Credentials.SecretsManager; s != nil {
+		setDefault(&s.Region, arnRegion(s.SecretID), s.Region != "")
+		setDefault(&s.AssumeRole.SessionName, defaultSessionName, s.AssumeRole.SessionName != "")
+	}
+	if s := d.Credentials.IAM; s != nil {
+		setDefault(&s.Region, rdsRegion(s.SigningHost), s.Region != "")
+		setDefault(&s.Region, rdsRegion(d.Host), s.Region != "")
+		setDefault(&s.AssumeRole.SessionName, defaultSessionName, s.AssumeRole.SessionName != "")
+	}
+}
+
+func setDefault[T any](field *T, value T, written bool) {
+	if !written {
+		*field = value
+	}
+}

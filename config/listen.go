@@ -1,0 +1,117 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// maxSocketPath is the longest path of a Unix socket: macOS has room for 104
+// bytes with the closing NUL, Linux for 108.
+const maxSocketPath = 103
+
+// ParseListener splits a listener into the network and address that net.Listen
+// takes: "unix:/path" gives "unix" and "/path", all else must be host:port and
+// gives "tcp". Port 0 stands for any free port.
+func ParseListener(s string) (network, address string, err error) {
+	path, isUnix := strings.CutPrefix(s, "unix:")
+	switch {
+	case !isUnix:
+		_, _, err := splitHostPort(s)
+		return "tcp", s, err
+	case !filepath.IsAbs(path):
+		return "", "", errors.New("the path of a unix socket must be absolute; write unix:/run/credproxy/name")
+	case len(path) > maxSocketPath:
+		return "", "", fmt.Errorf("the path of a unix socket has %d bytes, systems take %d; use a shorter directory", len(path), maxSocketPath)
+	}
+	return "unix", path, nil
+}
+
+func splitHostPort(s string) (host string, port uint16, err error) {
+	host, digits, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is not host:port; write one such as 127.0.0.1:5432, or unix:/path", shorten(s))
+	}
+	number, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is not a port; write a number from 0 to 65535", shorten(digits))
+	}
+	if host != "" && !isHost(host) {
+		return "", 0, fmt.Errorf("%q is not a host; write an address such as 127.0.0.1, or nothing for all interfaces", shorten(host))
+	}
+	return host, uint16(number), nil
+}
+
+// loopback tells whether a TCP listener on host is closed to other machines. A
+// name other than localhost could mean anything.
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// isHost accepts an IP address or what can be a DNS name.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	return len(s) <= 253 && hostName.MatchString(s)
+}
+
+// listeners are those seen so far, to find two that cannot both be opened.
+type listeners struct {
+	unix map[string]string            // clean path to where it is configured
+	tcp  map[uint16]map[string]string // port, host as bound, to where it is configured
+}
+
+// add returns the path of an earlier listener in the way of this one, or "". A
+// wildcard takes its port on every address. Port 0 is never in the way.
+func (l *listeners) add(network, address, path string) (taken string) {
+	if network == "unix" {
+		key := filepath.Clean(address)
+		if taken = l.unix[key]; taken == "" {
+			l.unix[key] = path
+		}
+		return taken
+	}
+	host, port, err := splitHostPort(address)
+	if err != nil || port == 0 {
+		return ""
+	}
+	host = bound(host)
+	on := l.tcp[port]
+	if on == nil {
+		on = make(map[string]string)
+		l.tcp[port] = on
+	}
+	if taken = on[host]; taken == "" {
+		taken = on[""]
+	}
+	if host == "" {
+		for _, other := range on {
+			taken = other
+		}
+	}
+	if taken == "" {
+		on[host] = path
+	}
+	return taken
+}
+
+// bound writes a host the way net.Listen binds it, "" for all addresses.
+func bound(host string) string {
+	if strings.EqualFold(host, "localhost") {
+		return "127.0.0.1"
+	}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return strings.ToLower(host)
+	case addr.IsUnspecified():
+		return ""
+	}
+	return addr.Unmap().String()
+}

@@ -1,0 +1,77 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Load reads a configuration file. An error that is not an Errors says that the
+// file cannot be read.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1)) // one more, so that Parse sees an excess
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads a configuration from memory; filename is for errors. The error,
+// if any, is an Errors with everything wrong. The files that the configuration
+// names for TLS must exist, relative ones seen from the working directory.
+func Parse(filename string, data []byte) (*Config, error) {
+	root, err := parseYAML(filename, data)
+	if err != nil {
+		return nil, err
+	}
+	d := newDecoder(filename)
+	ast.Walk(d, root)
+	c := new(Config)
+	if root = d.resolve("", root); root != nil {
+		d.section("", root, reflect.ValueOf(c).Elem())
+	}
+	if !isMap(root) {
+		if len(d.errs) == 0 {
+			return nil, syntaxError(filename, 1, 1, emptyFile)
+		}
+		return nil, d.errs
+	}
+
+	applyDefaults(c, d.written)
+	(&validator{fail: d.invalid, written: d.written}).config(c)
+	if len(d.errs) > 0 {
+		d.errs.sort()
+		return nil, d.errs
+	}
+	return c, nil
+}
+
+// written tells whether a key stands in the file.
+func (d *decoder) written(path string) bool {
+	_, ok := d.at[path]
+	return ok
+}
+
+// invalid notes what the validator finds wrong at a path, unless the decoder
+// already found something wrong there or below: one mistake, one error.
+func (d *decoder) invalid(path, message string) {
+	if d.failed[path] {
+		return
+	}
+	for at := path; ; at = parent(at) {
+		if position, ok := d.at[at]; ok || at == "" {
+			d.errs = append(d.errs, Error{
+				File: d.file, Line: max(position.Line, 1), Column: max(position.Column, 1), Path: path, Message: message,
+			})
+			return
+		}
+	}
+}

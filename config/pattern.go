@@ -1,0 +1,48 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+// What the names in a configuration may look like. None is stricter than the
+// service that the name is for.
+var (
+	databaseName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	hostName     = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
+	regionName   = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+$`)
+	envName      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	uidNumber    = regexp.MustCompile(`^(0|[1-9][0-9]{0,9})$`)
+	userName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,255}$`)
+	tableName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?$`)
+	jsonPointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`) // RFC 6901 section 3, without the empty pointer
+	secretName   = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
+	secretARN    = regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z]+(?:-[a-z]+)+-[0-9]+):[0-9]{12}:secret:([A-Za-z0-9/_+=.@!-]{1,519})$`)
+	roleARN      = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]{1,576}$`)
+	externalID   = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`) // and 2 to 1224 characters
+	sessionName  = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
+	rdsHost      = regexp.MustCompile(`\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.rds\.[a-z0-9.-]+$`)
+	rdsHostChina = regexp.MustCompile(`\.rds\.(cn(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com\.cn$`)
+)
+
+// arnRegion returns the region of a secret's ARN, "" for a name.
+func arnRegion(secretID string) string {
+	if m := secretARN.FindStringSubmatch(secretID); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// rdsRegion returns the region in the host name of an RDS endpoint, "" if the
+// name is not one: name.id.REGION.rds.amazonaws.com, or in China
+// name.id.rds.REGION.amazonaws.com.cn.
+func rdsRegion(hostPort string) string {
+	host, _, _ := strings.Cut(strings.ToLower(hostPort), ":")
+	host = strings.TrimSuffix(host, ".")
+	for _, pattern := range []*regexp.Regexp{rdsHost, rdsHostChina} {
+		if m := pattern.FindStringSubmatch(host); m != nil {
+			return m[1]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,71 @@
+package config_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/credproxy/credproxy/config"
+)
+
+func TestSet(t *testing.T) {
+	tests := []struct {
+		key, value string
+		got        func(c *config.Config) any
+		want       any
+		err        string
+	}{
+		{"admin.listen", "127.0.0.1:0", func(c *config.Config) any { return c.Admin.Listen }, "127.0.0.1:0", ""},
+		{"admin.listen", "", func(c *config.Config) any { return c.Admin.Listen }, "", ""},
+		{"admin.listen", "x", func(c *config.Config) any { return c.Admin.Listen }, "127.0.0.1:9090", `"x" is not host:port; write one such as 127.0.0.1:5432, or unix:/path`},
+		{"log.level", "debug", func(c *config.Config) any { return c.Log.Level }, "debug", ""},
+		{"log.level", "loud", func(c *config.Config) any { return c.Log.Level }, "info", `"loud" is not valid here; write debug, info, warn or error`},
+		{"log.format", "console", func(c *config.Config) any { return c.Log.Format }, "console", ""},
+		{"metrics.emf", "true", func(c *config.Config) any { return c.Metrics.EMF }, true, ""},
+		{"metrics.emf", "maybe", func(c *config.Config) any { return c.Metrics.EMF }, false, `"maybe" is not valid here; write true or false`},
+		{"shutdown.min_delay", "10s", func(c *config.Config) any { return c.Shutdown.MinDelay }, 10 * time.Second, ""},
+		{"shutdown.min_delay", "10", func(c *config.Config) any { return c.Shutdown.MinDelay }, time.Duration(0), `"10" is not a duration; write one such as 90s, 5m or 1h`},
+		{"shutdown.drain_timeout", "-1s", func(c *config.Config) any { return c.Shutdown.DrainTimeout }, 30 * time.Second, "-1s is negative; write a duration of 0s or more"},
+		{"databases", "x", func(*config.Config) any { return nil }, nil, `"databases" is not a setting`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.key+"="+tt.value, func(t *testing.T) {
+			c := mustParse(t, db())
+			message := ""
+			if err := c.Set(tt.key, tt.value); err != nil {
+				message = err.Error()
+			}
+			if message != tt.err {
+				t.Errorf("got error %q, want %q", message, tt.err)
+			}
+			if got := tt.got(c); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// The default that a flag shows is the one that a file without the key gets.
+func TestSettings(t *testing.T) {
+	want := map[string]string{
+		"admin-listen": "CREDPROXY_ADMIN_LISTEN", "log-level": "CREDPROXY_LOG_LEVEL", "log-format": "CREDPROXY_LOG_FORMAT",
+		"metrics-emf": "CREDPROXY_METRICS_EMF", "shutdown-min-delay": "CREDPROXY_SHUTDOWN_MIN_DELAY",
+		"shutdown-drain-timeout": "CREDPROXY_SHUTDOWN_DRAIN_TIMEOUT",
+	}
+	settings := config.Settings()
+	if len(settings) != len(want) {
+		t.Errorf("%d settings, want %d", len(settings), len(want))
+	}
+	for _, s := range settings {
+		if s.Env() != want[s.Flag] {
+			t.Errorf("--%s: variable %s, want %s", s.Flag, s.Env(), want[s.Flag])
+		}
+		c := mustParse(t, db())
+		before := *c
+		if err := c.Set(s.Key, s.Default); err != nil {
+			t.Errorf("--%s: %v", s.Flag, err)
+		}
+		if c.Admin != before.Admin || c.Log != before.Log || c.Metrics != before.Metrics || c.Shutdown != before.Shutdown {
+			t.Errorf("--%s: %q is not the default", s.Flag, s.Default)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// validator checks what a file says against itself and the machine.
+type validator struct {
+	fail    func(path, message string) // notes an error
+	written func(path string) bool
+
+	names  map[string]string // database name to the path of the database
+	listen listeners
+}
+
+func (v *validator) failf(path, format string, args ...any) {
+	v.fail(path, fmt.Sprintf(format, args...))
+}
+
+func (v *validator) config(c *Config) {
+	v.names = make(map[string]string)
+	v.listen = listeners{unix: make(map[string]string), tcp: make(map[uint16]map[string]string)}
+	v.process(c)
+	if c.Admin.Listen != "" {
+		v.listen.add("tcp", c.Admin.Listen, "admin.listen")
+	}
+	if len(c.Databases) == 0 {
+		v.fail("databases", "no database; write at least one entry with name and credentials")
+	}
+	for i := range c.Databases {
+		v.database(fmt.Sprintf("databases[%d]", i), &c.Databases[i])
+	}
+}
+
+// process checks the settings of the process as a whole.
+func (v *validator) process(c *Config) {
+	if c.Admin.Listen != "" {
+		if _, _, err := splitHostPort(c.Admin.Listen); err != nil {
+			v.fail("admin.listen", err.Error())
+		}
+	}
+	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	if c.Log.Format != "" {
+		v.oneOf("log.format", c.Log.Format, "json", "console")
+	}
+	v.atLeastZero("shutdown.min_delay", c.Shutdown.MinDelay)
+	v.atLeastZero("shutdown.drain_timeout", c.Shutdown.DrainTimeout)
+}
+
+func (v *validator) oneOf(path, value string, valid ...string) {
+	if !slices.Contains(valid, value) {
+		last := len(valid) - 1
+		v.failf(path, "%q is not valid here; write %s or %s", shorten(value), strings.Join(valid[:last], ", "), valid[last])
+	}
+}
+
+func (v *validator) atLeastZero(path string, d time.Duration) {
+	if d < 0 {
+		v.failf(path, "%s is negative; write a duration of 0s or more", d)
+	}
+}
+
+func (v *validator) aboveZero(path string, d time.Duration) {
+	if d <= 0 {
+		v.failf(path, "%s is too short; write a duration above 0s", d)
+	}
+}
+
+// readable checks that a file exists and opens. "" is no file.
+func (v *validator) readable(path, name string) {
+	if name == "" {
+		return
+	}
+	info, err := os.Stat(name)
+	if err == nil && info.Mode().IsRegular() { // opening a pipe could wait for its writer
+		var f *os.File
+		if f, err = os.Open(name); err == nil {
+			f.Close()
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		v.failf(path, "no such file: %q; write the path of a PEM file", shorten(name))
+	case errors.Is(err, fs.ErrPermission):
+		v.failf(path, "not allowed to read %q; change the file's mode or owner", shorten(name))
+	case err != nil:
+		v.failf(path, "cannot read %q; write the path of a PEM file", shorten(name))
+	case info.IsDir():
+		v.failf(path, "%q is a directory; write the path of a PEM file", shorten(name))
+	}
+}
+
+// pair checks that two settings come together.
+func (v *validator) pair(section, a, valueA, b, valueB string) {
+	if valueA != "" && valueB == "" {
+		v.failf(section+"."+a, "needs %s beside it; set both or neither", b)
+	}
+	if valueB != "" && valueA == "" {
+		v.failf(section+"."+b, "needs %s beside it; set both or neither", a)
+	}
+}

@@ -1,0 +1,167 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+const (
+	maxIdentifier  = 128 // bytes of a database or role name; PostgreSQL has 63, MySQL 64 characters
+	maxConnections = 1_000_000
+)
+
+func (v *validator) database(at string, d *Database) {
+	v.name(at, d.Name)
+	if d.Engine != "" {
+		v.oneOf(at+".engine", string(d.Engine), string(Postgres), string(MySQL), string(MariaDB))
+	}
+	v.endpoint(at, d)
+	v.listeners(at, d)
+	v.tls(at+".tls", d.TLS)
+	v.credentials(at, d)
+	v.rotation(at, d)
+	v.limits(at+".limits", d.Limits)
+	v.access(at+".access", d.Access)
+	v.clientTLS(at+".client_tls", d.ClientTLS)
+	v.identifier(at+".session.role", d.Session.Role)
+	if d.Session.Role != "" && (d.Engine == MySQL || d.Engine == MariaDB) {
+		v.failf(at+".session.role", "%s has no SET ROLE at login; remove it, or use it with engine postgres", d.Engine)
+	}
+}
+
+func (v *validator) name(at, name string) {
+	path := at + ".name"
+	switch {
+	case name == "" && !v.written(path):
+		v.fail(path, "missing; write a short name for logs and metrics")
+	case !databaseName.MatchString(name):
+		v.fail(path, "not a usable name; write 1 to 64 letters, digits, dots, underscores or hyphens")
+	case v.names[name] != "":
+		v.failf(path, "%q is already the name of %s; write another", name, v.names[name])
+	default:
+		v.names[name] = at
+	}
+}
+
+func (v *validator) endpoint(at string, d *Database) {
+	if d.Host != "" && !isHost(d.Host) {
+		v.failf(at+".host", "%q is not a host name or address; write it alone, the port goes under port", shorten(d.Host))
+	}
+	if d.Port != 0 || v.written(at+".port") {
+		if d.Port < 1 || d.Port > math.MaxUint16 {
+			v.failf(at+".port", "%d is not a port; write a number from 1 to 65535", d.Port)
+		}
+	}
+	v.identifier(at+".database", d.Database)
+}
+
+func (v *validator) identifier(path, name string) {
+	if len(name) > maxIdentifier {
+		v.failf(path, "longer than %d bytes; no database has such a name", maxIdentifier)
+	}
+}
+
+func (v *validator) listeners(at string, d *Database) {
+	if len(d.Listen) == 0 && v.written(at+".listen") {
+		v.fail(at+".listen", "empty; write a listener, or remove the key for 127.0.0.1 on the engine's port")
+	}
+	for i, s := range d.Listen {
+		path := v.entry(at+".listen", i)
+		network, address, err := ParseListener(s)
+		if err != nil {
+			v.fail(path, err.Error())
+			continue
+		}
+		if taken := v.listen.add(network, address, path); taken != "" {
+			v.failf(path, "%q is already taken by %s; use another port or path", s, taken)
+		}
+		if network == "tcp" {
+			v.remote(path, address, d)
+		}
+	}
+}
+
+// remote checks a listener that other machines can reach.
+func (v *validator) remote(path, address string, d *Database) {
+	host, _, _ := splitHostPort(address)
+	switch {
+	case loopback(host):
+	case len(d.Access.UIDs) > 0:
+		v.failf(path, "%q is open to other machines, where access.uids cannot be checked; listen on loopback or a unix socket, or remove access.uids", address)
+	case d.ClientTLS.ClientCAFile == "" && !d.Access.AllowRemote:
+		v.failf(path, "%q is open to other machines; set client_tls.client_ca_file so that clients must show a certificate, or write access.allow_remote: true", address)
+	}
+}
+
+func (v *validator) tls(at string, t TLS) {
+	v.oneOf(at+".mode", string(t.Mode), string(VerifyFull), string(VerifyCA), string(Require), string(Disable))
+	v.readable(at+".ca_file", t.CAFile)
+	v.readable(at+".client_cert_file", t.ClientCertFile)
+	v.readable(at+".client_key_file", t.ClientKeyFile)
+	v.pair(at, "client_cert_file", t.ClientCertFile, "client_key_file", t.ClientKeyFile)
+	if t.ServerName != "" && !isHost(t.ServerName) {
+		v.failf(at+".server_name", "%q is not a host name or address; write the name in the server's certificate", shorten(t.ServerName))
+	}
+	if t.CAFile != "" && (t.Mode == Require || t.Mode == Disable) {
+		v.failf(at+".ca_file", "mode %s verifies nothing and would ignore it; use mode verify-full or verify-ca, or remove it", t.Mode)
+	}
+	if t.ClientCertFile != "" && t.Mode == Disable {
+		v.fail(at+".client_cert_file", "mode disable uses no certificate; use another mode, or remove it")
+	}
+}
+
+func (v *validator) rotation(at string, d *Database) {
+	v.aboveZero(at+".rotation.refresh", d.Rotation.Refresh)
+	v.atLeastZero(at+".rotation.grace", d.Rotation.Grace)
+	v.atLeastZero(at+".rotation.max_stale", d.Rotation.MaxStale)
+	v.events(at, d)
+	v.atLeastZero(at+".probe.interval", d.Probe.Interval)
+	if t := d.Probe.WriteTable; t != "" && !tableName.MatchString(t) {
+		v.failf(at+".probe.write_table", "%q is not a table; write table or schema.table, of letters, digits and underscores", shorten(t))
+	}
+	v.aboveZero(at+".break_glass.max_duration", d.BreakGlass.MaxDuration)
+}
+
+func (v *validator) limits(at string, l Limits) {
+	if l.MaxConnections < 1 || l.MaxConnections > maxConnections {
+		v.failf(at+".max_connections", "%d is out of range; write a number from 1 to %d", l.MaxConnections, maxConnections)
+	}
+	v.aboveZero(at+".login_timeout", l.LoginTimeout)
+	v.aboveZero(at+".dial_timeout", l.DialTimeout)
+}
+
+func (v *validator) access(at string, a Access) {
+	for i, uid := range a.UIDs {
+		number, err := strconv.ParseUint(uid, 10, 32)
+		isUID := uidNumber.MatchString(uid) && err == nil && number < math.MaxUint32 // the last means "no user"
+		if !isUID && !userName.MatchString(uid) {
+			v.failf(v.entry(at+".uids", i), "%q is neither a user id nor a user name; write one such as 1000 or app", shorten(uid))
+		}
+	}
+	for i, name := range a.Databases {
+		path := v.entry(at+".databases", i)
+		if name == "" {
+			v.fail(path, "empty; write the name of a database, or remove the entry")
+		}
+		v.identifier(path, name)
+	}
+}
+
+// entry is the path of a list's entry, or of the list if it is written as one string.
+func (v *validator) entry(list string, i int) string {
+	if path := fmt.Sprintf("%s[%d]", list, i); v.written(path) {
+		return path
+	}
+	return list
+}
+
+func (v *validator) clientTLS(at string, t ClientTLS) {
+	v.readable(at+".cert_file", t.CertFile)
+	v.readable(at+".key_file", t.KeyFile)
+	v.readable(at+".client_ca_file", t.ClientCAFile)
+	v.pair(at, "cert_file", t.CertFile, "key_file", t.KeyFile)
+	if t.ClientCAFile != "" && t.CertFile == "" && t.KeyFile == "" {
+		v.fail(at+".client_ca_file", "needs cert_file and key_file beside it; TLS from clients starts with credproxy's own certificate")
+	}
+}

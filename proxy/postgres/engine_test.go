@@ -1,0 +1,457 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/xdg-go/scram"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// trusting lets every login in without a password, and echoes what follows.
+func trusting(p *peer) {
+	p.packet()
+	p.send(authOK + frame('S', "server_version\x0015.0\x00") + frame('K', "\x00\x00\x00\x07abcd") + readyIdle)
+	_, _ = io.Copy(p.Conn, p.r)
+}
+
+func TestStartupIsForwardedInOrderWithOnlyTheUserChanged(t *testing.T) {
+	got := make(chan []byte, 1)
+	r := newRig(t, func(e *Engine) { e.Database, e.Role = "fallback", "owner" }, func(p *peer) { got <- p.packet() })
+	c := r.connect(t)
+	in := startup{version: 3<<16 | 2, params: []param{
+		{"application_name", "größe"}, {"user", "anybody"}, {"_pq_.future", "1"}, {"options", "-c geqo=off"},
+		{"options", "-c x=y"}, {"client_encoding", "UTF8"}}}
+	_, _ = c.Write(in.encode())
+	want := slices.Clone(in.params)
+	want[1].value = "app"
+	want = append(want, param{"database", "fallback"}, param{"role", "owner"})
+	out, err := parseStartup(<-got)
+	if err != nil || out.version != in.version || !slices.Equal(out.params, want) {
+		t.Errorf("the database saw %+v (%v), want %+v", out, err, want)
+	}
+}
+
+func TestDatabaseOfTheSession(t *testing.T) {
+	cred := secrets.NewCredential("app", "x")
+	cred.Endpoint.Database = "of-secret"
+	user := param{"user", "anybody"}
+	tests := []struct {
+		name       string
+		params     []param
+		configured string
+		cred       *secrets.Credential
+		want       string // the database parameter sent, "-" for none
+	}{
+		{"the client's", []param{user, {"database", "mine"}}, "conf", cred, "mine"},
+		{"the configuration's", []param{user}, "conf", cred, "conf"},
+		{"empty is none", []param{user, {"database", ""}}, "conf", cred, "conf"},
+		{"the secret's", []param{user}, "", cred, "of-secret"},
+		{"the client's user, as the server does", []param{user}, "", secrets.NewCredential("app", "x"), "anybody"},
+		{"physical replication has none", []param{user, {"replication", "true"}}, "conf", cred, "-"},
+		{"logical replication has one", []param{user, {"replication", "database"}}, "conf", cred, "conf"},
+	}
+	for _, tt := range tests {
+		e := Engine{Database: tt.configured, Role: "owner"}
+		want := startup{version: 3 << 16, params: tt.params}
+		out := want.rewritten("app", e.databaseFor(want, tt.cred), e.Role)
+		got := "-"
+		for _, p := range out.params {
+			if p.name == "database" {
+				got = p.value
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: database %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestHostileOrBrokenDatabase(t *testing.T) {
+	sasl := frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00")
+	// challenge answers a client-first-message with what change makes of its nonce.
+	challenge := func(p *peer, change func(nonce string) string) {
+		p.packet()
+		p.send(sasl)
+		_, body := p.message()
+		_, nonce, _ := strings.Cut(string(body), "r=")
+		p.send(frame('R', "\x00\x00\x00\x0b"+change(nonce)))
+	}
+	tests := []struct {
+		name    string
+		mode    proxy.TLSMode
+		script  func(p *peer)
+		code    string
+		message string
+	}{
+		{"does not offer TLS", proxy.VerifyFull, func(p *peer) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
+		{"does not offer TLS, mode require", proxy.Require, func(p *peer) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
+		{"answers nonsense to the TLS request", proxy.Require, func(p *peer) { p.packet(); p.send("E\x00\x00") }, "08006", "request for TLS"},
+		{"breaks off the TLS handshake", proxy.Require, func(p *peer) { p.packet(); p.send("S") }, "08001", "TLS handshake"},
+		{"closes at once", proxy.Disable, func(p *peer) {}, "08006", "broke during login"},
+		{"claims 4 GiB", proxy.Disable, func(p *peer) { p.packet(); p.send("R\xff\xff\xff\xff") }, "08006", "broke during login"},
+		{"length below itself", proxy.Disable, func(p *peer) { p.packet(); p.send("R\x00\x00\x00\x03") }, "08006", "broke during login"},
+		{"truncated request", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00")) }, "08006", "without a code"},
+		{"row out of turn", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('D', "\xff\xff")) }, "08006", "out of turn"},
+		{"endless notices", proxy.Disable, func(p *peer) {
+			p.packet()
+			for range 10_000 {
+				p.send(frame('N', "Mhello\x00\x00"+strings.Repeat("x", 100)))
+			}
+		}, "08006", "endless notices"},
+		{"Kerberos", proxy.Disable, func(p *peer) { p.packet(); p.send(askKerberos) }, "28000", "Kerberos V5"},
+		{"unknown SASL", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aOAUTHBEARER\x00\x00")) }, "28000", "OAUTHBEARER"},
+		{"SASL list without end", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256")) }, "08006", "SASL mechanisms"},
+		{"SASL list with a leading NUL", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0a\x00SCRAM-SHA-256\x00\x00")) }, "08006", "SASL mechanisms"},
+		{"clear text without TLS", proxy.Disable, func(p *peer) { p.packet(); p.send(askClear); p.wantNothing() }, "28000", "the password was not sent"},
+		{"OK before the proof", proxy.Disable, func(p *peer) { p.packet(); p.send(sasl); p.message(); p.send(authOK) }, "08006", "without proving"},
+		{"clear text in the middle of SCRAM", proxy.Disable, func(p *peer) { p.packet(); p.send(sasl); p.message(); p.send(askClear); p.wantNothing() }, "08006", "middle of SCRAM"},
+		{"nonce of its own", proxy.Disable, func(p *peer) { challenge(p, func(string) string { return "r=other,s=c2FsdA==,i=4096" }) }, "08006", "SCRAM challenge"},
+		{"endless iterations", proxy.Disable, func(p *peer) {
+			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=2147483647" })
+		}, "08006", "SCRAM challenge"},
+		{"one iteration, unverified", proxy.Disable, func(p *peer) { challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=1" }) }, "08006", "SCRAM challenge"},
+		{"endless nonce", proxy.Disable, func(p *peer) {
+			challenge(p, func(n string) string { return "r=" + n + strings.Repeat("x", 5000) + ",s=c2FsdA==,i=4096" })
+		}, "08006", "SCRAM challenge"},
+		{"wrong proof", proxy.Disable, func(p *peer) {
+			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=4096" })
+			p.message()
+			p.send(frame('R', "\x00\x00\x00\x0cv=AAAA"))
+		}, "08006", "does not prove"},
+		{"proof out of turn", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0cv=AAAA")) }, "08006", "out of turn"},
+		{"error without SQLSTATE", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00Mno\x00\x00")) }, "", "no"},
+		{"truncated error", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('E', "SFATAL")) }, "08006", "cannot be read"},
+		{"refuses the password", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, "28P01", "wrong"},
+		{"never answers", proxy.Disable, func(p *peer) { p.packet(); p.wantNothing() }, "08001", "took too long"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(e *Engine) { e.Upstream.Mode = tt.mode }, tt.script)
+			c := r.connect(t)
+			c.startup()
+			e := c.fatal()
+			if e.Code != tt.code || !strings.Contains(e.Message, tt.message) {
+				t.Errorf("client got %s %q, want %s …%q…", e.Code, e.Message, tt.code, tt.message)
+			}
+			ours := strings.HasPrefix(e.Message, "credproxy: ")
+			if fromDatabase := tt.code == "" || tt.code == "28P01"; ours == fromDatabase {
+				t.Errorf("message %q", e.Message)
+			}
+			if strings.Contains(fmt.Sprintf("%+v", e), password) {
+				t.Errorf("the password is in the error: %+v", e)
+			}
+		})
+	}
+}
+
+// wantNothing fails if the other side sends anything.
+func (p *peer) wantNothing() {
+	b, _ := io.ReadAll(p.r)
+	if len(b) > 0 {
+		p.t.Errorf("the database got %q", b)
+	}
+}
+
+func TestErrorAfterAuthenticationPassesAsItCame(t *testing.T) {
+	late := frame('S', "a\x00b\x00") + frame('E', "SFATAL\x00C3D000\x00Mdatabase \"x\" does not exist\x00\x00")
+	r := newRig(t, nil, func(p *peer) { p.packet(); p.send(authOK + late) })
+	c := r.connect(t)
+	c.startup()
+	if got, _ := io.ReadAll(c.r); string(got) != authOK+late {
+		t.Errorf("client got %q", got)
+	}
+	r.wait(t, proxy.UpstreamRefused, 1)
+}
+
+func (r *rig) wait(t *testing.T, k proxy.Kind, n int) {
+	t.Helper()
+	until(t, func() bool { return r.counts.of(k) >= n }, fmt.Sprintf("%d sessions ended as %s", n, k))
+}
+
+func until(t *testing.T, cond func() bool, what string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+func TestBytesAfterLoginPassUnchanged(t *testing.T) {
+	r := newRig(t, nil, trusting)
+	c := r.connect(t)
+	// The client does not wait for the OK: what it sends early must not be lost.
+	payload := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	s := startup{version: 3 << 16, params: []param{{"user", "anybody"}}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, _ = c.Write(append(s.encode(), payload...))
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
+	})
+	for _, want := range []byte("RSK") {
+		if kind, _ := c.message(); kind != want {
+			t.Fatalf("message %q, want %q", kind, want)
+		}
+	}
+	got, err := io.ReadAll(c.r)
+	wg.Wait()
+	if err != nil || string(got) != readyIdle+string(payload) {
+		t.Errorf("%d bytes came back (%v), want %d", len(got), err, len(readyIdle)+len(payload))
+	}
+}
+
+func TestEncryptionRequests(t *testing.T) {
+	ssl, gss := "\x00\x00\x00\x08\x04\xd2\x16\x2f", "\x00\x00\x00\x08\x04\xd2\x16\x30"
+	tests := []struct {
+		name, requests, answers string
+		ok                      bool
+	}{
+		{"none", "", "", true},
+		{"SSL", ssl, "N", true},
+		{"GSS", gss, "N", true},
+		{"SSL, GSS", ssl + gss, "NN", true},
+		{"GSS, SSL", gss + ssl, "NN", true},
+		{"SSL twice", ssl + ssl, "N", false},
+		{"GSS twice", gss + gss, "N", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, nil, trusting)
+			c := r.connect(t)
+			c.send(tt.requests)
+			answers := make([]byte, len(tt.answers))
+			if _, err := io.ReadFull(c.r, answers); err != nil || string(answers) != tt.answers {
+				t.Fatalf("answers %q (%v), want %q", answers, err, tt.answers)
+			}
+			if tt.ok {
+				c.startup()
+			}
+			kind, _ := c.message()
+			if tt.ok && kind != 'R' || !tt.ok && kind != 'E' {
+				t.Errorf("message %q", kind)
+			}
+		})
+	}
+}
+
+func TestMalformedStartupPackets(t *testing.T) {
+	framed := func(version uint32, rest string) string {
+		b := binary.BigEndian.AppendUint32(nil, uint32(8+len(rest)))
+		return string(binary.BigEndian.AppendUint32(b, version)) + rest
+	}
+	tests := []struct{ name, packet, code string }{
+		{"no user", framed(3<<16, "database\x00x\x00\x00"), "28000"},
+		{"empty user", framed(3<<16, "user\x00\x00\x00"), "28000"},
+		{"protocol 2.0", framed(2<<16, "user\x00x\x00\x00"), "08P01"},
+		{"no terminator", framed(3<<16, "user\x00x\x00"), "08P01"},
+		{"name without value", framed(3<<16, "user\x00"), "08P01"},
+		{"bytes after the end", framed(3<<16, "user\x00x\x00\x00more"), "08P01"},
+		{"HTTP", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", ""},
+		{"too long", framed(3<<16, strings.Repeat("x", maxStartupPacket)), ""},
+		{"too short", "\x00\x00\x00\x04", ""},
+		{"TLS, not configured", "\x16\x03\x01\x02\x00\x01", ""},
+	}
+	r := newRig(t, nil, trusting)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := r.connect(t)
+			c.send(tt.packet)
+			if tt.code == "" {
+				if b, _ := io.ReadAll(c.r); len(b) > 0 {
+					t.Errorf("answered %q", b)
+				}
+				return
+			}
+			if e := c.fatal(); e.Code != tt.code || !strings.HasPrefix(e.Message, "credproxy: ") {
+				t.Errorf("%s %q, want code %s", e.Code, e.Message, tt.code)
+			}
+		})
+	}
+}
+
+func TestAccessToDatabases(t *testing.T) {
+	r := newRig(t, func(e *Engine) { e.Databases = []string{"orders"} }, trusting)
+	for database, ok := range map[string]bool{"orders": true, "postgres": false, "": false} {
+		c := r.connect(t)
+		c.startup("database", database)
+		if ok {
+			if kind, _ := c.message(); kind != 'R' {
+				t.Errorf("database %q: message %q", database, kind)
+			}
+		} else if e := c.fatal(); e.Code != "28000" || e.Hint == "" {
+			t.Errorf("database %q: %+v", database, e)
+		}
+	}
+	c := r.connect(t)
+	c.startup("database", "orders", "replication", "true")
+	if e := c.fatal(); e.Code != "28000" {
+		t.Errorf("replication reads every database: %+v", e)
+	}
+}
+
+func TestTooManyConnections(t *testing.T) {
+	r := newRig(t, nil, trusting)
+	for range 50 {
+		c := r.connect(t)
+		c.startup()
+		if kind, _ := c.message(); kind != 'R' {
+			t.Fatalf("message %q", kind)
+		}
+	}
+	c := r.connect(t)
+	c.startup()
+	if e := c.fatal(); e.Code != "53300" || e.Hint == "" {
+		t.Errorf("%+v", e)
+	}
+	// A cancel still gets through: it counts toward no limit.
+	cancel := r.connect(t)
+	cancel.send("\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x00\x07wxyz")
+	if b, err := io.ReadAll(cancel.r); err != nil || len(b) > 0 {
+		t.Errorf("cancel: %q, %v", b, err)
+	}
+}
+
+func TestDrainingRefusesNewSessionsOnly(t *testing.T) {
+	r := newRig(t, nil, trusting)
+	old := r.connect(t)
+	old.startup()
+	for _, want := range []byte("RSKZ") {
+		if kind, _ := old.message(); kind != want {
+			t.Fatalf("message %q, want %q", kind, want)
+		}
+	}
+	r.server.Drain()
+	c := r.connect(t)
+	c.startup()
+	if e := c.fatal(); e.Code != "57P01" {
+		t.Errorf("%+v", e)
+	}
+	old.send(frame('Q', "hello\x00"))
+	if kind, body := old.message(); kind != 'Q' || string(body) != "hello\x00" {
+		t.Errorf("the old session got %q %q", kind, body)
+	}
+}
+
+// TestClientsThatVanishOrDawdleLeaveNothingBehind breaks off at each byte of a
+// login and counts goroutines.
+func TestClientsThatVanishOrDawdleLeaveNothingBehind(t *testing.T) {
+	r := newRig(t, nil, trusting)
+	before := runtime.NumGoroutine()
+	whole := "\x00\x00\x00\x08\x04\xd2\x16\x2f" + string(startup{version: 3 << 16, params: []param{{"user", "x"}}}.encode())
+	for i := range len(whole) {
+		c, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, whole[:i])
+		if i%2 == 0 {
+			_ = c.(*net.TCPConn).SetLinger(0) // a reset instead of an end
+		}
+		_ = c.Close()
+	}
+	dawdler := r.connect(t)
+	dawdler.send(whole[:10])
+	r.wait(t, proxy.ClientTimeout, 1)
+	until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
+}
+
+func TestScramKeysAreDerivedOncePerCredential(t *testing.T) {
+	cred := secrets.NewCredential("app", password)
+	var s scramClients
+	a, b := s.get(cred), s.get(cred)
+	if a != b {
+		t.Error("two clients for one credential")
+	}
+	s.forget(cred)
+	if s.get(cred) == a {
+		t.Error("forgotten keys are still used")
+	}
+	for range 100 {
+		s.get(secrets.NewCredential("app", "x"))
+	}
+	if len(s.clients) > maxScramClients {
+		t.Errorf("%d clients held", len(s.clients))
+	}
+	// What SASLprep refuses is used as it is, like libpq does.
+	if s.get(secrets.NewCredential("app", "\x01\xff")) == nil {
+		t.Error("no client for a password that SASLprep refuses")
+	}
+}
+
+func TestScramWithARealServerSide(t *testing.T) {
+	client, err := scram.SHA256.NewClient("", password, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "salt", Iters: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, nil, func(p *peer) {
+		p.packet()
+		p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"))
+		_, body := p.message()
+		conv := server.NewConversation()
+		reply, err := conv.Step(string(body[len("SCRAM-SHA-256")+5:]))
+		if err != nil {
+			t.Error(err)
+		}
+		p.send(frame('R', "\x00\x00\x00\x0b"+reply))
+		_, body = p.message()
+		if reply, err = conv.Step(string(body)); err != nil || !conv.Valid() {
+			t.Error(err)
+		}
+		p.send(frame('R', "\x00\x00\x00\x0c"+reply) + authOK + readyIdle)
+	})
+	c := r.connect(t)
+	c.startup()
+	for _, want := range []byte("RZ") {
+		if kind, _ := c.message(); kind != want {
+			t.Fatalf("message %q, want %q", kind, want)
+		}
+	}
+}
+
+func TestCancelKeys(t *testing.T) {
+	var targets cancelTargets
+	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+	for _, size := range []int{4, 32, 256} {
+		real := cancelKey{7, bytes.Repeat([]byte{1}, size)}
+		key, remove := targets.add(real, addr, "db")
+		if key.pid != 7 || len(key.secret) != size || bytes.Equal(key.secret, real.secret) {
+			t.Errorf("key %+v for a secret of %d bytes", key, size)
+		}
+		if found := targets.find(key); found == nil || !bytes.Equal(found.upstream.secret, real.secret) {
+			t.Errorf("key of %d bytes finds %+v", size, found)
+		}
+		if targets.find(real) != nil {
+			t.Error("the database's own key works at our listener")
+		}
+		other, removeOther := targets.add(real, addr, "db") // the same process id, on another server
+		remove()
+		if targets.find(key) != nil || targets.find(other) == nil {
+			t.Error("a key outlives its session, or takes another with it")
+		}
+		removeOther()
+	}
+	if len(targets.byPID) != 0 {
+		t.Errorf("%d entries left", len(targets.byPID))
+	}
+}

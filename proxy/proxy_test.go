@@ -1,0 +1,459 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/secrets"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type silentObserver struct{ ended sync.Map }
+
+func (o *silentObserver) SessionEnded(k Kind) {
+	n, _ := o.ended.LoadOrStore(k, new(atomic.Int64))
+	n.(*atomic.Int64).Add(1)
+}
+func (o *silentObserver) count(k Kind) int64 {
+	n, ok := o.ended.Load(k)
+	if !ok {
+		return 0
+	}
+	return n.(*atomic.Int64).Load()
+}
+func (*silentObserver) LoginPhase(string, time.Duration) {}
+func (*silentObserver) CancelRequest(string)             {}
+
+// engineFunc is an engine in one function.
+type engineFunc func(ctx context.Context, s *Session) error
+
+func (f engineFunc) Serve(ctx context.Context, s *Session) error { return f(ctx, s) }
+
+func until(t *testing.T, cond func() bool, what string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+// pair returns two ends of a TCP connection.
+func pair(t testing.TB) (a, b net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if a, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
+	return a, b
+}
+
+// relayed returns an application and a database with a relay between them.
+func relayed(t testing.TB, fromClient, fromDatabase []byte) (app, database net.Conn, done <-chan Outcome) {
+	app, client := pair(t)
+	upstream, database := pair(t)
+	out := make(chan Outcome, 1)
+	go func() {
+		var total Traffic
+		out <- Relay(Leg{client, fromClient}, Leg{upstream, fromDatabase}, &total)
+		_ = client.Close()
+		_ = upstream.Close()
+	}()
+	return app, database, out
+}
+
+func TestRelayBothWaysWithHalfClose(t *testing.T) {
+	app, database, done := relayed(t, []byte("early "), []byte("hello "))
+	big := bytes.Repeat([]byte("x"), 1<<20)
+	go func() {
+		_, _ = app.Write(big)
+		_ = app.(*net.TCPConn).CloseWrite()
+	}()
+	if got, err := io.ReadAll(database); err != nil || string(got) != "early "+string(big) {
+		t.Errorf("the database got %d bytes, %v", len(got), err)
+	}
+	// The application has ended its side; the answer still gets through.
+	_, _ = database.Write(big)
+	_ = database.Close()
+	if got, err := io.ReadAll(app); err != nil || string(got) != "hello "+string(big) {
+		t.Errorf("the application got %d bytes, %v", len(got), err)
+	}
+	out := <-done
+	if out.Err != nil || out.ToUpstream != int64(len(big)+6) || out.ToClient != int64(len(big)+6) {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
+func TestRelayEndsWhenTheClientIsReset(t *testing.T) {
+	app, database, done := relayed(t, nil, nil)
+	_ = app.(*net.TCPConn).SetLinger(0)
+	_ = app.Close()
+	out := <-done
+	if out.Err == nil || !strings.Contains(out.Err.Error(), "connection to the client lost") {
+		t.Errorf("outcome %+v", out)
+	}
+	if _, err := database.Read(make([]byte, 1)); err == nil {
+		t.Error("the database's connection is still open")
+	}
+}
+
+func TestRelayEndsWhenTheDatabaseCloses(t *testing.T) {
+	app, database, done := relayed(t, nil, nil)
+	_, _ = io.WriteString(database, "goodbye")
+	_ = database.Close()
+	if got, err := io.ReadAll(app); err != nil || string(got) != "goodbye" {
+		t.Errorf("the application got %q, %v", got, err)
+	}
+	_ = app.Close() // within the linger time
+	if out := <-done; out.Err != nil {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
+func TestRelayTellsALostDatabase(t *testing.T) {
+	app, database, done := relayed(t, nil, nil)
+	_ = database.(*net.TCPConn).SetLinger(0)
+	_ = database.Close()
+	_, _ = io.ReadAll(app)
+	_ = app.Close()
+	if out := <-done; out.Err == nil || !strings.Contains(out.Err.Error(), "connection to the database lost") {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
+// failingListener fails with EMFILE a few times, then accepts.
+type failingListener struct {
+	net.Listener
+	failures atomic.Int32
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if l.failures.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.Listener.Accept()
+}
+
+func newServer(engine engineFunc) (*Server, *silentObserver) {
+	o := &silentObserver{}
+	return &Server{Name: "test", Engine: engine, Log: zap.NewNop(), Observer: o,
+		Limits: Limits{MaxConnections: 2, LoginTimeout: 10 * time.Second}}, o
+}
+
+func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
+	s, o := newServer(func(_ context.Context, s *Session) error {
+		b := make([]byte, 1)
+		_, _ = s.Client.Read(b)
+		if b[0] == 'p' {
+			panic("a defect")
+		}
+		_, _ = s.Client.Write([]byte("fine"))
+		return nil
+	})
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := &failingListener{Listener: tcp}
+	ln.failures.Store(5)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Go(ctx, t.Context(), ln)
+	for _, say := range []string{"p", "x", "p", "x"} {
+		c, err := net.Dial("tcp", tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, say)
+		got, _ := io.ReadAll(c)
+		if say == "x" && string(got) != "fine" {
+			t.Errorf("got %q", got)
+		}
+		_ = c.Close()
+	}
+	until(t, func() bool { return o.count(Internal) == 2 }, "two panics counted")
+	cancel()
+	s.Wait()
+	if _, err := net.Dial("tcp", tcp.Addr().String()); err == nil {
+		t.Error("still listening after the end")
+	}
+}
+
+func TestServerLimitsWhoHasNotAskedYet(t *testing.T) {
+	release := make(chan struct{})
+	s, o := newServer(func(_ context.Context, s *Session) error { <-release; return nil })
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Go(ctx, t.Context(), ln)
+	for range lobby + 2 + 5 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	until(t, func() bool { return o.count(TooMany) == 5 }, "five connections closed unheard")
+	close(release)
+	cancel()
+	s.Wait()
+}
+
+func TestEndingSessionsClosesTheirConnections(t *testing.T) {
+	s, _ := newServer(func(_ context.Context, s *Session) error {
+		_, err := s.Client.Read(make([]byte, 1))
+		return err
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepting, stop := context.WithCancel(t.Context())
+	sessions, end := context.WithCancel(t.Context())
+	s.Go(accepting, sessions, ln)
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	until(t, func() bool { return s.conns.Load() == 1 }, "the session")
+	stop()
+	end()
+	s.Wait()
+}
+
+func TestListenUnix(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "new", "folder", ".s.PGSQL.5432")
+	ln, err := Listen(t.Context(), "unix:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("socket %v, %v", info.Mode(), err)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || info.Mode().Perm()&0o007 != 0 {
+		t.Errorf("folder %v, %v", info.Mode(), err)
+	}
+	if ln.Addr().String() != path {
+		t.Errorf("address %s", ln.Addr())
+	}
+	if _, err := Listen(t.Context(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "another process answers") {
+		t.Errorf("second listener: %v", err)
+	}
+	_ = ln.(*unixListener).Listener.Close() // as if the process had died
+	again, err := Listen(t.Context(), "unix:"+path)
+	if err != nil {
+		t.Fatalf("a stale socket is in the way: %v", err)
+	}
+	go func() {
+		if c, err := again.Accept(); err == nil {
+			_ = c.Close()
+		}
+	}()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	_ = again.Close()
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestListenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "precious")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for addr, want := range map[string]string{
+		"unix:" + file: "not a socket",
+		"unix:/" + strings.Repeat("x", maxSocketPath):    "103 bytes",
+		"unix:" + dir + "/" + strings.Repeat("y", 103-6): "bytes",
+		busy.Addr().String():                             "in use",
+		"127.0.0.1:99999":                                "listen on 127.0.0.1:99999",
+	} {
+		if ln, err := Listen(t.Context(), addr); err == nil || !strings.Contains(err.Error(), want) {
+			if ln != nil {
+				_ = ln.Close()
+			}
+			t.Errorf("%s: %v, want %q", addr, err, want)
+		}
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "x" {
+		t.Errorf("the file in the way: %q, %v", b, err)
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := refusing.Addr().(*net.TCPAddr).Port
+	_ = refusing.Close()
+	u := &Upstream{DialTimeout: 5 * time.Second, DefaultPort: port}
+	for host, want := range map[string]string{"127.0.0.1": "refuses connections", "no-such-host.invalid": "no-such-host.invalid"} {
+		_, err := u.Dial(t.Context(), host, port)
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Kind != Unreachable || !strings.Contains(e.Message, want) || e.Hint == "" {
+			t.Errorf("%s: %+v", host, err)
+		}
+	}
+	if _, _, err := u.Target(secrets.NewCredential("a", "b")); AsError(err).Kind != SecretProblem {
+		t.Errorf("no host: %v", err)
+	}
+}
+
+func TestTargetPrefersTheConfiguration(t *testing.T) {
+	cred := secrets.NewCredential("a", "b")
+	cred.Endpoint = secrets.Endpoint{Host: "secret", Port: 1}
+	for _, tt := range []struct {
+		u    Upstream
+		want string
+	}{
+		{Upstream{DefaultPort: 5432}, "secret:1"},
+		{Upstream{Host: "conf", DefaultPort: 5432}, "conf:1"},
+		{Upstream{Host: "conf", Port: 2, DefaultPort: 5432}, "conf:2"},
+	} {
+		host, port, err := tt.u.Target(cred)
+		if got := fmt.Sprintf("%s:%d", host, port); got != tt.want || err != nil {
+			t.Errorf("%s (%v), want %s", got, err, tt.want)
+		}
+	}
+}
+
+func TestEveryFailureHasAMessageAndAHint(t *testing.T) {
+	for _, err := range []error{
+		secrets.Errorf(secrets.NotFound, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x"),
+		secrets.Errorf(secrets.NoVersion, "x"), secrets.Errorf(secrets.Denied, "x"),
+		secrets.Errorf(secrets.Malformed, "x"), secrets.Errorf(secrets.Unavailable, "x"),
+		context.DeadlineExceeded, os.ErrDeadlineExceeded, context.Canceled, net.ErrClosed, errors.New("what is this"),
+		fmt.Errorf("wrapped: %w", secrets.Errorf(secrets.Denied, "x")),
+	} {
+		e := AsError(err)
+		if e.Kind == "" || e.Message == "" || e.Hint == "" || !errors.Is(e, err) && errors.Unwrap(err) == nil {
+			t.Errorf("%v: %+v", err, e)
+		}
+		if strings.Contains(e.Message+e.Hint, "123456789012") {
+			t.Errorf("the account shows: %+v", e)
+		}
+	}
+}
+
+// serverCert makes a self-signed certificate for names.
+func serverCert(t *testing.T, names ...string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
+	cert := serverCert(t, "db.example")
+	known := x509.NewCertPool()
+	known.AddCert(cert.Leaf)
+	tests := []struct {
+		mode       TLSMode
+		host, name string
+		roots      *x509.CertPool
+		fails      string
+	}{
+		{VerifyFull, "db.example", "", known, ""},
+		{VerifyFull, "other.example", "db.example", known, ""},
+		{VerifyFull, "other.example", "", known, `not for the name "other.example"`},
+		{VerifyFull, "127.0.0.1", "", known, "not for the name"},
+		{VerifyFull, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
+		{VerifyCA, "other.example", "", known, ""},
+		{VerifyCA, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
+		{Require, "other.example", "", x509.NewCertPool(), ""},
+	}
+	for _, tt := range tests {
+		client, server := pair(t)
+		go func() {
+			s := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}})
+			_ = s.Handshake()
+		}()
+		u := &Upstream{Mode: tt.mode, ServerName: tt.name, TLS: &tls.Config{RootCAs: tt.roots}}
+		_, err := u.Handshake(t.Context(), client, tt.host)
+		if tt.fails == "" {
+			if err != nil {
+				t.Errorf("%s %s: %v", tt.mode, tt.host, err)
+			}
+			continue
+		}
+		e := AsError(err)
+		if err == nil || e.Kind != UpstreamTLS || !strings.Contains(e.Message, tt.fails) || e.Hint == "" {
+			t.Errorf("%s %s: %+v, want %q", tt.mode, tt.host, err, tt.fails)
+		}
+	}
+}
+
+func BenchmarkRelay(b *testing.B) {
+	app, database, done := relayed(b, nil, nil)
+	msg := make([]byte, 100)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = app.Write(msg)
+		_, _ = io.ReadFull(database, msg)
+		_, _ = database.Write(msg)
+		_, _ = io.ReadFull(app, msg)
+	}
+	_ = app.Close()
+	_ = database.Close()
+	<-done
+}

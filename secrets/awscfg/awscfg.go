@@ -1,0 +1,177 @@
+// Package awscfg loads the AWS configuration that the AWS sources of credentials
+// share: a region, AWS credentials from the SDK's own chain (environment, shared
+// files, web identity, ECS, EKS, EC2) and, on top of them, an assumed role.
+//
+// Invariant: its errors are *secrets.Error, say what an operator would do, and
+// never show a key, a session token or the output of a credential process.
+//
+// It makes no call to a service but STS, and EC2's metadata for the region.
+package awscfg
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/credproxy/credproxy/secrets"
+)
+
+const (
+	// maxAttempts is small because secrets.Cache retries with its own backoff.
+	maxAttempts = 2
+	// exchangeTimeout ends one HTTP exchange. The SDK fetches AWS credentials
+	// without the caller's deadline and lets later callers wait for that fetch:
+	// unbounded, one dead connection would stop them all.
+	exchangeTimeout = 10 * time.Second
+	// metadataTimeout is how long EC2's metadata may take to name the region.
+	metadataTimeout = 2 * time.Second
+	// roleDuration is the shortest maximum a role can have, and the longest that
+	// chained roles can.
+	roleDuration = time.Hour
+)
+
+// Role is a role to assume. The zero value assumes none.
+type Role struct {
+	ARN         string
+	ExternalID  string
+	SessionName string // default: credproxy
+}
+
+// Options for [Load].
+type Options struct {
+	Region string // default: what the SDK finds, then that of the EC2 instance
+	Role   Role
+	// Observe, if set, is called after each AssumeRole with its outcome.
+	Observe func(operation string, err error)
+}
+
+// Config is a loaded AWS configuration.
+type Config struct {
+	// AWS makes service clients. Its credentials are those of the assumed role.
+	AWS aws.Config
+
+	credentials *aws.CredentialsCache
+	chain       aws.CredentialsProvider // under them, with a cache of its own
+}
+
+// Load reads the environment and the shared files. It asks the network only
+// where nothing else names a region; credentials are fetched when first needed.
+func Load(ctx context.Context, opts Options) (*Config, error) {
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithRegion(opts.Region),
+		config.WithRetryMaxAttempts(maxAttempts),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(exchangeTimeout)),
+	)
+	if err != nil {
+		return nil, secrets.Errorf(secrets.Unavailable, "load AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		if cfg.Region, err = instanceRegion(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	chain := cfg.Credentials
+	var provider aws.CredentialsProvider = base{chain}
+	if opts.Role.ARN != "" {
+		provider = assume(cfg, provider, opts)
+	}
+	cache := aws.NewCredentialsCache(provider)
+	cfg.Credentials = cache
+	return &Config{AWS: cfg, credentials: cache, chain: chain}, nil
+}
+
+func instanceRegion(ctx context.Context, cfg aws.Config) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
+	defer cancel()
+	out, err := imds.NewFromConfig(cfg).GetRegion(ctx, &imds.GetRegionInput{})
+	if err != nil {
+		return "", secrets.Errorf(secrets.Unavailable,
+			"no AWS region: set region in the configuration or AWS_REGION (EC2 metadata: %w)", err)
+	}
+	return out.Region, nil
+}
+
+// Credentials returns AWS credentials, fetched anew if the last ones expired.
+func (c *Config) Credentials(ctx context.Context) (aws.Credentials, error) {
+	creds, err := c.credentials.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, explain(err)
+	}
+	return creds, nil
+}
+
+// Invalidate makes the next call of Credentials fetch them anew.
+func (c *Config) Invalidate() {
+	c.credentials.Invalidate()
+	if cache, ok := c.chain.(*aws.CredentialsCache); ok {
+		cache.Invalidate()
+	}
+}
+
+// base is the SDK's credential chain with errors explained.
+type base struct{ chain aws.CredentialsProvider }
+
+func (b base) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	creds, err := b.chain.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, explainChain(err)
+	}
+	return creds, nil
+}
+
+// assumedRole is a role on top of base credentials.
+type assumedRole struct {
+	base    aws.CredentialsProvider
+	role    *stscreds.AssumeRoleProvider
+	arn     string
+	observe func(operation string, err error)
+}
+
+func assume(cfg aws.Config, base aws.CredentialsProvider, opts Options) assumedRole {
+	cfg.Credentials = base
+	role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), opts.Role.ARN, func(o *stscreds.AssumeRoleOptions) {
+		o.Duration = roleDuration
+		if o.RoleSessionName = opts.Role.SessionName; o.RoleSessionName == "" {
+			o.RoleSessionName = "credproxy"
+		}
+		if opts.Role.ExternalID != "" {
+			o.ExternalID = &opts.Role.ExternalID
+		}
+	})
+	observe := opts.Observe
+	if observe == nil {
+		observe = func(string, error) {}
+	}
+	return assumedRole{base, role, opts.Role.ARN, observe}
+}
+
+// Retrieve asks for the base credentials first, so that their absence is not
+// taken for a refusal of the role.
+func (a assumedRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if _, err := a.base.Retrieve(ctx); err != nil {
+		return aws.Credentials{}, err
+	}
+	creds, err := a.role.Retrieve(ctx)
+	if err != nil {
+		err = explainRole(a.arn, err)
+	}
+	a.observe("AssumeRole", err)
+	return creds, err
+}
+
+func explainRole(arn string, err error) error {
+	reason := ReasonOf(err)
+	if reason == secrets.Denied {
+		err = fmt.Errorf("%w; allow sts:AssumeRole on the role, and name the caller and its external id in the role's trust policy", Plain(err))
+	} else {
+		err = Plain(err)
+	}
+	return secrets.Errorf(reason, "assume role %s: %w", arn, err)
+}

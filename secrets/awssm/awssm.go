@@ -1,0 +1,115 @@
+// Package awssm reads database credentials from AWS Secrets Manager.
+//
+// Invariant: a [Source] only reads, by GetSecretValue and a staging label, and
+// its errors never show a part of the secret.
+//
+// It does not cache, retry beyond the SDK's second attempt, or know rotation:
+// secrets.Cache decides what to fetch and when. It reads one secret; keys tell
+// which of the credentials in it.
+package awssm
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
+)
+
+// Options for [New]. Only SecretID is required.
+type Options struct {
+	SecretID   string       // ARN or name
+	Region     string       // default: the ARN's, else the SDK's
+	Keys       secrets.Keys // for one secret that holds many
+	AssumeRole awscfg.Role
+	// Observe, if set, is called after each API call (GetSecretValue, AssumeRole)
+	// with nil or its *secrets.Error.
+	Observe func(operation string, err error)
+}
+
+// Source is a secret in Secrets Manager. It is a secrets.Source.
+type Source struct {
+	id      string
+	keys    secrets.Keys
+	config  *awscfg.Config
+	client  *secretsmanager.Client
+	observe func(operation string, err error)
+}
+
+// New checks opts and loads the AWS configuration. It does not fetch the secret.
+func New(ctx context.Context, opts Options) (*Source, error) {
+	if opts.SecretID == "" {
+		return nil, fmt.Errorf("secrets manager: no secret id")
+	}
+	if err := opts.Keys.Validate(); err != nil {
+		return nil, fmt.Errorf("secret %s: keys: %w", opts.SecretID, err)
+	}
+	region := opts.Region
+	if arn.IsARN(opts.SecretID) {
+		a, err := arn.Parse(opts.SecretID)
+		if err != nil || a.Service != "secretsmanager" || a.Region == "" {
+			return nil, fmt.Errorf("secret %s: not the ARN of a secret", opts.SecretID)
+		}
+		if region == "" {
+			region = a.Region
+		}
+	}
+	config, err := awscfg.Load(ctx, awscfg.Options{Region: region, Role: opts.AssumeRole, Observe: opts.Observe})
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", opts.SecretID, err)
+	}
+	s := &Source{
+		id:      opts.SecretID,
+		keys:    opts.Keys,
+		config:  config,
+		client:  secretsmanager.NewFromConfig(config.AWS),
+		observe: opts.Observe,
+	}
+	if s.observe == nil {
+		s.observe = func(string, error) {}
+	}
+	return s, nil
+}
+
+// Kind is "secrets_manager".
+func (s *Source) Kind() string { return "secrets_manager" }
+
+// Fetch gets the version that carries stage.
+func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Credential, error) {
+	// First, so that missing AWS credentials are not taken for an answer.
+	if _, err := s.config.Credentials(ctx); err != nil {
+		return nil, secrets.Errorf(secrets.ReasonOf(err), "secret %s: %w", s.id, err)
+	}
+	label := string(stage)
+	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.id, VersionStage: &label})
+	if awscfg.Expired(err) {
+		s.config.Invalidate()
+	}
+	err = s.explain(stage, err)
+	s.observe("GetSecretValue", err)
+	if err != nil {
+		return nil, err
+	}
+	return s.credential(stage, out)
+}
+
+// credential reads the answer of Secrets Manager.
+func (s *Source) credential(stage secrets.Stage, out *secretsmanager.GetSecretValueOutput) (*secrets.Credential, error) {
+	switch {
+	case out.SecretString == nil && out.SecretBinary != nil:
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): it is binary; store the JSON as a string", s.id, stage)
+	case out.SecretString == nil:
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): the answer holds no value", s.id, stage)
+	case out.VersionId == nil || *out.VersionId == "":
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): the answer names no version id", s.id, stage)
+	}
+	c, err := secrets.ParseDocument([]byte(*out.SecretString), s.keys)
+	if err != nil {
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s, version %s): %w", s.id, stage, *out.VersionId, err)
+	}
+	c.VersionID = *out.VersionId
+	return c, nil
+}

@@ -1,0 +1,53 @@
+package env_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/env"
+)
+
+var _ secrets.Source = (*env.Source)(nil)
+
+func TestFetch(t *testing.T) {
+	t.Setenv("TEST_DB_USER", "app")
+	t.Setenv("TEST_DB_PASSWORD", "Pl4nted-Passw0rd")
+	source := env.New("TEST_DB_USER", "TEST_DB_PASSWORD")
+	c, err := source.Fetch(t.Context(), secrets.Current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Username != "app" || c.Password() != "Pl4nted-Passw0rd" || !c.Expires.IsZero() {
+		t.Errorf("got %v, password %q", c, c.Password())
+	}
+	if c.VersionID != secrets.LocalVersion("app", "Pl4nted-Passw0rd") {
+		t.Errorf("version %q", c.VersionID)
+	}
+	if source.Kind() != "env" {
+		t.Errorf("kind %q", source.Kind())
+	}
+}
+
+func TestFetchErrors(t *testing.T) {
+	t.Setenv("TEST_DB_USER", "app")
+	t.Setenv("TEST_DB_EMPTY", "")
+	for name, tc := range map[string]struct {
+		username, password string
+		stage              secrets.Stage
+		reason             secrets.Reason
+		text               string
+	}{
+		"unset":    {"TEST_DB_UNSET", "TEST_DB_USER", secrets.Current, secrets.NotFound, "TEST_DB_UNSET"},
+		"empty":    {"TEST_DB_USER", "TEST_DB_EMPTY", secrets.Current, secrets.NotFound, "TEST_DB_EMPTY"},
+		"pending":  {"TEST_DB_USER", "TEST_DB_USER", secrets.Pending, secrets.NoVersion, "AWSPENDING"},
+		"previous": {"TEST_DB_USER", "TEST_DB_USER", secrets.Previous, secrets.NoVersion, "AWSPREVIOUS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := env.New(tc.username, tc.password).Fetch(t.Context(), tc.stage)
+			if err == nil || secrets.ReasonOf(err) != tc.reason || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("got %v, want %s: %s", err, tc.reason, tc.text)
+			}
+		})
+	}
+}

@@ -1,0 +1,149 @@
+// Package file reads a database credential from a file, or from a directory with
+// a file for each field, and notices when either changes.
+//
+// A file holds the same JSON as a secret in Secrets Manager. A directory holds
+// files named username and password, and optionally engine, host, port and
+// dbname, as Kubernetes secrets and the Secrets Store CSI driver mount them.
+//
+// Invariant: a file of any size, kind or content costs a bounded read, and errors
+// name paths and fields but show nothing of what the files hold.
+//
+// A directory that is not swapped as a whole, as Kubernetes does with its ..data
+// link, can be read between two of its files' changes; Watch waits until it is
+// still. The package knows no staging label but AWSCURRENT and does not judge who
+// else may read the files.
+package file
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// Source is a file or a directory. It is a secrets.Source and a secrets.Watcher.
+type Source struct {
+	path   string
+	notify func() (*fsnotify.Watcher, error)
+}
+
+// New makes a source of the file or directory at path, which may come later.
+func New(path string) *Source {
+	return &Source{path: filepath.Clean(path), notify: fsnotify.NewWatcher}
+}
+
+// Kind is "file".
+func (s *Source) Kind() string { return "file" }
+
+// Fetch reads the credential as it now stands.
+func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Credential, error) {
+	if stage != secrets.Current {
+		return nil, secrets.Errorf(secrets.NoVersion, "%s: files have no %s", s.path, stage)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, secrets.Errorf(secrets.Unavailable, "%s: %w", s.path, err)
+	}
+	document, err := s.read()
+	if err != nil {
+		return nil, secrets.Errorf(reasonOf(err), "credential file: %w", err)
+	}
+	c, err := secrets.ParseDocument(document, secrets.Keys{})
+	if err != nil {
+		return nil, secrets.Errorf(secrets.ReasonOf(err), "%s: %w", s.path, err)
+	}
+	c.VersionID = secrets.LocalVersion(c.Username, c.Password())
+	return c, nil
+}
+
+func reasonOf(err error) secrets.Reason {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return secrets.NotFound
+	case errors.Is(err, fs.ErrPermission):
+		return secrets.Denied
+	}
+	return secrets.ReasonOf(err)
+}
+
+// read returns the secret document of the file, or one made of the directory's files.
+func (s *Source) read() ([]byte, error) {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return readFile(s.path)
+	}
+	document, err := readDirectory(s.path)
+	if errors.Is(err, fs.ErrNotExist) { // Kubernetes removed the old ..data meanwhile
+		document, err = readDirectory(s.path)
+	}
+	return document, err
+}
+
+// fields are the files of a directory, the required ones first.
+var fields = [...]string{"username", "password", "engine", "host", "port", "dbname"}
+
+const required = 2
+
+func readDirectory(path string) ([]byte, error) {
+	// Through ..data only once, so that all fields are of one version.
+	if target, err := filepath.EvalSymlinks(filepath.Join(path, "..data")); err == nil {
+		path = target
+	}
+	document := map[string]string{}
+	for i, name := range fields {
+		content, err := readFile(filepath.Join(path, name))
+		if i >= required && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !utf8.Valid(content) { // JSON cannot hold it
+			return nil, secrets.Errorf(secrets.Malformed, "%s: not UTF-8", filepath.Join(path, name))
+		}
+		document[name] = trimNewline(string(content))
+	}
+	return json.Marshal(document)
+}
+
+// trimNewline removes the one newline that editors and echo put at a file's end.
+func trimNewline(s string) string {
+	if line, ok := strings.CutSuffix(s, "\n"); ok {
+		return strings.TrimSuffix(line, "\r")
+	}
+	return s
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for a writer
+		return nil, secrets.Errorf(secrets.Malformed, "%s: not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, secrets.MaxDocument+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > secrets.MaxDocument {
+		return nil, secrets.Errorf(secrets.Malformed, "%s: longer than %d bytes", path, secrets.MaxDocument)
+	}
+	return content, nil
+}

@@ -1,0 +1,147 @@
+// Package rdsiam makes tokens for IAM database authentication of RDS and Aurora:
+// short-lived passwords signed with AWS credentials.
+//
+// Invariant: a token's Expires is never later than the moment its signing AWS
+// credentials expire, because RDS refuses it from then on.
+//
+// Tokens are made here, without a call to AWS, so a token says nothing about
+// whether the database will take it. The package does not cache them and knows
+// no staging label but AWSCURRENT.
+package rdsiam
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
+
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
+)
+
+const (
+	// lifetime of a token ("IAM database authentication" in the RDS user guide).
+	lifetime = 15 * time.Minute
+	// margin is kept of the lifetime, for clocks that differ and slow logins.
+	margin = time.Minute
+	// signerMargin is kept of the life of the AWS credentials that sign.
+	signerMargin = 10 * time.Second
+)
+
+// Options for [New]. User and Endpoint are required.
+type Options struct {
+	User string // the database user
+	// Endpoint is the host:port to sign: what RDS itself calls the database, not
+	// a CNAME or a tunnel in front of it.
+	Endpoint   string
+	Region     string // default: the endpoint's, else the SDK's
+	AssumeRole awscfg.Role
+	// Observe, if set, is called after each API call (AssumeRole) with nil or its
+	// *secrets.Error. Making a token is not a call.
+	Observe func(operation string, err error)
+}
+
+// Source signs tokens for one database user. It is a secrets.Source.
+type Source struct {
+	user     string
+	endpoint string
+	config   *awscfg.Config
+}
+
+// New checks opts and loads the AWS configuration.
+func New(ctx context.Context, opts Options) (*Source, error) {
+	if opts.User == "" {
+		return nil, fmt.Errorf("iam: no database user")
+	}
+	host, port, err := net.SplitHostPort(opts.Endpoint)
+	if err != nil || host == "" || port == "" {
+		return nil, fmt.Errorf("iam user %s: endpoint %q is not host:port", opts.User, opts.Endpoint)
+	}
+	host = strings.ToLower(host) // RDS compares it with its own spelling
+	region := opts.Region
+	if region == "" {
+		region = Region(host)
+	}
+	config, err := awscfg.Load(ctx, awscfg.Options{Region: region, Role: opts.AssumeRole, Observe: opts.Observe})
+	if err != nil {
+		return nil, fmt.Errorf("iam user %s: %w", opts.User, err)
+	}
+	return &Source{user: opts.User, endpoint: net.JoinHostPort(host, port), config: config}, nil
+}
+
+// Kind is "iam".
+func (s *Source) Kind() string { return "iam" }
+
+// Fetch signs a new token.
+func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Credential, error) {
+	if stage != secrets.Current {
+		return nil, secrets.Errorf(secrets.NoVersion, "iam user %s: tokens have no %s", s.user, stage)
+	}
+	signer, err := s.signer(ctx)
+	if err != nil {
+		return nil, secrets.Errorf(secrets.ReasonOf(err), "iam user %s: %w", s.user, err)
+	}
+	expires := time.Now().Add(lifetime - margin)
+	if signer.CanExpire {
+		if last := signer.Expires.Add(-signerMargin); last.Before(expires) {
+			expires = last
+		}
+	}
+	token, err := auth.BuildAuthToken(ctx, s.endpoint, s.config.AWS.Region, s.user,
+		credentials.StaticCredentialsProvider{Value: signer})
+	if err != nil {
+		return nil, secrets.Errorf(secrets.Unavailable, "iam user %s: sign a token: %w", s.user, err)
+	}
+	c := secrets.NewCredential(s.user, token)
+	c.VersionID = secrets.LocalVersion(s.user, token)
+	c.Expires = expires
+	return c, nil
+}
+
+// signer is a set of AWS credentials with some life left. Near their end it asks
+// once for others; those that are not newer will do while they live.
+func (s *Source) signer(ctx context.Context) (aws.Credentials, error) {
+	creds, err := s.config.Credentials(ctx)
+	if err == nil && left(creds) < margin {
+		s.config.Invalidate()
+		creds, err = s.config.Credentials(ctx)
+	}
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	if !creds.HasKeys() {
+		return aws.Credentials{}, secrets.Errorf(secrets.Unavailable, "the AWS credentials to sign tokens with are empty")
+	}
+	if left(creds) <= signerMargin {
+		return aws.Credentials{}, secrets.Errorf(secrets.Unavailable,
+			"the AWS credentials to sign tokens with expire at %s and their source has no newer ones", creds.Expires.UTC().Format(time.RFC3339))
+	}
+	return creds, nil
+}
+
+// left is how long creds live; a day for those that do not expire.
+func left(creds aws.Credentials) time.Duration {
+	if !creds.CanExpire {
+		return 24 * time.Hour
+	}
+	return time.Until(creds.Expires)
+}
+
+// rdsHost matches the endpoints of instances, clusters and proxies; the second
+// form is China's (".rds.cn-north-1.amazonaws.com.cn").
+var rdsHost = regexp.MustCompile(`(?i)\.([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.rds\.amazonaws\.com(?:\.cn)?$|\.rds\.(cn-[a-z]+-[0-9]+)\.amazonaws\.com\.cn$`)
+
+// Region returns the region in the host name of an RDS endpoint, or "".
+func Region(host string) string {
+	m := rdsHost.FindStringSubmatch(host)
+	if m == nil {
+		return ""
+	}
+	return strings.ToLower(m[1] + m[2])
+}
