@@ -1,0 +1,33 @@
+// Package integration_test drives the built credproxy as its users do: real
+// clients on one side, real servers on the other, and a stand-in for AWS.
+//
+// It knows nothing of credproxy's inside. A server that is missing fails a test;
+// run setup.sh first.
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
+)
+
+// binary is credproxy, built with the race detector.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "credproxy-test")
+	if err == nil {
+		binary, err = sidecar.Build(context.Background(), dir)
+	}
+	code := 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}

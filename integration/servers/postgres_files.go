@@ -1,0 +1,134 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/credproxy/credproxy/integration/pki"
+)
+
+// writeFolder fills pg.SocketDir: the data folder, the certificates, and the two
+// configuration files. It sets pg.CA and pg.CAFile.
+func (pg *Postgres) writeFolder(ctx context.Context, as *syscall.Credential, o PostgresOptions) error {
+	template, err := installed("postgresql-" + strconv.Itoa(o.Version) + "-template")
+	if err != nil {
+		return err
+	}
+	data := filepath.Join(pg.SocketDir, "data")
+	cp := exec.CommandContext(ctx, "cp", "--recursive", "--reflink=auto", template, data)
+	cp.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	if out, err := cp.CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w: %s", template, err, out)
+	}
+	if err := os.Chmod(data, 0o700); err != nil { // the server insists
+		return err
+	}
+	settings, err := pg.writeCertificates(as, o)
+	if err != nil {
+		return fmt.Errorf("write certificates: %w", err)
+	}
+	conf := pg.conf(o, settings)
+	if err := os.WriteFile(filepath.Join(data, "postgresql.conf"), []byte(conf), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba(o)), 0o644)
+}
+
+// writeCertificates returns the ssl settings that go with what it wrote.
+func (pg *Postgres) writeCertificates(as *syscall.Credential, o PostgresOptions) (map[string]string, error) {
+	if o.NoTLS {
+		return map[string]string{"ssl": "off"}, nil
+	}
+	cert, ca := o.Certificate, o.CA
+	var err error
+	if cert == nil && ca == nil {
+		if ca, err = pki.NewCA("credproxy test authority"); err != nil {
+			return nil, err
+		}
+	}
+	if cert == nil {
+		if cert, err = ca.Issue(pki.Localhost()); err != nil {
+			return nil, err
+		}
+	}
+	certFile, keyFile, err := cert.Write(pg.SocketDir, "server")
+	if err != nil {
+		return nil, err
+	}
+	if err := giveTo(as, keyFile); err != nil {
+		return nil, err
+	}
+	settings := map[string]string{"ssl": "on", "ssl_cert_file": certFile, "ssl_key_file": keyFile}
+	if ca != nil {
+		pg.CA = ca
+		if pg.CAFile, err = ca.Write(pg.SocketDir, "ca"); err != nil {
+			return nil, err
+		}
+	}
+	if o.ClientCA != nil {
+		if settings["ssl_ca_file"], err = o.ClientCA.Write(pg.SocketDir, "client-ca"); err != nil {
+			return nil, err
+		}
+	}
+	return settings, nil
+}
+
+// conf is postgresql.conf. The server need not survive a power cut, and it can
+// be the source of replication.
+func (pg *Postgres) conf(o PostgresOptions, more map[string]string) string {
+	settings := map[string]string{
+		"listen_addresses":           pg.Host,
+		"port":                       strconv.Itoa(pg.Port),
+		"unix_socket_directories":    pg.SocketDir,
+		"fsync":                      "off",
+		"synchronous_commit":         "off",
+		"full_page_writes":           "off",
+		"shared_buffers":             "16MB",
+		"dynamic_shared_memory_type": "mmap", // leaves nothing in /dev/shm if killed
+		"wal_level":                  "logical",
+		"log_connections":            "on",
+		"log_disconnections":         "on",
+		"password_encryption":        "scram-sha-256",
+	}
+	if o.Auth == "md5" {
+		settings["password_encryption"] = "md5" // else the server falls back to SCRAM
+	}
+	maps.Copy(settings, more)
+	maps.Copy(settings, o.Settings)
+	var b strings.Builder
+	for name, value := range settings {
+		fmt.Fprintf(&b, "%s = '%s'\n", name, strings.ReplaceAll(value, "'", "''"))
+	}
+	return b.String()
+}
+
+// hba is pg_hba.conf. Like RDS, it has PAM ask for the token of IAM users in the
+// clear, within TLS, and everybody else for a password.
+func hba(o PostgresOptions) string {
+	lines := append([]string{}, o.HBA...)
+	lines = append(lines, "local all,replication postgres trust")
+	kind, method := "hostssl", o.Auth
+	if o.NoTLS {
+		kind = "host"
+	}
+	if method == "" {
+		method = "scram-sha-256"
+	}
+	clientCert := ""
+	if o.ClientCA != nil {
+		clientCert = " clientcert=verify-ca"
+	}
+	if o.IAM != nil {
+		service := pamService("postgresql-" + strconv.Itoa(o.Version))
+		lines = append(lines, kind+" all,replication +rds_iam all pam pamservice="+service+clientCert)
+	}
+	lines = append(lines, kind+" all,replication all all "+method+clientCert)
+	return strings.Join(lines, "\n") + "\n"
+}

@@ -1,0 +1,101 @@
+package servers
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// keeper runs a server ("$@") and removes its folder ($1) when it is gone. It
+// ends the server when file descriptor 3 closes, which happens when the test
+// says so and also when the test process dies, however it dies. The signals
+// are PostgreSQL's fast and immediate shutdown; a server that does not heed
+// them in 10 s each is killed. A signal is repeated because a server that has
+// only begun to start ignores it.
+const keeper = `
+dir=$1
+shift
+"$@" 3<&- &
+server=$!
+(
+	read -r _ <&3
+	for signal in INT QUIT KILL; do
+		tries=0
+		while [ $tries -lt 200 ] && kill -s $signal $server; do
+			sleep 0.05
+			tries=$((tries + 1))
+		done
+	done
+) 2>/dev/null &
+watcher=$!
+wait $server
+status=$?
+kill $watcher 2>/dev/null
+rm -rf "$dir"
+exit $status
+`
+
+// process is a running server under its keeper.
+type process struct {
+	folder string
+	gone   chan struct{} // closed when the server has ended and its folder is removed
+
+	lifeline *os.File // the keeper holds the other end
+	log      *os.File // outlives its name; left open so that it can be read after stop
+}
+
+// start runs a server whose files are in folder. From here on the folder is
+// the keeper's to remove.
+func start(as *syscall.Credential, folder string, env []string, command ...string) (*process, error) {
+	log, err := os.OpenFile(filepath.Join(folder, "log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open server log: %w", err)
+	}
+	keeperEnd, lifeline, err := os.Pipe()
+	if err != nil {
+		log.Close()
+		return nil, fmt.Errorf("make lifeline: %w", err)
+	}
+	defer keeperEnd.Close()
+	cmd := exec.Command("/bin/sh", append([]string{"-c", keeper, "keeper", folder}, command...)...)
+	cmd.Dir = "/"
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{keeperEnd}
+	// A group of its own: an interrupt typed at a terminal is for the test alone.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		log.Close()
+		lifeline.Close()
+		return nil, fmt.Errorf("start server: %w", err)
+	}
+	p := &process{folder: folder, gone: make(chan struct{}), lifeline: lifeline, log: log}
+	go func() {
+		defer close(p.gone)
+		cmd.Wait() // why it ended stands in the log
+	}()
+	return p, nil
+}
+
+// stop ends the server and returns when it is gone.
+func (p *process) stop() {
+	p.lifeline.Close()
+	<-p.gone
+}
+
+// logText is the end of what the server has logged so far, 64 KiB at most.
+func (p *process) logText() string {
+	const most = 64 << 10
+	size, err := p.log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err.Error()
+	}
+	text, err := io.ReadAll(io.NewSectionReader(p.log, max(0, size-most), most))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

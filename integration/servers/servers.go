@@ -1,0 +1,102 @@
+// Package servers starts real database servers for tests, as setup.sh has
+// fetched them, and hands the logins of IAM users to a verifier of the test.
+//
+// A server has a folder, a port on 127.0.0.1 and a superuser of its own, and
+// lives no longer than the test process: a test that fails, panics or is killed
+// leaves neither process nor folder behind. A server that cannot start fails the
+// test. Nothing here knows what stands between a client and the server.
+package servers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// cache is where setup.sh puts the servers.
+const cache = "/var/cache/credproxy-test"
+
+// pamService is the PAM service, installed by setup.sh, that asks a TokenVerifier.
+func pamService(server string) string { return "credproxy-test-" + server }
+
+// installed returns the path of something setup.sh installs.
+func installed(elem ...string) (string, error) {
+	path := filepath.Join(append([]string{cache}, elem...)...)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is missing: run integration/setup.sh", path)
+	} else if err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+// unprivileged is whom servers run as: nobody when we are root, for which they
+// refuse to run, else (nil) ourselves.
+func unprivileged() (*syscall.Credential, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup("nobody")
+	if err != nil {
+		return nil, fmt.Errorf("look up the user servers run as: %w", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("user id of nobody: %w", err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("group id of nobody: %w", err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// makeFolder makes a server's folder. It is in /tmp whatever TMPDIR says: the
+// path of a unix socket must stay under 108 bytes, and an unprivileged server
+// must be able to reach it.
+func makeFolder(prefix string, as *syscall.Credential) (string, error) {
+	dir, err := os.MkdirTemp("/tmp", prefix)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := giveTo(as, dir); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
+// giveTo makes the server's user the owner of what we wrote as root.
+func giveTo(as *syscall.Credential, paths ...string) error {
+	if as == nil {
+		return nil
+	}
+	for _, path := range paths {
+		if err := os.Chown(path, int(as.Uid), int(as.Gid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freePort names a port on 127.0.0.1 that nobody listens on right now. Another
+// process may take it before the server does: see portTaken.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// portTaken reads in a server's log whether it lost the race for its port.
+func portTaken(log string) bool { return strings.Contains(log, "Address already in use") }

@@ -1,0 +1,305 @@
+// Package sidecar builds and runs the credproxy binary for tests and the demo, as
+// a user would: with a configuration file or arguments, an environment, and
+// signals.
+//
+// A credproxy that was started stops with the process that started it. The
+// package reads what credproxy says on its standard error and its admin server,
+// and nothing else of it.
+package sidecar
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTimeout bounds the wait for listeners and for a stop.
+const startTimeout = 30 * time.Second
+
+// Build builds credproxy with the race detector into dir and returns its path.
+func Build(ctx context.Context, dir string) (string, error) {
+	_, here, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(here), "..", "..")
+	path := filepath.Join(dir, "credproxy")
+	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-o", path, "./cmd/credproxy")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build credproxy: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// Options say how to run credproxy.
+type Options struct {
+	Binary string
+	Config string   // YAML, written to a file and passed with -c; empty: none
+	Args   []string // after "run"
+	Env    []string // all of its environment but PATH
+	Debug  bool     // log level debug
+}
+
+// Proxy is a running credproxy.
+type Proxy struct {
+	cmd     *exec.Cmd
+	dir     string
+	stopped chan struct{} // closed when the process has ended and its log is read
+
+	mu    sync.Mutex
+	log   strings.Builder
+	addrs map[string][]string // of listeners, by database
+	admin string
+	grown chan struct{} // closed and replaced at each line
+}
+
+// Start runs credproxy. It does not wait for anything: see Addr and Ready.
+func Start(o Options) (*Proxy, error) {
+	dir, err := os.MkdirTemp("", "credproxy-run")
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"run", "--log-format=json"}
+	if o.Debug {
+		args = append(args, "--log-level=debug")
+	}
+	if o.Config == "" || !strings.Contains(o.Config, "admin:") {
+		args = append(args, "--admin-listen=127.0.0.1:0")
+	}
+	if o.Config != "" {
+		file := filepath.Join(dir, "credproxy.yaml")
+		if err := os.WriteFile(file, []byte(o.Config), 0o600); err != nil {
+			return nil, err
+		}
+		args = append(args, "-c", file)
+	}
+	p := &Proxy{dir: dir, stopped: make(chan struct{}), addrs: map[string][]string{}, grown: make(chan struct{})}
+	p.cmd = exec.Command(o.Binary, append(args, o.Args...)...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0"}, o.Env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	go p.read(stderr)
+	return p, nil
+}
+
+// read collects the log until the process ends.
+func (p *Proxy) read(stderr io.Reader) {
+	lines := bufio.NewReader(stderr)
+	for {
+		line, err := lines.ReadString('\n')
+		p.line(line)
+		if err != nil {
+			break
+		}
+	}
+	_ = p.cmd.Wait()
+	close(p.stopped)
+}
+
+func (p *Proxy) line(line string) {
+	var entry struct{ Msg, Database, Address string }
+	_ = json.Unmarshal([]byte(line), &entry) // what is not JSON is a message for people
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log.WriteString(line)
+	switch entry.Msg {
+	case "listening":
+		p.addrs[entry.Database] = append(p.addrs[entry.Database], entry.Address)
+	case "admin server listens":
+		p.admin = entry.Address
+	}
+	close(p.grown)
+	p.grown = make(chan struct{})
+}
+
+// Run starts credproxy for a test, which stops it at its end and then checks that
+// it ended in order, that no data race was found and, with secrets given, that
+// none of them is in the log.
+func Run(t testing.TB, o Options, secrets ...string) *Proxy {
+	t.Helper()
+	p, err := Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		code := p.Stop()
+		log := p.Log()
+		if code != 0 {
+			t.Errorf("credproxy ended with status %d", code)
+		}
+		if strings.Contains(log, "DATA RACE") {
+			t.Error("credproxy has a data race")
+		}
+		for _, s := range secrets {
+			if strings.Contains(log, s) {
+				t.Errorf("a secret is in the log of credproxy: %s", s)
+			}
+		}
+		if t.Failed() {
+			t.Logf("log of credproxy:\n%s", log)
+		}
+	})
+	return p
+}
+
+// await waits until cond, called with the lock held, is true.
+func (p *Proxy) await(cond func() bool, what string) error {
+	deadline := time.After(startTimeout)
+	for {
+		p.mu.Lock()
+		ok, grown := cond(), p.grown
+		p.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-grown:
+		case <-p.stopped:
+			return fmt.Errorf("credproxy ended before %s:\n%s", what, p.Log())
+		case <-deadline:
+			return fmt.Errorf("credproxy did not get to %s:\n%s", what, p.Log())
+		}
+	}
+}
+
+// Addrs waits for n listeners of a database and returns their addresses, in the
+// order of the configuration.
+func (p *Proxy) Addrs(database string, n int) ([]string, error) {
+	err := p.await(func() bool { return len(p.addrs[database]) >= n }, "listen for "+database)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.addrs[database]...), nil
+}
+
+// Addr is the first of a database's addresses.
+func (p *Proxy) Addr(t testing.TB, database string) string {
+	t.Helper()
+	addrs, err := p.Addrs(database, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addrs[0]
+}
+
+// AwaitLog waits until the log contains s.
+func (p *Proxy) AwaitLog(t testing.TB, s string) {
+	t.Helper()
+	if err := p.await(func() bool { return strings.Contains(p.log.String(), s) }, "say "+s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Log is what credproxy has said so far.
+func (p *Proxy) Log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+// PID is the process id.
+func (p *Proxy) PID() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal.
+func (p *Proxy) Signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Wait waits for the process to end and returns its exit status, -1 if it did
+// not end in time or was killed.
+func (p *Proxy) Wait() int {
+	select {
+	case <-p.stopped:
+	case <-time.After(startTimeout):
+		p.Signal(syscall.SIGQUIT) // its goroutines go to the log
+		select {
+		case <-p.stopped:
+		case <-time.After(5 * time.Second):
+			_ = p.cmd.Process.Kill()
+			<-p.stopped
+		}
+	}
+	_ = os.RemoveAll(p.dir)
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Stop ends credproxy as an orchestrator does and returns its exit status.
+func (p *Proxy) Stop() int {
+	p.Signal(syscall.SIGTERM)
+	return p.Wait()
+}
+
+// Get asks the admin server and returns status and body.
+func (p *Proxy) Get(path string) (int, string, error) {
+	if err := p.await(func() bool { return p.admin != "" }, "start the admin server"); err != nil {
+		return 0, "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(body), err
+}
+
+// Metric returns the sum of all series of a metric whose labels contain all of
+// labels, such as `result="ok"`.
+func (p *Proxy) Metric(name string, labels ...string) (float64, error) {
+	code, body, err := p.Get("/metrics")
+	if err != nil || code != http.StatusOK {
+		return 0, fmt.Errorf("metrics: status %d, %w", code, err)
+	}
+	sum, found := 0.0, false
+	for line := range strings.Lines(body) {
+		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		base, rest, _ := strings.Cut(series, "{")
+		if !ok || base != name || !containsAll(rest, labels) {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %s: %w", series, err)
+		}
+		sum, found = sum+v, true
+	}
+	if !found && len(labels) == 0 {
+		return 0, errors.New("no metric " + name)
+	}
+	return sum, nil
+}
+
+func containsAll(s string, parts []string) bool {
+	for _, part := range parts {
+		if !strings.Contains(s, part) {
+			return false
+		}
+	}
+	return true
+}
