@@ -79,13 +79,13 @@ func pair(t testing.TB) (a, b net.Conn) {
 }
 
 // relayed returns an application and a database with a relay between them.
-func relayed(t testing.TB, fromClient, fromDatabase []byte) (app, database net.Conn, done <-chan Outcome) {
+func relayed(t testing.TB, fromClient, fromDatabase []byte, scan func([]byte) (int, bool)) (app, database net.Conn, done <-chan Outcome) {
 	app, client := pair(t)
 	upstream, database := pair(t)
 	out := make(chan Outcome, 1)
 	go func() {
 		var total Traffic
-		out <- Relay(Leg{client, fromClient}, Leg{upstream, fromDatabase}, &total)
+		out <- Relay(Leg{Conn: client, Buffered: fromClient, Scan: scan}, Leg{Conn: upstream, Buffered: fromDatabase}, &total)
 		_ = client.Close()
 		_ = upstream.Close()
 	}()
@@ -93,7 +93,7 @@ func relayed(t testing.TB, fromClient, fromDatabase []byte) (app, database net.C
 }
 
 func TestRelayBothWaysWithHalfClose(t *testing.T) {
-	app, database, done := relayed(t, []byte("early "), []byte("hello "))
+	app, database, done := relayed(t, []byte("early "), []byte("hello "), nil)
 	big := bytes.Repeat([]byte("x"), 1<<20)
 	go func() {
 		_, _ = app.Write(big)
@@ -114,8 +114,45 @@ func TestRelayBothWaysWithHalfClose(t *testing.T) {
 	}
 }
 
+func TestRelayStopsWhereScanSays(t *testing.T) {
+	// Everything up to an exclamation mark passes, but never a byte alone at the
+	// end, which is shown again with what follows.
+	scan := func(b []byte) (int, bool) {
+		if i := bytes.IndexByte(b, '!'); i >= 0 {
+			return i, true
+		}
+		return max(0, len(b)-1), false
+	}
+	app, client := pair(t)
+	upstream, database := pair(t)
+	var total Traffic
+	for range 3 {
+		out := make(chan Outcome, 1)
+		go func() {
+			out <- Relay(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, &total)
+		}()
+		for _, b := range []byte("hello") {
+			_, _ = app.Write([]byte{b})
+		}
+		_, _ = app.Write([]byte(" there! held"))
+		got := make([]byte, len("hello there"))
+		if _, err := io.ReadFull(database, got); err != nil || string(got) != "hello there" {
+			t.Fatalf("the database got %q, %v", got, err)
+		}
+		if o := <-out; string(o.Held) != "! held" || o.Err != nil {
+			t.Fatalf("outcome %+v, held %q", o, o.Held)
+		}
+		// Both connections still work.
+		_, _ = io.WriteString(database, "answer")
+		got = make([]byte, 6)
+		if _, err := io.ReadFull(upstream, got); err != nil || string(got) != "answer" {
+			t.Fatalf("answer %q, %v", got, err)
+		}
+	}
+}
+
 func TestRelayEndsWhenTheClientIsReset(t *testing.T) {
-	app, database, done := relayed(t, nil, nil)
+	app, database, done := relayed(t, nil, nil, nil)
 	_ = app.(*net.TCPConn).SetLinger(0)
 	_ = app.Close()
 	out := <-done
@@ -128,7 +165,7 @@ func TestRelayEndsWhenTheClientIsReset(t *testing.T) {
 }
 
 func TestRelayEndsWhenTheDatabaseCloses(t *testing.T) {
-	app, database, done := relayed(t, nil, nil)
+	app, database, done := relayed(t, nil, nil, nil)
 	_, _ = io.WriteString(database, "goodbye")
 	_ = database.Close()
 	if got, err := io.ReadAll(app); err != nil || string(got) != "goodbye" {
@@ -141,7 +178,7 @@ func TestRelayEndsWhenTheDatabaseCloses(t *testing.T) {
 }
 
 func TestRelayTellsALostDatabase(t *testing.T) {
-	app, database, done := relayed(t, nil, nil)
+	app, database, done := relayed(t, nil, nil, nil)
 	_ = database.(*net.TCPConn).SetLinger(0)
 	_ = database.Close()
 	_, _ = io.ReadAll(app)
@@ -444,7 +481,7 @@ func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
 }
 
 func BenchmarkRelay(b *testing.B) {
-	app, database, done := relayed(b, nil, nil)
+	app, database, done := relayed(b, nil, nil, nil)
 	msg := make([]byte, 100)
 	b.ReportAllocs()
 	for b.Loop() {

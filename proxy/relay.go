@@ -23,6 +23,11 @@ const (
 type Leg struct {
 	net.Conn
 	Buffered []byte // sent to the other side first
+	// Scan, on the client's leg only, looks at what the client sent before it is
+	// passed on; nil passes everything. It says how many bytes to pass. The rest
+	// is shown again together with the bytes that follow, or, if stop is true,
+	// held back for the caller of Relay, who goes on with the session.
+	Scan func(b []byte) (pass int, stop bool)
 }
 
 // Traffic counts relayed bytes while they flow.
@@ -33,6 +38,9 @@ type Traffic struct {
 // Outcome is how a relay ended.
 type Outcome struct {
 	ToUpstream, ToClient int64 // bytes
+	// Held is what Scan held back when it stopped the relay. Both connections
+	// are then as they were; nil means that the session is over.
+	Held []byte
 	// Err is nil when one side ended the session in order; else it tells which
 	// connection was lost and how.
 	Err error
@@ -46,73 +54,93 @@ type Outcome struct {
 // total, shared by many sessions, is counted along.
 func Relay(client, upstream Leg, total *Traffic) Outcome {
 	var out Outcome
-	var toUpstream, toClient error
+	var toUpstream error
 	var copiers sync.WaitGroup
-	copiers.Go(func() {
-		toUpstream = relayToUpstream(&out.ToUpstream, client, upstream, &total.ToUpstream)
-	})
-	toClient = relayToClient(&out.ToClient, client, upstream, &total.ToClient)
+	copiers.Go(func() { out.Held, toUpstream = relayToUpstream(&out.ToUpstream, client, upstream, &total.ToUpstream) })
+	ended, toClient := relayToClient(&out.ToClient, client, upstream, &total.ToClient)
 	copiers.Wait()
+	if ended {
+		out.Held = nil
+	}
+	if out.Held != nil {
+		_ = upstream.SetReadDeadline(time.Time{})
+	}
 	out.Err = errors.Join(toClient, toUpstream)
 	return out
 }
 
-func relayToUpstream(n *int64, client, upstream Leg, total *atomic.Int64) error {
-	readErr, _ := copyBytes(n, upstream, client, total)
-	switch readErr {
-	case nil: // a write failed: the other copier sees why
-		return nil
-	case io.EOF:
+func relayToUpstream(n *int64, client, upstream Leg, total *atomic.Int64) (held []byte, err error) {
+	held, readErr, _ := copyBytes(n, upstream, client, total)
+	switch {
+	case held != nil:
+		// Between two reads of the other copier nothing is lost.
+		_ = upstream.SetReadDeadline(expired)
+	case readErr == io.EOF:
 		closeWrite(upstream.Conn)
-		return nil
+	case readErr != nil:
+		_ = upstream.SetDeadline(expired) // nobody is left to answer
+		return nil, lost("client", readErr)
 	}
-	_ = upstream.SetDeadline(expired) // nobody is left to answer
-	return lost("client", readErr)
+	// A failed write needs no word here: the other copier sees why.
+	return held, nil
 }
 
-func relayToClient(n *int64, client, upstream Leg, total *atomic.Int64) error {
-	readErr, writeErr := copyBytes(n, client, upstream, total)
+// relayToClient tells whether the session has ended; it has not if the other
+// copier interrupted this one.
+func relayToClient(n *int64, client, upstream Leg, total *atomic.Int64) (ended bool, err error) {
+	_, readErr, writeErr := copyBytes(n, client, upstream, total)
 	if writeErr != nil {
 		_ = upstream.SetDeadline(expired)
 		_ = client.SetDeadline(expired)
-		return lost("client", writeErr)
+		return true, lost("client", writeErr)
+	}
+	if errors.Is(readErr, os.ErrDeadlineExceeded) {
+		return false, nil // the other copier set that deadline and knows why
 	}
 	closeWrite(client.Conn)
 	_ = client.SetReadDeadline(time.Now().Add(lingerTimeout))
 	if readErr != io.EOF {
-		return lost("database", readErr)
+		return true, lost("database", readErr)
 	}
-	return nil
+	return true, nil
 }
 
 // expired is a deadline that ends what waits on a connection at once.
 var expired = time.Unix(1, 0)
 
-// copyBytes copies from src to dst until one fails. Exactly one error is not nil.
-func copyBytes(n *int64, dst net.Conn, src Leg, total *atomic.Int64) (readErr, writeErr error) {
-	chunk := src.Buffered
-	buf := make([]byte, relayBuffer)
+// copyBytes copies from src to dst until one fails or src.Scan stops it. Exactly
+// one result is not nil.
+func copyBytes(n *int64, dst net.Conn, src Leg, total *atomic.Int64) (held []byte, readErr, writeErr error) {
+	buf := make([]byte, max(relayBuffer, 2*len(src.Buffered)))
+	filled := copy(buf, src.Buffered)
 	for {
-		if len(chunk) > 0 {
-			w, err := dst.Write(chunk)
+		pass, stop := filled, false
+		if src.Scan != nil && readErr == nil {
+			pass, stop = src.Scan(buf[:filled])
+		}
+		if pass > 0 {
+			w, err := dst.Write(buf[:pass])
 			*n += int64(w)
 			total.Add(int64(w))
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
-		if readErr != nil {
-			return readErr, nil
+		rest := copy(buf, buf[pass:filled])
+		if stop {
+			return buf[:rest:rest], nil, nil
 		}
-		var r int
-		r, readErr = src.Read(buf)
-		chunk = buf[:r]
+		if readErr != nil {
+			return nil, readErr, nil
+		}
+		filled, readErr = src.Read(buf[rest:])
+		filled += rest
 	}
 }
 
 func lost(side string, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil // we set that deadline: the other copier knows why
+		return nil // we set that deadline, after the other side was lost or had ended
 	}
 	return &lostError{side, err}
 }

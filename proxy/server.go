@@ -206,12 +206,18 @@ func (s *Session) LoggedIn(fields ...zap.Field) {
 	s.Log.Info("session started", fields...)
 }
 
-// Relay lifts the deadlines of the login and relays until the session ends.
-func (s *Session) Relay(client, upstream Leg) {
+// Relay lifts the deadlines of the login and relays until the session ends, or
+// until client.Scan stops it; held is then what it held back.
+func (s *Session) Relay(client, upstream Leg) (held []byte) {
 	_ = client.SetDeadline(time.Time{})
 	_ = upstream.SetDeadline(time.Time{})
 	out := Relay(client, upstream, &s.server.Traffic)
+	if s.outcome != nil {
+		out.ToClient += s.outcome.ToClient
+		out.ToUpstream += s.outcome.ToUpstream
+	}
 	s.outcome = &out
+	return out.Held
 }
 
 // end writes the session's last line and counts it.
