@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"config":         {},
 	"metrics":        {"proxy", "secrets"},
 	"proxy":          {"secrets"},
+	"proxy/mysql":    {"proxy", "secrets"},
 	"proxy/postgres": {"proxy", "secrets"},
 	"proxy/rdsca":    {},
 	"secrets":        {},
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/postgres", "config", "metrics", "admin"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

@@ -44,7 +44,7 @@ func (d *decoder) Visit(n ast.Node) ast.Visitor {
 	}
 	name := a.Name.GetToken().Value
 	if _, twice := d.anchors[name]; twice {
-		d.fail("", a, "anchor %q is defined twice; use another name", name)
+		d.fail("", a, "anchor %q is defined twice; use another name", shorten(name))
 	} else {
 		d.anchors[name] = a
 	}
@@ -106,7 +106,7 @@ func (d *decoder) resolve(path string, n ast.Node) ast.Node {
 		name := v.Value.GetToken().Value
 		a, ok := d.anchors[name]
 		if !ok || !before(position(a), position(v)) {
-			d.fail(path, v, "no anchor &%s before this alias; define it or write the value out", name)
+			d.fail(path, v, "no anchor &%s before this alias; define it or write the value out", printable(name))
 			return nil
 		}
 		return a.Value

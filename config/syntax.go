@@ -15,11 +15,15 @@ import (
 )
 
 // The parser recurses once per nesting level and once per key of a block
-// mapping, copies the whole path at every step, and a Go stack that overflows
-// cannot be recovered from. These caps, held before it sees the file, keep its
-// time and memory small. They lie far above any configuration.
+// mapping and copies the whole path at every step; the lexer reads a line anew
+// at every tab within quotes, and a text block for every blank line at its end;
+// and a Go stack that overflows cannot be recovered from. These caps, held
+// before either sees the file, keep time and memory small. They lie far above
+// any configuration.
 const (
 	maxFile    = 1 << 20 // bytes
+	maxLine    = 4096    // characters
+	maxBlank   = 100     // blank lines in a row
 	maxTokens  = 200_000
 	maxNesting = 32   // of [ and {, and of "- - -" on one line
 	maxKeys    = 1000 // of one block mapping
@@ -81,17 +85,29 @@ func cleanText(file string, data []byte) (string, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	text := strings.ReplaceAll(string(data), "\r", "\n")
-	line, column := 1, 1
+	line, column, blank := 1, 1, 0
 	for i, r := range text {
+		complaint := ""
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\ufffd"):
-			return "", syntaxError(file, line, column, "not UTF-8; save the file as UTF-8")
+			complaint = "not UTF-8; save the file as UTF-8"
 		case r < ' ' && r != '\t' && r != '\n' || r == 0x7f:
-			return "", syntaxError(file, line, column, "control character %U; remove it", r)
+			complaint = fmt.Sprintf("control character %U; remove it", r)
+		case column > maxLine && r != '\n':
+			complaint = fmt.Sprintf("a line of more than %d characters; break it", maxLine)
+		case blank > maxBlank:
+			complaint = fmt.Sprintf("more than %d blank lines in a row; remove some", maxBlank)
+		}
+		if complaint != "" {
+			return "", syntaxError(file, line, column, "%s", complaint)
 		}
 		column++
-		if r == '\n' {
-			line, column = line+1, 1
+		switch r {
+		case '\n':
+			line, column, blank = line+1, 1, blank+1
+		case ' ', '\t':
+		default:
+			blank = -1 // the newline that ends this line brings it to 0
 		}
 	}
 	return text, nil

@@ -164,6 +164,9 @@ type Session struct {
 // Deadline is when the login must be done.
 func (s *Session) Deadline() time.Time { return s.Accepted.Add(s.server.Limits.LoginTimeout) }
 
+// LoginTimeout is how long a login may take.
+func (s *Session) LoginTimeout() time.Duration { return s.server.Limits.LoginTimeout }
+
 // Admit counts the session toward the limit of connections. The error is an
 // *Error of kind TooMany or ShuttingDown.
 func (s *Session) Admit() error {

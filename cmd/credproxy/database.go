@@ -17,6 +17,7 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/proxy/rdsca"
 	"github.com/credproxy/credproxy/secrets"
@@ -29,6 +30,8 @@ type database struct {
 	cfg       *config.Database
 	log       *zap.Logger
 	cache     *secrets.Cache
+	upstream  *proxy.Upstream
+	clientTLS *tls.Config // nil: none
 	server    *proxy.Server
 	listening atomic.Bool
 
@@ -51,41 +54,51 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 			db.audit(e)
 		},
 	})
-	engine, err := newPostgres(cfg, db.cache)
-	if err != nil {
+	if db.upstream, err = newUpstream(cfg); err != nil {
 		return nil, err
 	}
+	if cfg.ClientTLS.CertFile != "" {
+		if db.clientTLS, err = clientTLS(cfg.ClientTLS); err != nil {
+			return nil, err
+		}
+	}
 	db.server = &proxy.Server{
-		Name: cfg.Name, Engine: engine, Log: db.log, Observer: observer,
+		Name: cfg.Name, Log: db.log, Observer: observer,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)
 	return db, nil
 }
 
-func newPostgres(cfg *config.Database, cache *secrets.Cache) (*postgres.Engine, error) {
-	upstream, err := newUpstream(cfg, postgres.DefaultPort)
-	if err != nil {
-		return nil, err
-	}
-	e := &postgres.Engine{
-		Upstream: upstream, Credentials: cache,
-		Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role,
-	}
-	if cfg.ClientTLS.CertFile != "" {
-		t, err := clientTLS(cfg.ClientTLS)
-		if err != nil {
-			return nil, err
+// newEngine makes the protocol engine, once it is known which.
+func (db *database) newEngine() proxy.Engine {
+	requireTLS := db.cfg.ClientTLS.ClientCAFile != ""
+	if db.cfg.Engine == config.Postgres {
+		db.upstream.DefaultPort = postgres.DefaultPort
+		e := &postgres.Engine{
+			Upstream: db.upstream, Credentials: db.cache,
+			Database: db.cfg.Database, Databases: db.cfg.Access.Databases, Role: db.cfg.Session.Role,
+			RequireTLS: requireTLS,
 		}
-		e.ClientTLS, e.RequireTLS = postgres.NewClientTLS(t), cfg.ClientTLS.ClientCAFile != ""
+		if db.clientTLS != nil {
+			e.ClientTLS = postgres.NewClientTLS(db.clientTLS)
+		}
+		return e
 	}
-	return e, nil
+	db.upstream.DefaultPort = mysql.DefaultPort
+	// Servers of MySQL resume TLS sessions, which halves the handshake.
+	db.upstream.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	return &mysql.Engine{
+		Upstream: db.upstream, Credentials: db.cache,
+		Database: db.cfg.Database, Databases: db.cfg.Access.Databases,
+		ClientTLS: db.clientTLS, RequireTLS: requireTLS,
+	}
 }
 
 // newUpstream loads the certificates for the link to the database.
-func newUpstream(cfg *config.Database, defaultPort int) (*proxy.Upstream, error) {
+func newUpstream(cfg *config.Database) (*proxy.Upstream, error) {
 	u := &proxy.Upstream{
-		Host: cfg.Host, Port: cfg.Port, DefaultPort: defaultPort, DialTimeout: cfg.Limits.DialTimeout,
+		Host: cfg.Host, Port: cfg.Port, DialTimeout: cfg.Limits.DialTimeout,
 		Mode: proxy.TLSMode(cfg.TLS.Mode), ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
 	}
 	var err error
@@ -117,7 +130,7 @@ func clientTLS(cfg config.ClientTLS) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client_tls.cert_file: %w", err)
 	}
-	t := &tls.Config{Certificates: []tls.Certificate{cert}}
+	t := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	if cfg.ClientCAFile != "" {
 		t.ClientAuth = tls.RequireAndVerifyClientCert
 		if t.ClientCAs, err = readPool("client_tls.client_ca_file", cfg.ClientCAFile); err != nil {
@@ -140,8 +153,7 @@ func readPool(key, path string) (*x509.CertPool, error) {
 }
 
 // awaitEngine waits for the secret to name the engine, if the configuration
-// does not. It gives up when ctx ends or the secret names one that this version
-// does not speak.
+// does not. It gives up when ctx ends or the secret names none.
 func (db *database) awaitEngine(ctx context.Context) error {
 	if db.cfg.Engine != "" {
 		return nil
@@ -151,13 +163,14 @@ func (db *database) awaitEngine(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil && cred.Endpoint.Engine == string(config.Postgres):
-			db.cfg.Engine = config.Postgres
-			return nil
 		case err == nil && cred.Endpoint.Engine == "":
 			return usageError{fmt.Errorf("database %s: the secret does not name an engine; set engine in the configuration", db.cfg.Name)}
 		case err == nil:
-			return usageError{fmt.Errorf("database %s: this version of credproxy does not speak %s yet", db.cfg.Name, cred.Endpoint.Engine)}
+			db.cfg.Engine = config.Engine(cred.Endpoint.Engine)
+			if db.cfg.Session.Role != "" && db.cfg.Engine != config.Postgres {
+				return usageError{fmt.Errorf("database %s: session.role is for PostgreSQL, and the secret names %s", db.cfg.Name, db.cfg.Engine)}
+			}
+			return nil
 		}
 		select { // the cache's refresh has its own backoff and log
 		case <-time.After(time.Second):
@@ -168,6 +181,7 @@ func (db *database) awaitEngine(ctx context.Context) error {
 
 // open opens the listeners and accepts on them until ctx ends.
 func (db *database) open(ctx context.Context) error {
+	db.server.Engine = db.newEngine()
 	addrs := db.cfg.Listen
 	if len(addrs) == 0 {
 		port := db.daemon.ports.next(db.cfg.Engine.Port())

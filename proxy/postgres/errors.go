@@ -21,8 +21,8 @@ func (e *serverError) Error() string {
 	return fmt.Sprintf("the database said: %s: %s (SQLSTATE %s)", e.fields.Severity, e.fields.Message, e.fields.Code)
 }
 
-// refusal makes an error of an ErrorResponse that ended a login.
-func refusal(m message) error {
+// refusal makes an error of an ErrorResponse that ended a login with cred.
+func refusal(m message, cred *secrets.Credential) error {
 	se := &serverError{raw: m.raw}
 	if err := se.fields.Decode(m.body()); err != nil {
 		return broken("an error message that cannot be read", err)
@@ -32,6 +32,9 @@ func refusal(m message) error {
 		e.Kind = proxy.Rejected
 		e.Message = "the database refused the credential"
 		e.Hint = "Compare the secret with the database: was the password changed by hand, or did a rotation fail?"
+		if !cred.Expires.IsZero() { // a token
+			e.Hint = "Is rds_iam granted to the user, and rds-db:connect allowed to the AWS credentials? Have these expired? Is signing_host what RDS shows as endpoint?"
+		}
 		return secrets.Rejected(e)
 	}
 	return e

@@ -144,7 +144,7 @@ func FuzzErrorResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		err = refusal(m)
+		err = refusal(m, secrets.NewCredential("app", "password"))
 		out := errorResponse(err)
 		if len(out) == 0 || out[0] != 'E' && out[0] != m.kind() {
 			t.Fatalf("%q became %q", b, out)

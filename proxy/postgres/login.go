@@ -159,7 +159,7 @@ func (e *Engine) authenticate(s *proxy.Session, up *upstream, state *tls.Connect
 				return broken("answering the database", err)
 			}
 		case 'E':
-			return refusal(m)
+			return refusal(m, up.cred)
 		case 'v', 'N':
 			if up.preamble = append(up.preamble, m.raw...); len(up.preamble) > maxPreamble {
 				return broken("endless notices", nil)
@@ -227,7 +227,7 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 			return func() {}, nil
 		case 'E':
 			_, _ = c.Write(append(out, m.raw...))
-			return nil, &silentError{proxy.AsError(refusal(m))}
+			return nil, &silentError{proxy.AsError(refusal(m, up.cred))}
 		}
 		out = append(out, m.raw...)
 	}

@@ -1,0 +1,161 @@
+package mysql
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/credproxy/credproxy/proxy"
+)
+
+// client is the connection to a client, inside TLS if it asked for it.
+type client struct {
+	*packetConn
+	told greeting // what it heard from us
+	want *response
+}
+
+// greet passes the database's greeting on.
+func (c *client) greet(g greeting, tls bool) error {
+	c.told = g.forClient(tls)
+	return clientError(c.write(c.told.encode()))
+}
+
+// receive reads the client's answer to the greeting, inside TLS if it asks for
+// it, and brings the client to where it awaits OK or an error.
+func (e *Engine) receive(ctx context.Context, c *client) error {
+	payload, err := c.read()
+	if err != nil {
+		return clientError(err)
+	}
+	encrypted := false
+	if len(payload) == responseHead && binary.LittleEndian.Uint32(payload)&mysql.CLIENT_SSL != 0 {
+		if err := e.startTLS(ctx, c); err != nil {
+			return err
+		}
+		encrypted = true
+		if payload, err = c.read(); err != nil {
+			return clientError(err)
+		}
+	}
+	want, err := parseResponse(payload)
+	if err != nil {
+		return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client's handshake response cannot be read", Err: err}
+	}
+	c.want = &want
+	if e.RequireTLS && !encrypted && !isUnix(c) {
+		return &proxy.Error{Kind: proxy.NotAllowed, Message: "this listener takes only TLS connections with a client certificate",
+			Hint: "Set ssl-mode, ssl-cert and ssl-key at the client."}
+	}
+	return c.settle(want.plugin, want.auth, want.caps&mysql.CLIENT_PLUGIN_AUTH != 0)
+}
+
+func isUnix(c net.Conn) bool { return c.LocalAddr().Network() == "unix" }
+
+// startTLS answers an SSLRequest (page "Protocol::SSLRequest").
+func (e *Engine) startTLS(ctx context.Context, c *client) error {
+	if e.ClientTLS == nil {
+		return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client asks for TLS, which was not offered",
+			Hint: "Set client_tls in the configuration of credproxy, or turn TLS off at the client."}
+	}
+	// Bytes before the handshake would be taken for bytes inside it.
+	if c.r.Buffered() > 0 {
+		return silent(proxy.ClientProtocol, "the client does not keep to the protocol", errors.New("received unencrypted data after SSL request"))
+	}
+	tc := tls.Server(c.Conn, e.ClientTLS)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return silent(proxy.ClientProtocol, "the tls handshake with the client failed", err)
+	}
+	c.packetConn = &packetConn{Conn: tc, r: bufio.NewReader(tc), seq: c.seq}
+	return nil
+}
+
+// settle accepts whatever password the client sends: with it or without it, the
+// client ends up awaiting OK or an error. A client that has prepared its answer
+// for another plugin than we named awaits to be told to switch to its own.
+func (c *client) settle(plugin string, auth []byte, plugins bool) error {
+	switch {
+	case !plugins, plugin == mysql.AUTH_CLEAR_PASSWORD && len(auth) > 0:
+		return nil
+	case plugin == c.told.plugin:
+		return c.satisfy(plugin, auth)
+	}
+	return c.switchTo(plugin)
+}
+
+// switchTo makes the client answer anew, with its own plugin if that is one we
+// know.
+func (c *client) switchTo(plugin string) error {
+	if plugin != mysql.AUTH_NATIVE_PASSWORD && plugin != mysql.AUTH_CACHING_SHA2_PASSWORD {
+		plugin = c.told.plugin
+	}
+	request := appendText([]byte{mysql.EOF_HEADER}, plugin)
+	request = append(append(request, newSalt()...), 0)
+	if err := c.write(request); err != nil {
+		return clientError(err)
+	}
+	auth, err := c.read()
+	if err != nil {
+		return clientError(err)
+	}
+	return c.satisfy(plugin, auth)
+}
+
+// satisfy tells a client that has sent a scrambled caching_sha2 password that we
+// know it. One without a password has sent nothing, or a NUL.
+func (c *client) satisfy(plugin string, auth []byte) error {
+	if plugin != mysql.AUTH_CACHING_SHA2_PASSWORD || len(auth) <= 1 {
+		return nil
+	}
+	return clientError(c.write([]byte{mysql.MORE_DATE_HEADER, mysql.CACHE_SHA2_FAST_AUTH}))
+}
+
+// resume puts back what the relay held, and starts a new count of packets.
+func (c *client) resume(held []byte) {
+	c.r = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(held), c.Conn), max(len(held), 4096))
+	_, _ = c.r.Peek(len(held)) // into the buffer, where the next relay looks
+	c.seq = 0
+}
+
+// answer sends the client an error, if it awaits one.
+func (c *client) answer(err error) {
+	if _, ok := errors.AsType[*silentError](err); ok {
+		return
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	_ = c.write(errorPacket(err, c.want != nil))
+}
+
+func silent(kind proxy.Kind, message string, err error) error {
+	return &silentError{&proxy.Error{Kind: kind, Message: message, Err: err}}
+}
+
+// errProbe is a client that left without a byte: a health check of the port.
+var errProbe = errors.New("the client connected and left")
+
+// clientError classifies a failure to read from or write to the client. It
+// returns nil for nil.
+func clientError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF):
+		return silent(proxy.ClientGone, "the client left before it was logged in", errProbe)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return silent(proxy.ClientTimeout, "the client did not answer the greeting in time", err)
+	}
+	if _, isNet := errors.AsType[net.Error](err); isNet || errors.Is(err, io.ErrUnexpectedEOF) {
+		return silent(proxy.ClientGone, "the client left before it was logged in", err)
+	}
+	return &proxy.Error{Kind: proxy.ClientProtocol, Message: fmt.Sprintf("the client does not keep to the protocol: %v", err)}
+}

@@ -1,0 +1,23 @@
+// Package mysql speaks the MySQL client/server protocol, as MySQL and MariaDB do,
+// on both sides of a login: to the client as a server that takes any password, to
+// the database as a client that has the right one.
+//
+// A session is a list of steps: dial and read the database's greeting → pass it
+// on with a salt of our own → read the client's answer → TLS and login at the
+// database with the client's own flags (again with another credential if the
+// first is refused) → the database's OK → raw relay, until a COM_CHANGE_USER,
+// which credproxy answers itself.
+//
+// Invariants: the client hears OK only after the database said so; both legs
+// agree on every flag that changes framing, so results pass untouched; a password
+// goes out in clear text only inside TLS, and by mysql_clear_password only inside
+// verified TLS; a client that leaves before it answered leaves no half-done
+// handshake behind, which would count toward the database's max_connect_errors.
+//
+// The package does not compress, does not pool, and looks at nothing that a
+// client sends after login but the first byte of each command.
+//
+// The reference is "Client/Server Protocol" in the MySQL source documentation;
+// page names in comments are its. MariaDB's differences are in its knowledge base
+// under the same titles.
+package mysql

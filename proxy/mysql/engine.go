@@ -1,0 +1,72 @@
+package mysql
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// DefaultPort is that of MySQL and MariaDB.
+const DefaultPort = 3306
+
+// Credentials picks the credential of a login; [secrets.Cache] does.
+type Credentials interface {
+	Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error
+}
+
+// Engine serves the clients of one database, on all its listeners. Fill in the
+// exported fields before the first Serve and leave them alone then.
+type Engine struct {
+	Upstream    *proxy.Upstream
+	Credentials Credentials
+	Database    string      // for clients that name none; empty: the secret's, else none
+	Databases   []string    // the only ones that may be named at login; empty: all
+	ClientTLS   *tls.Config // for clients that ask for TLS; nil: it is not offered
+	RequireTLS  bool        // TCP clients must use TLS
+}
+
+// Serve implements [proxy.Engine].
+func (e *Engine) Serve(ctx context.Context, s *proxy.Session) error {
+	_ = s.Client.SetDeadline(s.Deadline())
+	c := &client{packetConn: newPacketConn(s.Client)}
+	err := e.session(ctx, s, c)
+	if errors.Is(err, errProbe) && c.want == nil {
+		s.Quiet()
+		return nil
+	}
+	if err != nil {
+		c.answer(err)
+	}
+	return err
+}
+
+// session logs in and relays, again after each COM_CHANGE_USER.
+func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) error {
+	if err := s.Admit(); err != nil {
+		return err
+	}
+	l := &login{engine: e, session: s, client: c}
+	if err := l.run(ctx); err != nil {
+		return err
+	}
+	defer func() { _ = l.up.tcp.Close() }()
+	if err := c.write(l.up.ok); err != nil {
+		return clientError(err)
+	}
+	s.LoggedIn(l.fields()...)
+	for {
+		held := s.Relay(
+			proxy.Leg{Conn: c.Conn, Buffered: c.buffered(), Scan: new(scanner).scan},
+			proxy.Leg{Conn: l.up.Conn, Buffered: l.up.buffered()},
+		)
+		if held == nil {
+			return nil
+		}
+		if err := l.changeUser(ctx, held); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,272 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// clientPatience is how long a client may take to answer the greeting before the
+// database's connection is brought to an end in order. Servers wait for 10 s
+// (connect_timeout) and then count an interrupted handshake against the host.
+const clientPatience = 4 * time.Second
+
+// abandonTimeout bounds the end in order.
+const abandonTimeout = 5 * time.Second
+
+// upstream is a connection to the database.
+type upstream struct {
+	*packetConn          // inside TLS, unless the mode is disable
+	tcp         net.Conn // below it
+	host        string   // as dialled
+	greeting    greeting
+	encrypted   bool
+	cred        *secrets.Credential
+	ok          []byte // the database's OK
+}
+
+// login is one client's login, over as many attempts as it takes.
+type login struct {
+	engine  *Engine
+	session *proxy.Session
+	client  *client
+	up      *upstream // the one logged in on
+}
+
+// run logs in with whichever credential the database accepts.
+func (l *login) run(ctx context.Context) error {
+	ctx, cancel := context.WithDeadline(ctx, l.session.Deadline())
+	defer cancel()
+	return l.engine.Credentials.Login(ctx, l.attempt)
+}
+
+// attempt makes one attempt. The first one also greets the client and waits for
+// its answer.
+func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
+	up, err := l.engine.dial(ctx, l.session, cred)
+	if err != nil {
+		return err
+	}
+	if l.client.want == nil {
+		if up, err = l.introduce(ctx, up); err != nil {
+			return err
+		}
+	}
+	if err := l.engine.logIn(ctx, l.session, up, *l.client.want); err != nil {
+		return err
+	}
+	l.up = up
+	return nil
+}
+
+// introduce greets the client and returns when it has answered, with a
+// connection to go on with: another one if the client was slow. If the client
+// left, or may not go on, the connection is brought to an end in order.
+func (l *login) introduce(ctx context.Context, up *upstream) (*upstream, error) {
+	abandoned := make(chan struct{})
+	impatience := time.AfterFunc(clientPatience, func() {
+		defer close(abandoned)
+		l.engine.abandon(ctx, l.session, up)
+	})
+	err := l.client.greet(up.greeting, l.engine.ClientTLS != nil)
+	if err == nil {
+		err = l.engine.receive(ctx, l.client)
+	}
+	if err == nil {
+		l.session.Phase("request", l.session.Accepted)
+		err = l.engine.checkDatabase(l.client.want.database, up.cred)
+	}
+	if !impatience.Stop() {
+		<-abandoned
+		if err == nil {
+			return l.engine.dial(ctx, l.session, up.cred)
+		}
+	} else if err != nil {
+		l.engine.abandon(ctx, l.session, up)
+	}
+	return up, err
+}
+
+// abandon ends a connection on which only the greeting has been read: it logs in
+// for nobody and says good-bye, so that the database counts no interrupted
+// handshake.
+func (e *Engine) abandon(ctx context.Context, s *proxy.Session, up *upstream) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
+	defer cancel()
+	nobody := response{
+		caps:      mysql.CLIENT_PROTOCOL_41 | mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_TRANSACTIONS,
+		maxPacket: 1 << 24, charset: up.greeting.charset, filler: make([]byte, 23),
+	}
+	if err := e.logInto(ctx, s, up, nobody); err == nil {
+		up.quit()
+	}
+}
+
+// quit ends a connection in order.
+func (u *upstream) quit() {
+	u.seq = 0
+	_ = u.write([]byte{mysql.COM_QUIT})
+	_ = u.tcp.Close()
+}
+
+// dial connects and reads the greeting. A database that has something against us
+// says so in its place.
+func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Credential) (*upstream, error) {
+	host, port, err := e.Upstream.Target(cred)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	conn, err := e.Upstream.Dial(ctx, host, port)
+	if err != nil {
+		return nil, err
+	}
+	s.Phase("dial", start)
+	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, cred: cred}
+	stop := closeOnDone(ctx, conn)
+	defer stop()
+	payload, err := up.read()
+	switch {
+	case err != nil:
+		err = broken("waiting for the greeting", err)
+	case len(payload) > 0 && payload[0] == mysql.ERR_HEADER:
+		err = refusal(payload)
+	default:
+		if up.greeting, err = parseGreeting(payload); err != nil {
+			err = broken("the greeting", err)
+		}
+	}
+	if err != nil {
+		return nil, up.fail(ctx, err)
+	}
+	return up, nil
+}
+
+// fail closes the connection and tells why it broke: if ctx has ended, that is
+// why.
+func (u *upstream) fail(ctx context.Context, err error) error {
+	_ = u.tcp.Close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// closeOnDone makes ctx's end break off what waits on conn. Call stop when conn
+// outlives ctx.
+func closeOnDone(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// logIn logs in on a connection whose greeting has been read, as want.
+func (e *Engine) logIn(ctx context.Context, s *proxy.Session, up *upstream, want response) error {
+	if err := e.checkDatabase(want.database, up.cred); err != nil {
+		e.abandon(ctx, s, up)
+		return err
+	}
+	if want.database == "" {
+		want.database = e.databaseFor(up.cred)
+	}
+	return e.logInto(ctx, s, up, want)
+}
+
+func (e *Engine) logInto(ctx context.Context, s *proxy.Session, up *upstream, want response) error {
+	stop := closeOnDone(ctx, up.tcp)
+	defer stop()
+	auth := e.authenticator(up)
+	password, err := auth.start(up.greeting.plugin, up.greeting.salt)
+	if err != nil {
+		return up.fail(ctx, err)
+	}
+	want = want.forServer(up.greeting.caps, up.cred.Username, want.database, auth.plugin, e.Upstream.Mode != proxy.Disable)
+	want.auth = password
+	start := time.Now()
+	if err := e.encrypt(ctx, up, want); err != nil {
+		return up.fail(ctx, err)
+	}
+	auth.tls = up.encrypted
+	s.Phase("tls", start)
+	start = time.Now()
+	if err := up.write(want.encode()); err != nil {
+		return up.fail(ctx, broken("sending the handshake response", err))
+	}
+	if up.ok, err = auth.run(up.packetConn); err != nil {
+		return up.fail(ctx, err)
+	}
+	s.Phase("auth", start)
+	return nil
+}
+
+func (e *Engine) authenticator(up *upstream) *authenticator {
+	return &authenticator{cred: up.cred, tls: up.encrypted, verified: e.Upstream.Verified()}
+}
+
+// encrypt starts TLS, unless the mode is disable. The request carries the
+// client's flags, because MySQL takes them from here and not from the response.
+func (e *Engine) encrypt(ctx context.Context, up *upstream, want response) error {
+	if e.Upstream.Mode == proxy.Disable {
+		return nil
+	}
+	if up.greeting.caps&mysql.CLIENT_SSL == 0 {
+		return &proxy.Error{Kind: proxy.UpstreamTLS, Message: "the database does not offer TLS; nothing was sent to it",
+			Hint: "Turn on TLS at the database. On RDS it always is: check host and port."}
+	}
+	if up.r.Buffered() > 0 {
+		return broken("bytes after the greeting", nil)
+	}
+	if err := up.write(want.head()); err != nil {
+		return broken("asking for TLS", err)
+	}
+	tc, err := e.Upstream.Handshake(ctx, up.tcp, up.host)
+	if err != nil {
+		return err
+	}
+	up.packetConn = &packetConn{Conn: tc, r: newPacketConn(tc).r, seq: up.seq}
+	up.encrypted = true
+	return nil
+}
+
+// databaseFor is the database for clients that name none: the configuration's,
+// else the secret's, else none.
+func (e *Engine) databaseFor(cred *secrets.Credential) string {
+	if e.Database != "" {
+		return e.Database
+	}
+	return cred.Endpoint.Database
+}
+
+// checkDatabase holds the database that a client names at login against those
+// allowed. What a client does with USE later is for the database's own grants.
+func (e *Engine) checkDatabase(named string, cred *secrets.Credential) error {
+	if named == "" {
+		named = e.databaseFor(cred)
+	}
+	if len(e.Databases) == 0 || slices.Contains(e.Databases, named) {
+		return nil
+	}
+	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", clip(named)),
+		Hint: "Add it to access.databases in the configuration of credproxy."}
+}
+
+// fields describes the session for its line in the log.
+func (l *login) fields() []zap.Field {
+	f := []zap.Field{
+		zap.String("user", l.up.cred.Username), zap.String("client_user", clip(l.client.want.user)),
+		zap.String("db", clip(l.client.want.database)), zap.String("version", l.up.cred.ShortVersion()),
+		zap.Stringer("upstream", l.up.tcp.RemoteAddr()), zap.Uint32("connection_id", l.up.greeting.id),
+	}
+	if told := l.client.told.id; told != l.up.greeting.id {
+		// A second attempt has another id. Servers never reuse ids, so the one
+		// that the client knows names nothing.
+		f = append(f, zap.Uint32("connection_id_told", told))
+	}
+	return f
+}
