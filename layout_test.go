@@ -20,20 +20,21 @@ const module = "github.com/credproxy/credproxy"
 // mayImport is the table of docs/design.md: which of our packages each may
 // import. A package that is missing here may not exist.
 var mayImport = map[string][]string{
-	"admin":          {},
-	"cmd/credproxy":  {"*"},
-	"config":         {},
-	"metrics":        {"proxy", "secrets"},
-	"proxy":          {"secrets"},
-	"proxy/mysql":    {"proxy", "secrets"},
-	"proxy/postgres": {"proxy", "secrets"},
-	"proxy/rdsca":    {},
-	"secrets":        {},
-	"secrets/awscfg": {"secrets"},
-	"secrets/awssm":  {"secrets", "secrets/awscfg"},
-	"secrets/env":    {"secrets"},
-	"secrets/file":   {"secrets"},
-	"secrets/rdsiam": {"secrets", "secrets/awscfg"},
+	"admin":           {},
+	"cmd/credproxy":   {"*"},
+	"config":          {},
+	"metrics":         {"proxy", "secrets"},
+	"proxy":           {"secrets"},
+	"proxy/mysql":     {"proxy", "secrets"},
+	"proxy/postgres":  {"proxy", "secrets"},
+	"proxy/proxytest": {"proxy", "secrets"},
+	"proxy/rdsca":     {},
+	"secrets":         {},
+	"secrets/awscfg":  {"secrets"},
+	"secrets/awssm":   {"secrets", "secrets/awscfg"},
+	"secrets/env":     {"secrets"},
+	"secrets/file":    {"secrets"},
+	"secrets/rdsiam":  {"secrets", "secrets/awscfg"},
 }
 
 // noAWS lists packages that must do without the AWS SDK.

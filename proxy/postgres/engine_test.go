@@ -11,11 +11,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/xdg-go/scram"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -29,7 +29,7 @@ func trusting(p *peer) {
 func TestStartupIsForwardedInOrderWithOnlyTheUserChanged(t *testing.T) {
 	got := make(chan []byte, 1)
 	r := newRig(t, func(e *Engine) { e.Database, e.Role = "fallback", "owner" }, func(p *peer) { got <- p.packet() })
-	c := r.connect(t)
+	c := newPeer(t, r.Dial(t))
 	in := startup{version: 3<<16 | 2, params: []param{
 		{"application_name", "größe"}, {"user", "anybody"}, {"_pq_.future", "1"}, {"options", "-c geqo=off"},
 		{"options", "-c x=y"}, {"client_encoding", "UTF8"}}}
@@ -140,7 +140,7 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, func(e *Engine) { e.Upstream.Mode = tt.mode }, tt.script)
-			c := r.connect(t)
+			c := newPeer(t, r.Dial(t))
 			c.startup()
 			e := c.fatal()
 			if e.Code != tt.code || !strings.Contains(e.Message, tt.message) {
@@ -168,31 +168,17 @@ func (p *peer) wantNothing() {
 func TestErrorAfterAuthenticationPassesAsItCame(t *testing.T) {
 	late := frame('S', "a\x00b\x00") + frame('E', "SFATAL\x00C3D000\x00Mdatabase \"x\" does not exist\x00\x00")
 	r := newRig(t, nil, func(p *peer) { p.packet(); p.send(authOK + late) })
-	c := r.connect(t)
+	c := newPeer(t, r.Dial(t))
 	c.startup()
 	if got, _ := io.ReadAll(c.r); string(got) != authOK+late {
 		t.Errorf("client got %q", got)
 	}
-	r.wait(t, proxy.UpstreamRefused, 1)
-}
-
-func (r *rig) wait(t *testing.T, k proxy.Kind, n int) {
-	t.Helper()
-	until(t, func() bool { return r.counts.of(k) >= n }, fmt.Sprintf("%d sessions ended as %s", n, k))
-}
-
-func until(t *testing.T, cond func() bool, what string) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
+	r.Await(t, proxy.UpstreamRefused, 1)
 }
 
 func TestBytesAfterLoginPassUnchanged(t *testing.T) {
 	r := newRig(t, nil, trusting)
-	c := r.connect(t)
+	c := newPeer(t, r.Dial(t))
 	// The client does not wait for the OK: what it sends early must not be lost.
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	s := startup{version: 3 << 16, params: []param{{"user", "anybody"}}}
@@ -230,7 +216,7 @@ func TestEncryptionRequests(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, nil, trusting)
-			c := r.connect(t)
+			c := newPeer(t, r.Dial(t))
 			c.send(tt.requests)
 			answers := make([]byte, len(tt.answers))
 			if _, err := io.ReadFull(c.r, answers); err != nil || string(answers) != tt.answers {
@@ -267,7 +253,7 @@ func TestMalformedStartupPackets(t *testing.T) {
 	r := newRig(t, nil, trusting)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := r.connect(t)
+			c := newPeer(t, r.Dial(t))
 			c.send(tt.packet)
 			if tt.code == "" {
 				if b, _ := io.ReadAll(c.r); len(b) > 0 {
@@ -285,7 +271,7 @@ func TestMalformedStartupPackets(t *testing.T) {
 func TestAccessToDatabases(t *testing.T) {
 	r := newRig(t, func(e *Engine) { e.Databases = []string{"orders"} }, trusting)
 	for database, ok := range map[string]bool{"orders": true, "postgres": false, "": false} {
-		c := r.connect(t)
+		c := newPeer(t, r.Dial(t))
 		c.startup("database", database)
 		if ok {
 			if kind, _ := c.message(); kind != 'R' {
@@ -295,7 +281,7 @@ func TestAccessToDatabases(t *testing.T) {
 			t.Errorf("database %q: %+v", database, e)
 		}
 	}
-	c := r.connect(t)
+	c := newPeer(t, r.Dial(t))
 	c.startup("database", "orders", "replication", "true")
 	if e := c.fatal(); e.Code != "28000" {
 		t.Errorf("replication reads every database: %+v", e)
@@ -305,19 +291,19 @@ func TestAccessToDatabases(t *testing.T) {
 func TestTooManyConnections(t *testing.T) {
 	r := newRig(t, nil, trusting)
 	for range 50 {
-		c := r.connect(t)
+		c := newPeer(t, r.Dial(t))
 		c.startup()
 		if kind, _ := c.message(); kind != 'R' {
 			t.Fatalf("message %q", kind)
 		}
 	}
-	c := r.connect(t)
+	c := newPeer(t, r.Dial(t))
 	c.startup()
 	if e := c.fatal(); e.Code != "53300" || e.Hint == "" {
 		t.Errorf("%+v", e)
 	}
 	// A cancel still gets through: it counts toward no limit.
-	cancel := r.connect(t)
+	cancel := newPeer(t, r.Dial(t))
 	cancel.send("\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x00\x07wxyz")
 	if b, err := io.ReadAll(cancel.r); err != nil || len(b) > 0 {
 		t.Errorf("cancel: %q, %v", b, err)
@@ -326,15 +312,15 @@ func TestTooManyConnections(t *testing.T) {
 
 func TestDrainingRefusesNewSessionsOnly(t *testing.T) {
 	r := newRig(t, nil, trusting)
-	old := r.connect(t)
+	old := newPeer(t, r.Dial(t))
 	old.startup()
 	for _, want := range []byte("RSKZ") {
 		if kind, _ := old.message(); kind != want {
 			t.Fatalf("message %q, want %q", kind, want)
 		}
 	}
-	r.server.Drain()
-	c := r.connect(t)
+	r.Server.Drain()
+	c := newPeer(t, r.Dial(t))
 	c.startup()
 	if e := c.fatal(); e.Code != "57P01" {
 		t.Errorf("%+v", e)
@@ -352,7 +338,7 @@ func TestClientsThatVanishOrDawdleLeaveNothingBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
 	whole := "\x00\x00\x00\x08\x04\xd2\x16\x2f" + string(startup{version: 3 << 16, params: []param{{"user", "x"}}}.encode())
 	for i := range len(whole) {
-		c, err := net.Dial("tcp", r.addr)
+		c, err := net.Dial("tcp", r.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,10 +348,10 @@ func TestClientsThatVanishOrDawdleLeaveNothingBehind(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	dawdler := r.connect(t)
+	dawdler := newPeer(t, r.Dial(t))
 	dawdler.send(whole[:10])
-	r.wait(t, proxy.ClientTimeout, 1)
-	until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
+	r.Await(t, proxy.ClientTimeout, 1)
+	proxytest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
 }
 
 func TestScramKeysAreDerivedOncePerCredential(t *testing.T) {
@@ -420,7 +406,7 @@ func TestScramWithARealServerSide(t *testing.T) {
 		}
 		p.send(frame('R', "\x00\x00\x00\x0c"+reply) + authOK + readyIdle)
 	})
-	c := r.connect(t)
+	c := newPeer(t, r.Dial(t))
 	c.startup()
 	for _, want := range []byte("RZ") {
 		if kind, _ := c.message(); kind != want {

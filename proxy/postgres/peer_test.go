@@ -2,129 +2,33 @@ package postgres
 
 import (
 	"bufio"
-	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgproto3/v2"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/credproxy/credproxy/proxy"
-	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/proxy/proxytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// password is what no test may find anywhere but in a login to the database.
-const password = "planted-secret-7d1"
+const password = proxytest.Password
 
-// oneCredential offers the same credential to every login, once.
-type oneCredential struct{}
-
-func (oneCredential) Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error {
-	c := secrets.NewCredential("app", password)
-	c.VersionID = "v1"
-	return try(ctx, c)
-}
-
-// counts is an observer that remembers.
-type counts struct {
-	mu    sync.Mutex
-	ended map[proxy.Kind]int
-}
-
-func (c *counts) SessionEnded(k proxy.Kind) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended == nil {
-		c.ended = map[proxy.Kind]int{}
-	}
-	c.ended[k]++
-}
-func (c *counts) LoginPhase(string, time.Duration) {}
-func (c *counts) CancelRequest(string)             {}
-
-func (c *counts) of(k proxy.Kind) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ended[k]
-}
-
-// rig is an engine at work in front of a scripted database.
-type rig struct {
-	addr   string // of the listener
-	counts counts
-	logs   *observer.ObservedLogs
-	server *proxy.Server
-}
-
-// newRig starts an engine whose database runs script on each connection, after
-// it has read the startup packet. The connection is closed after script.
-func newRig(t *testing.T, configure func(*Engine), script func(c *peer)) *rig {
+// newRig starts an engine whose database runs script on each connection.
+func newRig(t *testing.T, configure func(*Engine), script func(c *peer)) *proxytest.Rig {
 	t.Helper()
-	upstream := listen(t)
-	var scripts sync.WaitGroup
-	scripts.Go(func() {
-		for {
-			c, err := upstream.Accept()
-			if err != nil {
-				return
-			}
-			scripts.Go(func() {
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-				script(&peer{Conn: c, r: bufio.NewReader(c), t: t})
-			})
+	return proxytest.Start(t, func(u *proxy.Upstream) proxy.Engine {
+		e := &Engine{Credentials: proxytest.OneCredential{}, Upstream: u}
+		if configure != nil {
+			configure(e)
 		}
-	})
-	addr := upstream.Addr().(*net.TCPAddr)
-	core, logs := observer.New(zapcore.DebugLevel)
-	e := &Engine{Credentials: oneCredential{}, Upstream: &proxy.Upstream{
-		Host: "127.0.0.1", Port: addr.Port, DialTimeout: 5 * time.Second, Mode: proxy.Disable, TLS: &tls.Config{},
-	}}
-	if configure != nil {
-		configure(e)
-	}
-	r := &rig{logs: logs}
-	r.server = &proxy.Server{Name: "test", Engine: e, Log: zap.New(core), Observer: &r.counts,
-		Limits: proxy.Limits{MaxConnections: 50, LoginTimeout: 3 * time.Second}}
-	ln := listen(t)
-	r.addr = ln.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	r.server.Go(ctx, ctx, ln)
-	t.Cleanup(func() {
-		cancel()
-		r.server.Wait()
-		_ = upstream.Close()
-		scripts.Wait()
-		for _, e := range logs.All() {
-			for _, f := range e.Context {
-				if strings.Contains(f.String, password) {
-					t.Errorf("the password is in the log: %v", e)
-				}
-			}
-		}
-	})
-	return r
-}
-
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
+		return e
+	}, func(c net.Conn) { script(newPeer(t, c)) })
 }
 
 // peer is one end of a scripted conversation, of either side.
@@ -134,16 +38,7 @@ type peer struct {
 	t *testing.T
 }
 
-func (r *rig) connect(t *testing.T) *peer {
-	t.Helper()
-	c, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	return &peer{Conn: c, r: bufio.NewReader(c), t: t}
-}
+func newPeer(t *testing.T, c net.Conn) *peer { return &peer{Conn: c, r: bufio.NewReader(c), t: t} }
 
 func (p *peer) send(s string) { _, _ = io.WriteString(p, s) }
 
