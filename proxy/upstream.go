@@ -53,15 +53,15 @@ func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err 
 		port = u.DefaultPort
 	}
 	if host == "" {
-		return "", 0, &Error{Kind: SecretProblem, Message: "neither the configuration nor the secret names the database's host",
-			Hint: "Set host for this database in the configuration of credproxy."}
+		return "", 0, secrets.Unreached(&Error{Kind: SecretProblem, Message: "neither the configuration nor the secret names the database's host",
+			Hint: "Set host for this database in the configuration of credproxy."})
 	}
 	return host, port, nil
 }
 
 // Dial opens a TCP connection. The name is resolved anew, and all its addresses,
 // IPv6 and IPv4, are tried until one answers. The error is an *Error of kind
-// Unreachable.
+// Unreachable, marked as secrets.Unreached if the secret named the place.
 func (u *Upstream) Dial(ctx context.Context, host string, port int) (net.Conn, error) {
 	d := net.Dialer{Timeout: u.DialTimeout}
 	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
@@ -84,6 +84,9 @@ func (u *Upstream) Dial(ctx context.Context, host string, port int) (net.Conn, e
 		return nil, ErrShuttingDown(err)
 	default:
 		e.Message, e.Hint = at+" cannot be reached", "Check the network between credproxy and the database."
+	}
+	if u.Host == "" || u.Port == 0 {
+		return nil, secrets.Unreached(e)
 	}
 	return nil, e
 }

@@ -155,7 +155,7 @@ func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Crede
 func (u *upstream) fail(ctx context.Context, err error) error {
 	_ = u.tcp.Close()
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
 	}
 	return err
 }

@@ -68,7 +68,7 @@ func (e *Engine) connect(ctx context.Context, s *proxy.Session, want startup, cr
 	if err := e.logIn(ctx, s, up, want); err != nil {
 		_ = conn.Close()
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx) // this is why it broke
+			return nil, fmt.Errorf("%v: %w", err, context.Cause(ctx)) // the cause, and for the log the step
 		}
 		return nil, err
 	}

@@ -1,0 +1,103 @@
+package metrics
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// fill makes every metric have a value.
+func fill(m *Metrics) {
+	d := m.Database("orders")
+	cred := secrets.NewCredential("app", "planted-secret")
+	cred.VersionID = "0123456789abcdef"
+	d.Observe(&proxy.Server{}, func() secrets.Status {
+		return secrets.Status{First: cred, Since: time.Now().Add(-time.Minute)}
+	})
+	d.SessionEnded(proxy.OK)
+	d.LoginPhase("auth", time.Millisecond)
+	d.CancelRequest("forwarded")
+	d.APICall("GetSecretValue", secrets.Errorf(secrets.Denied, "no"))
+	for _, err := range []error{nil, errors.New("x"), secrets.Rejected(errors.New("x"))} {
+		d.Credential("secrets_manager", secrets.Event{Kind: secrets.Tried, Stage: secrets.Current, Credential: cred, Err: err})
+	}
+	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Fetched, Reason: secrets.ReasonStart, Credential: cred})
+	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Rotated, Credential: cred})
+	m.Draining()
+}
+
+func TestEveryMetricIsDocumentedAndTheOtherWayRound(t *testing.T) {
+	m := New()
+	fill(m)
+	doc, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := m.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported := map[string]bool{}
+	for _, f := range families {
+		name := f.GetName()
+		if !strings.HasPrefix(name, "credproxy_") {
+			continue
+		}
+		exported[name] = true
+		row := ""
+		for line := range strings.Lines(string(doc)) {
+			if strings.HasPrefix(line, "| `"+name+"` |") {
+				row = line
+			}
+		}
+		if row == "" {
+			t.Errorf("%s is not in docs/metrics.md", name)
+		}
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			if l.GetName() != "database" && !strings.Contains(row, "`"+l.GetName()+"`") {
+				t.Errorf("label %s of %s is not in docs/metrics.md", l.GetName(), name)
+			}
+		}
+	}
+	for line := range strings.Lines(string(doc)) {
+		name, ok := strings.CutPrefix(line, "| `credproxy_")
+		if name, _, _ = strings.Cut(name, "`"); ok && !exported["credproxy_"+name] {
+			t.Errorf("docs/metrics.md has credproxy_%s, which does not exist", name)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	m := New()
+	fill(m)
+	want := `
+# HELP credproxy_login_attempts_total Credentials offered to the database, by source and staging label.
+# TYPE credproxy_login_attempts_total counter
+credproxy_login_attempts_total{database="orders",result="accepted",source="secrets_manager",stage="AWSCURRENT"} 1
+credproxy_login_attempts_total{database="orders",result="failed",source="secrets_manager",stage="AWSCURRENT"} 1
+credproxy_login_attempts_total{database="orders",result="rejected",source="secrets_manager",stage="AWSCURRENT"} 1
+# HELP credproxy_credential_version_info 1, with the first 8 characters of the id of the credential's version.
+# TYPE credproxy_credential_version_info gauge
+credproxy_credential_version_info{database="orders",version="01234567"} 1
+# HELP credproxy_secret_api_calls_total Calls to AWS for a credential.
+# TYPE credproxy_secret_api_calls_total counter
+credproxy_secret_api_calls_total{database="orders",operation="GetSecretValue",result="access_denied"} 1
+# HELP credproxy_upstream_up 1 if the last login that tried reached the database, 0 if it did not.
+# TYPE credproxy_upstream_up gauge
+credproxy_upstream_up{database="orders"} 1
+`
+	if err := testutil.GatherAndCompare(m.Registry, strings.NewReader(want), "credproxy_login_attempts_total",
+		"credproxy_credential_version_info", "credproxy_secret_api_calls_total", "credproxy_upstream_up"); err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.GatherAndLint(m.Registry, "credproxy_connections_total", "credproxy_login_duration_seconds"); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+}
