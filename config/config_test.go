@@ -43,9 +43,9 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestExplicitZeroIsNotReplaced(t *testing.T) {
-	c := mustParse(t, "admin: {listen: ''}\nshutdown: {drain_timeout: 0}\n"+db("rotation: {grace: 0s, max_stale: 0}"))
+	c := mustParse(t, "admin: {listen: ''}\nshutdown: {drain_timeout: 0}\n"+db("rotation: {grace: 0s}"))
 	d := c.Databases[0]
-	if c.Admin.Listen != "" || c.Shutdown.DrainTimeout != 0 || d.Rotation.Grace != 0 || d.Rotation.MaxStale != 0 {
+	if c.Admin.Listen != "" || c.Shutdown.DrainTimeout != 0 || d.Rotation.Grace != 0 {
 		t.Errorf("an explicit zero was replaced: %+v", c)
 	}
 }

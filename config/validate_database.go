@@ -114,7 +114,9 @@ func (v *validator) tls(at string, t TLS) {
 func (v *validator) rotation(at string, d *Database) {
 	v.aboveZero(at+".rotation.refresh", d.Rotation.Refresh)
 	v.atLeastZero(at+".rotation.grace", d.Rotation.Grace)
-	v.atLeastZero(at+".rotation.max_stale", d.Rotation.MaxStale)
+	if d.Rotation.MaxStale < d.Rotation.Refresh {
+		v.failf(at+".rotation.max_stale", "%s is shorter than rotation.refresh (%s), so the credential would be out of date between two refreshes; write at least that", d.Rotation.MaxStale, d.Rotation.Refresh)
+	}
 	v.events(at, d)
 	v.atLeastZero(at+".probe.interval", d.Probe.Interval)
 	if t := d.Probe.WriteTable; t != "" && !tableName.MatchString(t) {

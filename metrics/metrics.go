@@ -70,7 +70,7 @@ func (m *Metrics) Database(name string) *Database {
 		refreshes: counterVec("credential_refresh_total", "Fetches of a credential from its source, by why.", "reason", "result"),
 		apiCalls:  counterVec("secret_api_calls_total", "Calls to AWS for a credential.", "operation", "result"),
 		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "login_duration_seconds", Help: "Time that the phases of successful logins took.", Buckets: loginBuckets,
+			Namespace: namespace, Name: "login_duration_seconds", Help: "Time that the phases of logins took.", Buckets: loginBuckets,
 		}, []string{"phase"}),
 		rotations: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "credential_rotations_total", Help: "Times that AWSCURRENT was seen to name another version.",

@@ -113,6 +113,22 @@ type unixListener struct {
 
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
+// Accept names the socket as clients know it.
+func (l *unixListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &unixConn{c.(*net.UnixConn), l.Addr()}, nil
+}
+
+type unixConn struct {
+	*net.UnixConn
+	addr net.Addr
+}
+
+func (c *unixConn) LocalAddr() net.Addr { return c.addr }
+
 func (l *unixListener) Close() error {
 	err := l.Listener.Close()
 	_ = os.Remove(l.path)

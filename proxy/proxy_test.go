@@ -177,6 +177,25 @@ func TestRelayEndsWhenTheDatabaseCloses(t *testing.T) {
 	}
 }
 
+func TestRelayEndsWhenTheDatabaseStopsReadingAndSending(t *testing.T) {
+	app, database, done := relayed(t, nil, nil, nil)
+	go func() { // until the buffers are full and the copier waits for the database
+		for {
+			if _, err := app.Write(make([]byte, 1<<16)); err != nil {
+				return
+			}
+		}
+	}()
+	_ = database.(*net.TCPConn).CloseWrite()
+	_, _ = io.ReadAll(app)
+	_ = app.Close()
+	select {
+	case <-done:
+	case <-time.After(4 * lingerTimeout):
+		t.Error("the relay hangs")
+	}
+}
+
 func TestRelayTellsALostDatabase(t *testing.T) {
 	app, database, done := relayed(t, nil, nil, nil)
 	_ = database.(*net.TCPConn).SetLinger(0)

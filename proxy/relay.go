@@ -99,6 +99,7 @@ func relayToClient(n *int64, client, upstream Leg, total *atomic.Int64) (ended b
 	}
 	closeWrite(client.Conn)
 	_ = client.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_ = upstream.SetWriteDeadline(time.Now().Add(lingerTimeout)) // it may have stopped reading too
 	if readErr != io.EOF {
 		return true, lost("database", readErr)
 	}
@@ -115,8 +116,10 @@ func copyBytes(n *int64, dst net.Conn, src Leg, total *atomic.Int64) (held []byt
 	filled := copy(buf, src.Buffered)
 	for {
 		pass, stop := filled, false
-		if src.Scan != nil && readErr == nil {
-			pass, stop = src.Scan(buf[:filled])
+		if src.Scan != nil {
+			if pass, stop = src.Scan(buf[:filled]); readErr != nil && !stop {
+				pass = filled // nothing follows that could tell more
+			}
 		}
 		if pass > 0 {
 			w, err := dst.Write(buf[:pass])

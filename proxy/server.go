@@ -37,9 +37,11 @@ type Engine interface {
 
 // Observer hears how sessions fare.
 type Observer interface {
-	// SessionEnded is called once per connection.
+	// SessionEnded is called once per connection, but for cancel requests and
+	// probes of the port.
 	SessionEnded(kind Kind)
-	// LoginPhase says how long one phase of a successful login took: "request",
+	// LoginPhase says how long one phase of a login took, also of an attempt
+	// that then failed: "request",
 	// "dial", "tls", "auth" or "total".
 	LoginPhase(phase string, d time.Duration)
 	// CancelRequest is called with "forwarded", "unknown" or "failed".

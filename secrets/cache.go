@@ -22,8 +22,10 @@ const (
 	// in the background. Up to its end it is still served.
 	expiryMargin = time.Minute
 	// rejectedFor is how long a version that the database refused is not
-	// offered again, unless something moved meanwhile.
-	rejectedFor = 30 * time.Second
+	// offered again, unless something moved meanwhile. AWSPENDING is refused
+	// until setSecret, and then is right from one moment to the next.
+	rejectedFor        = 30 * time.Second
+	rejectedPendingFor = 3 * time.Second
 	// lookAgain is how long what a label named is believed by logins that were
 	// refused; failures are believed for a shorter time.
 	lookAgain        = 5 * time.Second
@@ -63,9 +65,11 @@ type Cache struct {
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
+	closed   bool
 	labels   map[Stage]*lookup
 	first    *Credential // what the next login offers first
 	accepted *Credential // what the database took last
+	turned   time.Time   // when that last changed
 	refused  map[string]refusal
 	lastGood time.Time // when the source last gave AWSCURRENT
 }
@@ -79,8 +83,9 @@ type lookup struct {
 
 // refusal is the database's answer to one version.
 type refusal struct {
-	at  time.Time
-	err error
+	at    time.Time
+	until time.Time // when it may be offered again
+	err   error
 }
 
 // New makes a cache over src. It fetches nothing until Run, Login or Get.
@@ -104,9 +109,12 @@ func New(src Source, opt Options) *Cache {
 	}
 }
 
-// Close ends fetches under way and waits for them. No method may be called
-// after it.
+// Close ends fetches under way and waits for them. Logins that need one after it
+// fail.
 func (c *Cache) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.cancel()
 	c.wg.Wait()
 }
@@ -127,14 +135,18 @@ func (c *Cache) Get(ctx context.Context) (*Credential, error) {
 // firstHeld returns the credential to offer first if one is held that has
 // neither expired nor gone stale.
 func (c *Cache) firstHeld() *Credential {
-	now := time.Now()
 	c.mu.Lock()
-	cred, lastGood := c.first, c.lastGood
-	c.mu.Unlock()
-	if cred == nil || cred.Expired(now) || now.Sub(lastGood) > c.opt.MaxStale {
+	defer c.mu.Unlock()
+	if c.first == nil || c.stale(c.first) {
 		return nil
 	}
-	return cred
+	return c.first
+}
+
+// stale tells whether a held credential may not be used any more. c.mu is held.
+func (c *Cache) stale(cred *Credential) bool {
+	now := time.Now()
+	return cred.Expired(now) || now.Sub(c.lastGood) > c.opt.MaxStale
 }
 
 func (c *Cache) whyFetch() string {
@@ -156,7 +168,7 @@ func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason s
 		c.mu.Lock()
 		l := c.labels[stage]
 		c.mu.Unlock()
-		if l != nil && l.fresh(time.Now()) && !l.started.Before(after) {
+		if l != nil && l.fresh(time.Now()) && (!l.started.Before(after) || l.minted()) {
 			return l, nil
 		}
 		done := c.flights.DoChan(string(stage), func() (any, error) {
@@ -168,12 +180,17 @@ func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason s
 		case r := <-done:
 			// A flight that took off before the moment asked for may know
 			// nothing of what happened since: look again.
-			if l := r.Val.(*lookup); !l.started.Before(after) {
+			if l := r.Val.(*lookup); !l.started.Before(after) || l.minted() {
 				return l, nil
 			}
 		}
 	}
 }
+
+// minted tells whether the credential was made for the asking, like an IAM token.
+// Another one made a moment later would fare no better, so nobody needs a look
+// from after a refusal.
+func (l *lookup) minted() bool { return l.cred != nil && !l.cred.Expires.IsZero() }
 
 func (l *lookup) fresh(now time.Time) bool {
 	if l.err != nil && ReasonOf(l.err) != NoVersion {
@@ -184,14 +201,22 @@ func (l *lookup) fresh(now time.Time) bool {
 
 // fetch asks the source once and files the answer.
 func (c *Cache) fetch(stage Stage, reason string) *lookup {
+	l := &lookup{started: time.Now()}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		l.err = Errorf(Unavailable, "credproxy is shutting down")
+		return l
+	}
 	c.wg.Add(1)
+	c.mu.Unlock()
 	defer c.wg.Done()
 	ctx, cancel := context.WithTimeout(c.base, fetchTimeout)
 	defer cancel()
-	l := &lookup{started: time.Now()}
 	l.cred, l.err = c.src.Fetch(ctx, stage)
+	fetched := l.cred
 	rotated := c.file(stage, l)
-	c.opt.Notify(Event{Kind: Fetched, Stage: stage, Credential: l.cred, Reason: reason, Err: l.err})
+	c.opt.Notify(Event{Kind: Fetched, Stage: stage, Credential: fetched, Reason: reason, Err: l.err})
 	if rotated {
 		c.opt.Notify(Event{Kind: Rotated, Stage: stage, Credential: l.cred, Reason: reason})
 	}
@@ -211,8 +236,10 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 	}
 	prev := c.labels[stage]
 	if l.err != nil && prev != nil && prev.cred != nil && ReasonOf(l.err) != NoVersion {
-		// Keep what is known; remember only that asking failed.
-		c.labels[stage] = &lookup{started: l.started, cred: prev.cred, err: l.err}
+		if !c.stale(prev.cred) {
+			l.cred = prev.cred // keep what is known; remember only that asking failed
+		}
+		c.labels[stage] = l
 		return false
 	}
 	c.labels[stage] = l
@@ -224,8 +251,8 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 		return false
 	}
 	c.lastGood = l.started
-	if c.first == nil || moved || c.first.Expired(time.Now()) {
-		c.first = l.cred
+	if c.first == nil || moved || c.first.VersionID == l.cred.VersionID || c.first.Expired(time.Now()) {
+		c.first = l.cred // of the same version only the endpoint can differ
 	}
 	return moved && l.cred.Expires.IsZero()
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -78,7 +79,7 @@ func (c *Credential) Expired(now time.Time) bool {
 
 // ShortVersion is the first 8 characters of the version id, for metrics and logs.
 func (c *Credential) ShortVersion() string {
-	return c.VersionID[:min(8, len(c.VersionID))]
+	return strings.ToValidUTF8(c.VersionID[:min(8, len(c.VersionID))], "")
 }
 
 // String shows the user and the version, never the password.

@@ -56,3 +56,19 @@ func IsRejected(err error) bool {
 	_, ok := errors.AsType[*rejection](err)
 	return ok
 }
+
+// unreached marks an error as the failure to get to the database.
+type unreached struct{ err error }
+
+func (u *unreached) Error() string { return u.err.Error() }
+func (u *unreached) Unwrap() error { return u.err }
+
+// Unreached marks err as the failure to reach a database at the place that the
+// credential itself names, which makes [Cache.Login] look whether the secret
+// names another one by now.
+func Unreached(err error) error { return &unreached{err} }
+
+func isUnreached(err error) bool {
+	_, ok := errors.AsType[*unreached](err)
+	return ok
+}

@@ -17,11 +17,12 @@ const (
 
 // Why a source was asked, for [Event.Reason].
 const (
-	ReasonStart    = "start"    // nothing was held yet
-	ReasonSchedule = "schedule" // the refresh interval passed
-	ReasonExpiry   = "expiry"   // the held credential is about to expire
-	ReasonRejected = "rejected" // the database refused the held one
-	ReasonChanged  = "changed"  // the source said that it changed
+	ReasonStart     = "start"     // nothing was held yet
+	ReasonSchedule  = "schedule"  // the refresh interval passed
+	ReasonExpiry    = "expiry"    // the held credential is about to expire
+	ReasonRejected  = "rejected"  // the database refused the held one
+	ReasonUnreached = "unreached" // the database is not where the held one says
+	ReasonChanged   = "changed"   // the source said that it changed
 )
 
 // Event is one thing that happened to one secret. It never holds a password in

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	defer stopServing()
 	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(), accepting: accepting, sessions: sessions, serving: serving}
 
+	d.ports.reserve(cfg)
 	for i := range cfg.Databases {
 		db, err := newDatabase(ctx, d, &cfg.Databases[i])
 		if err != nil {
@@ -65,8 +67,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	case <-ctx.Done():
 		d.drain(stopAccepting, stopSessions)
 	case <-failed.Done():
-		stopAccepting()
-		stopSessions()
+		d.drain(stopAccepting, stopSessions) // no reason to cut off anybody
 	}
 	for _, db := range d.databases {
 		db.server.Wait()
@@ -80,25 +81,22 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	return err
 }
 
-// open opens all listeners and accepts. Databases that say where to listen do so
-// at once; the others wait for their secret, which names the engine, in the
-// order of the configuration, so that their ports are the same at every start.
+// open opens all listeners and accepts. A database whose secret names the engine
+// waits for it. Those that leave the port to us do so in the order of the
+// configuration, so that their ports are the same at every start.
 func (d *daemon) open() error {
 	g, ctx := errgroup.WithContext(d.accepting)
 	var rest []*database
 	for _, db := range d.databases {
-		if db.cfg.Engine == "" || len(db.cfg.Listen) == 0 {
+		if len(db.cfg.Listen) == 0 {
 			rest = append(rest, db)
 			continue
 		}
-		g.Go(func() error { return db.open(ctx) })
+		g.Go(func() error { return db.awaitAndOpen(ctx) })
 	}
 	g.Go(func() error {
 		for _, db := range rest {
-			if err := db.awaitEngine(ctx); err != nil {
-				return err
-			}
-			if err := db.open(ctx); err != nil {
+			if err := db.awaitAndOpen(ctx); err != nil {
 				return err
 			}
 		}
@@ -185,12 +183,22 @@ type ports struct {
 	taken map[int]bool
 }
 
+// reserve takes the ports that databases ask for by number.
+func (p *ports) reserve(cfg *config.Config) {
+	p.taken = map[int]bool{}
+	for _, db := range cfg.Databases {
+		for _, addr := range db.Listen {
+			if _, port, err := net.SplitHostPort(addr); err == nil {
+				n, _ := strconv.Atoi(port)
+				p.taken[n] = true
+			}
+		}
+	}
+}
+
 func (p *ports) next(from int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.taken == nil {
-		p.taken = map[int]bool{}
-	}
 	for p.taken[from] {
 		from++
 	}

@@ -179,6 +179,13 @@ func (db *database) awaitEngine(ctx context.Context) error {
 	}
 }
 
+func (db *database) awaitAndOpen(ctx context.Context) error {
+	if err := db.awaitEngine(ctx); err != nil {
+		return err
+	}
+	return db.open(ctx)
+}
+
 // open opens the listeners and accepts on them until ctx ends.
 func (db *database) open(ctx context.Context) error {
 	db.server.Engine = db.newEngine()
@@ -214,10 +221,8 @@ func (db *database) notReady() string {
 		return "no credential yet: " + string(secrets.ReasonOf(s.Err))
 	case s.First == nil:
 		return "no credential yet"
-	case s.First.Expired(time.Now()):
-		return "the credential has expired and no new one could be had"
-	case time.Since(s.Since) > db.cfg.Rotation.MaxStale:
-		return "the credential is older than rotation.max_stale and its source does not answer"
+	case s.Stale:
+		return "the credential has expired or is older than rotation.max_stale, and its source does not answer"
 	case s.Refused:
 		return "the database refused the credential"
 	case db.server.Active() >= int64(db.cfg.Limits.MaxConnections):

@@ -49,12 +49,13 @@ func signingEndpoint(cfg *config.Database) string {
 	if port == 0 {
 		port = cfg.Engine.Port()
 	}
-	host := cfg.Host
-	if s := cfg.Credentials.IAM.SigningHost; s != "" {
-		if _, _, err := net.SplitHostPort(s); err == nil {
-			return s
-		}
-		host = s
+	s := cfg.Credentials.IAM.SigningHost
+	if s == "" {
+		return net.JoinHostPort(cfg.Host, strconv.Itoa(port))
 	}
-	return net.JoinHostPort(host, strconv.Itoa(port))
+	if _, _, err := net.SplitHostPort(s); err == nil {
+		return s
+	}
+	// The configured port may be that of a tunnel.
+	return net.JoinHostPort(s, strconv.Itoa(cfg.Engine.Port()))
 }

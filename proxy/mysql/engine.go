@@ -58,10 +58,13 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) error
 	}
 	s.LoggedIn(l.fields()...)
 	for {
+		database := l.up.tcp
+		stop := context.AfterFunc(ctx, func() { _ = database.Close() })
 		held := s.Relay(
 			proxy.Leg{Conn: c.Conn, Buffered: c.buffered(), Scan: new(scanner).scan},
 			proxy.Leg{Conn: l.up.Conn, Buffered: l.up.buffered()},
 		)
+		stop()
 		if held == nil {
 			return nil
 		}

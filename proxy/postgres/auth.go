@@ -105,11 +105,20 @@ func (a *authenticator) finish() error {
 	return nil
 }
 
+// needVerified refuses what would tell the password, or a hash of it that is soon
+// guessed, to whoever sits in the middle. SCRAM tells neither.
+func (a *authenticator) needVerified(what string) error {
+	if a.tls != nil && a.verified {
+		return nil
+	}
+	return &proxy.Error{Kind: proxy.UpstreamAuth,
+		Message: "the database asks for the password " + what + ", and the link to it is not verified TLS; the password was not sent",
+		Hint:    "Set tls.mode to verify-full for this database in the configuration of credproxy."}
+}
+
 func (a *authenticator) cleartext() ([]byte, error) {
-	if a.tls == nil || !a.verified {
-		return nil, &proxy.Error{Kind: proxy.UpstreamAuth,
-			Message: "the database asks for the password in clear text, and the link to it is not verified TLS; the password was not sent",
-			Hint:    "Set tls.mode to verify-full for this database in the configuration of credproxy."}
+	if err := a.needVerified("in clear text"); err != nil {
+		return nil, err
 	}
 	return (&pgproto3.PasswordMessage{Password: a.cred.Password()}).Encode(nil)
 }
@@ -119,6 +128,9 @@ func (a *authenticator) md5(body []byte) ([]byte, error) {
 	var req pgproto3.AuthenticationMD5Password
 	if err := req.Decode(body); err != nil {
 		return nil, broken("an MD5 request that cannot be read", err)
+	}
+	if err := a.needVerified("as an MD5 hash"); err != nil {
+		return nil, err
 	}
 	a.warnMD5()
 	inner := md5.Sum([]byte(a.cred.Password() + a.cred.Username))
@@ -256,11 +268,7 @@ func (s *scramClients) get(cred *secrets.Credential) *scram.Client {
 	}
 	// The server takes the user from the startup packet and ignores this one,
 	// which libpq leaves empty too.
-	c, err := scram.SHA256.NewClient("", cred.Password(), "")
-	if err != nil {
-		// Like the server: what SASLprep does not take is used as it is.
-		c, _ = scram.SHA256.NewClientUnprepped("", cred.Password(), "")
-	}
+	c, _ := scram.SHA256.NewClientUnprepped("", saslprep(cred.Password()), "") // never fails
 	if s.clients == nil || len(s.clients) >= maxScramClients {
 		s.clients = map[*secrets.Credential]*scram.Client{}
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/credproxy/credproxy/proxy"
 )
 
@@ -132,7 +134,8 @@ func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key cancelKey) er
 	defer cancel()
 	if err := e.forwardCancel(ctx, target); err != nil {
 		s.Cancel("failed")
-		return &silentError{&proxy.Error{Kind: proxy.Unreachable, Message: "the cancel request could not be forwarded", Err: err}}
+		s.Log.Warn("cancel request not forwarded", zap.Error(err))
+		return nil
 	}
 	s.Cancel("forwarded")
 	return nil

@@ -92,7 +92,7 @@ func (e *Engine) receive(ctx context.Context, c *client) (*client, request, erro
 		default:
 			s, err := parseStartup(packet)
 			if err != nil {
-				return c, request{}, &proxy.Error{Kind: proxy.ClientProtocol, Message: err.Error()}
+				return c, request{}, &proxy.Error{Kind: proxy.ClientProtocol, Message: err.Error(), Err: err}
 			}
 			if e.RequireTLS && !encrypted && !isUnix(c) {
 				return c, request{}, &proxy.Error{Kind: proxy.NotAllowed,

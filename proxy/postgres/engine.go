@@ -76,6 +76,8 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 		return err
 	}
 	defer up.tcp.Close()
+	stop := context.AfterFunc(ctx, func() { _ = up.tcp.Close() })
+	defer stop()
 	_ = up.SetDeadline(s.Deadline())
 	remove, err := e.welcome(c, up)
 	if err != nil {

@@ -241,7 +241,7 @@ func TestMalformedStartupPackets(t *testing.T) {
 	tests := []struct{ name, packet, code string }{
 		{"no user", framed(3<<16, "database\x00x\x00\x00"), "28000"},
 		{"empty user", framed(3<<16, "user\x00\x00\x00"), "28000"},
-		{"protocol 2.0", framed(2<<16, "user\x00x\x00\x00"), "08P01"},
+		{"protocol 2.0", framed(2<<16, "user\x00x\x00\x00"), "0A000"},
 		{"no terminator", framed(3<<16, "user\x00x\x00"), "08P01"},
 		{"name without value", framed(3<<16, "user\x00"), "08P01"},
 		{"bytes after the end", framed(3<<16, "user\x00x\x00\x00more"), "08P01"},
@@ -281,10 +281,12 @@ func TestAccessToDatabases(t *testing.T) {
 			t.Errorf("database %q: %+v", database, e)
 		}
 	}
-	c := newPeer(t, r.Dial(t))
-	c.startup("database", "orders", "replication", "true")
-	if e := c.fatal(); e.Code != "28000" {
-		t.Errorf("replication reads every database: %+v", e)
+	for _, word := range []string{"true", "t", "TR", "on", "y", "1"} {
+		c := newPeer(t, r.Dial(t))
+		c.startup("database", "orders", "replication", word)
+		if e := c.fatal(); e.Code != "28000" || !strings.Contains(e.Message, "physical replication") {
+			t.Errorf("replication=%s reads every database: %+v", word, e)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func (e *serverError) blamesCredential() bool {
 	case "28000":
 		return e.fields.Routine == "auth_failed" ||
 			strings.Contains(e.fields.Message, "PAM authentication failed") ||
-			strings.Contains(e.fields.Message, "IAM")
+			strings.Contains(e.fields.Message, "IAM authentication")
 	}
 	return false
 }
@@ -85,6 +85,9 @@ func errorResponse(err error) []byte {
 	}
 	e := proxy.AsError(err)
 	code := sqlstates[e.Kind]
+	if errors.Is(err, errProtocol) {
+		code = "0A000" // feature_not_supported
+	}
 	if code == "" {
 		code = "XX000" // internal_error
 	}

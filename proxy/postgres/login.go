@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -15,6 +17,10 @@ import (
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
 )
+
+// flushAt is how much of the session's beginning is gathered into one write, in
+// bytes.
+const flushAt = 32 << 10
 
 // maxPreamble caps what the database may send before it is satisfied and that
 // the client shall see: protocol negotiation and notices, in bytes.
@@ -183,10 +189,15 @@ func (e *Engine) databaseFor(want startup, cred *secrets.Credential) string {
 }
 
 func (e *Engine) checkDatabase(want startup, database string) error {
-	if len(e.Databases) == 0 || slices.Contains(e.Databases, database) && !want.physicalReplication() {
+	physical := want.physicalReplication()
+	switch {
+	case len(e.Databases) == 0, slices.Contains(e.Databases, database) && !physical:
 		return nil
+	case physical:
+		return &proxy.Error{Kind: proxy.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
+			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."}
 	}
-	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", database),
+	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", clip(database)),
 		Hint: "Add it to access.databases in the configuration of credproxy."}
 }
 
@@ -197,7 +208,7 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 	out := append(up.preamble, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
 	up.preamble = nil
 	for {
-		if up.r.Buffered() == 0 && len(out) > 0 {
+		if len(out) > flushAt || up.r.Buffered() == 0 && len(out) > 0 {
 			if _, err := c.Write(out); err != nil {
 				return nil, clientError(err)
 			}
@@ -205,6 +216,9 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 		}
 		m, err := readMessage(up.r)
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, err // proxy.AsError knows
+			}
 			return nil, broken("waiting for the session to begin", err)
 		}
 		switch m.kind() {

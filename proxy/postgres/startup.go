@@ -23,6 +23,9 @@ const (
 	protocolMajor = 3
 )
 
+// errProtocol is a version of the protocol that we do not speak.
+var errProtocol = errors.New("unsupported frontend protocol")
+
 // param is one name and value of a startup packet.
 type param struct{ name, value string }
 
@@ -40,7 +43,7 @@ func parseStartup(b []byte) (startup, error) {
 	}
 	s := startup{version: binary.BigEndian.Uint32(b)}
 	if major := s.version >> 16; major != protocolMajor {
-		return startup{}, fmt.Errorf("unsupported frontend protocol %d.%d: credproxy speaks 3.0 and later 3.x", major, s.version&0xffff)
+		return startup{}, fmt.Errorf("%w %d.%d: credproxy speaks 3.0 and later 3.x", errProtocol, major, s.version&0xffff)
 	}
 	b = b[4:]
 	for {
@@ -77,11 +80,9 @@ func (s startup) get(name string) string {
 // connected to no database (parameter replication, section "Streaming
 // Replication Protocol").
 func (s startup) physicalReplication() bool {
-	switch strings.ToLower(s.get("replication")) {
-	case "true", "on", "yes", "1":
-		return true
-	}
-	return false
+	// What parse_bool of the server takes for true: any beginning of a word.
+	v := strings.ToLower(s.get("replication"))
+	return v == "1" || v == "on" || v != "" && (strings.HasPrefix("true", v) || strings.HasPrefix("yes", v))
 }
 
 // rewritten returns the packet as the database shall see it: in the client's

@@ -28,8 +28,9 @@ const (
 	maxAttempts = 2
 	// exchangeTimeout ends one HTTP exchange. The SDK fetches AWS credentials
 	// without the caller's deadline and lets later callers wait for that fetch:
-	// unbounded, one dead connection would stop them all.
-	exchangeTimeout = 10 * time.Second
+	// unbounded, one dead connection would stop them all. Two attempts fit into
+	// the time that secrets.Cache gives a fetch.
+	exchangeTimeout = 4 * time.Second
 	// metadataTimeout is how long EC2's metadata may take to name the region.
 	metadataTimeout = 2 * time.Second
 	// roleDuration is the shortest maximum a role can have, and the longest that

@@ -1,0 +1,376 @@
+package mysql
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/proxytest"
+)
+
+// trusting lets every login in and echoes what follows.
+func trusting(p *peer) {
+	p.greet(realGreeting())
+	p.send(okPacket)
+	_, _ = io.Copy(p.Conn, p.r)
+}
+
+func TestGreetingAndResponsePassWithOnlyTheLoginChanged(t *testing.T) {
+	got := make(chan response, 1)
+	g := realGreeting()
+	g.caps |= mysql.CLIENT_SSL | mysql.CLIENT_COMPRESS | mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM
+	r := newRig(t, nil, func(p *peer) { got <- p.greet(g); p.send(okPacket + "info") })
+	in := realResponse()
+	in.filler = append(make([]byte, 19), 1, 2, 3, 4) // MariaDB's further capabilities
+	c := newPeer(t, r.Dial(t))
+	told, reply := c.login(in)
+	if told.version != g.version || told.id != g.id || told.charset != g.charset || told.status != g.status ||
+		told.reserved != g.reserved || told.caps != g.caps&^notOffered || told.plugin != g.plugin || bytes.Equal(told.salt, g.salt) {
+		t.Errorf("the client was told %+v", told)
+	}
+	// A client of native passwords is asked to switch, because the server named
+	// caching_sha2; whatever it answers is accepted.
+	if !strings.HasPrefix(reply, "\xfemysql_native_password\x00") {
+		t.Fatalf("reply %q", reply)
+	}
+	c.send("whatever")
+	out := <-got
+	if out.user != "app" || out.database != "orders" || out.plugin != mysql.AUTH_CACHING_SHA2_PASSWORD ||
+		!bytes.Equal(out.auth, mysql.CalcCachingSha2Password(g.salt, []byte(password))) {
+		t.Errorf("the database got user %q, database %q, plugin %q, %x", out.user, out.database, out.plugin, out.auth)
+	}
+	how := uint32(mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
+	if out.caps&^how != in.caps&^how || out.maxPacket != in.maxPacket || out.charset != in.charset ||
+		!bytes.Equal(out.filler, in.filler) || !bytes.Equal(out.attrs, in.attrs) {
+		t.Errorf("the database got %+v, want %+v", out, in)
+	}
+	if ok := c.payload(); ok != okPacket+"info" {
+		t.Errorf("OK %q", ok)
+	}
+}
+
+// TestEveryClientIsLetIn goes through the ways in which clients answer, with and
+// without a password.
+func TestEveryClientIsLetIn(t *testing.T) {
+	native, sha2, clear := mysql.AUTH_NATIVE_PASSWORD, mysql.AUTH_CACHING_SHA2_PASSWORD, mysql.AUTH_CLEAR_PASSWORD
+	secret := strings.Repeat("x", 32)
+	tests := []struct {
+		name           string
+		server, client string // plugins
+		auth           string
+		replies        []string // first bytes of what the client hears, up to OK
+		answer         string   // to an AuthSwitchRequest
+	}{
+		{"native, no password", native, native, "", []string{"\x00"}, ""},
+		{"native, a password", native, native, secret[:20], []string{"\x00"}, ""},
+		{"sha2, no password", sha2, sha2, "", []string{"\x00"}, ""},
+		{"sha2, no password, as the C library says it", sha2, sha2, "\x00", []string{"\x00"}, ""},
+		{"sha2, a password", sha2, sha2, secret, []string{"\x01\x03", "\x00"}, ""},
+		{"native client of a sha2 server", sha2, native, "", []string{"\xfe" + native, "\x00"}, ""},
+		{"sha2 client of a native server", native, sha2, "", []string{"\xfe" + sha2, "\x00"}, "\x00"},
+		{"sha2 client of a native server, a password", native, sha2, "", []string{"\xfe" + sha2, "\x01\x03", "\x00"}, secret},
+		{"clear text", sha2, clear, "legacy\x00", []string{"\x00"}, ""},
+		{"a plugin of its own", sha2, "dialog", "", []string{"\xfe" + sha2, "\x00"}, "\x00"},
+		{"ed25519 server", "client_ed25519", native, "", []string{"\x00"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := realGreeting()
+			g.plugin = tt.server
+			r := newRig(t, nil, func(p *peer) { p.greet(g); p.send(okPacket) })
+			c := newPeer(t, r.Dial(t))
+			in := passwordless(tt.client)
+			in.auth = []byte(tt.auth)
+			_, reply := c.login(in)
+			for i, want := range tt.replies {
+				if i > 0 {
+					if tt.replies[i-1][0] == mysql.EOF_HEADER {
+						c.send(tt.answer)
+					}
+					reply = c.payload()
+				}
+				if !strings.HasPrefix(reply, want) {
+					t.Fatalf("reply %d is %q, want %q", i, reply, want)
+				}
+			}
+		})
+	}
+}
+
+func TestHostileOrBrokenDatabase(t *testing.T) {
+	switchTo := func(p *peer, plugin, data string) {
+		p.greet(realGreeting())
+		p.send("\xfe" + plugin + "\x00" + data)
+	}
+	salt := "abcdefghijklmnopqrst\x00"
+	tests := []struct {
+		name    string
+		mode    proxy.TLSMode
+		script  func(p *peer)
+		code    uint16
+		message string
+	}{
+		{"closes at once", proxy.Disable, func(p *peer) {}, 1105, "waiting for the greeting"},
+		{"empty greeting", proxy.Disable, func(p *peer) { p.send("") }, 1105, "the greeting"},
+		{"truncated greeting", proxy.Disable, func(p *peer) { p.send("\x0a8.0\x00abc") }, 1105, "the greeting"},
+		{"protocol 9", proxy.Disable, func(p *peer) { p.send("\x09old") }, 1105, "the greeting"},
+		{"oversized greeting", proxy.Disable, func(p *peer) { p.raw("\xff\xff\xff\x00") }, 1105, "the greeting"},
+		{"wrong sequence", proxy.Disable, func(p *peer) { p.seq = 7; p.send("\x0a") }, 1105, "the greeting"},
+		{"too many connections", proxy.Disable, func(p *peer) { p.send("\xff\x10\x04Too many connections") }, 1040, "Too many connections"},
+		{"host blocked", proxy.Disable, func(p *peer) { p.send("\xff\x69\x04Host is blocked") }, 1129, "Host is blocked"},
+		{"no TLS", proxy.VerifyFull, func(p *peer) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
+		{"no TLS, mode require", proxy.Require, func(p *peer) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
+		{"access denied", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, 1045, "Access denied"},
+		{"unknown database", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, 1049, "Unknown database"},
+		{"truncated error", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15") }, 1105, "cannot be read"},
+		{"empty packet", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("") }, 1105, "an empty packet"},
+		{"unknown plugin", proxy.Disable, func(p *peer) { switchTo(p, "authentication_kerberos_client", "x") }, 1105, "authentication_kerberos_client"},
+		{"pre-4.1 passwords", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xfe") }, 1105, "mysql_old_password"},
+		{"second factor", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\x02webauthn_client\x00") }, 1105, "second factor"},
+		{"short salt", proxy.Disable, func(p *peer) { switchTo(p, mysql.AUTH_NATIVE_PASSWORD, "short\x00") }, 1105, "a salt of 5 bytes"},
+		{"no salt", proxy.Disable, func(p *peer) { switchTo(p, mysql.AUTH_CACHING_SHA2_PASSWORD, "") }, 1105, "a salt of 0 bytes"},
+		{"clear text without TLS", proxy.Disable, func(p *peer) { switchTo(p, mysql.AUTH_CLEAR_PASSWORD, ""); wantNothing(p) }, 1105, "the password was not sent"},
+		{"endless switches", proxy.Disable, func(p *peer) {
+			p.greet(realGreeting())
+			for range 100 {
+				p.send("\xfe" + mysql.AUTH_NATIVE_PASSWORD + "\x00" + salt)
+				p.payload()
+			}
+		}, 1105, "endless changes"},
+		{"endless data", proxy.Disable, func(p *peer) {
+			p.greet(realGreeting())
+			for range 100 {
+				p.send("\x01\x03")
+			}
+		}, 1105, "endless"},
+		{"data out of turn", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\x01\x09") }, 1105, "out of turn"},
+		{"key that is none", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\x01\x04"); p.payload(); p.send("\x01garbage") }, 1105, "not PEM"},
+		{"sha256 key that is none", proxy.Disable, func(p *peer) {
+			switchTo(p, mysql.AUTH_SHA256_PASSWORD, salt)
+			p.payload()
+			p.send("\x01-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+		}, 1105, "public key"},
+		{"never answers", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.payload() }, 1105, "took too long"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(e *Engine) { e.Upstream.Mode = tt.mode }, tt.script)
+			c := newPeer(t, r.Dial(t))
+			first := c.payload()
+			if first != "" && first[0] != mysql.ERR_HEADER {
+				_ = c.write(passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD).encode())
+				first = c.payload()
+			}
+			e := wantError(t, c, first)
+			if e.code != tt.code || !strings.Contains(e.message, tt.message) {
+				t.Errorf("client got %d %q, want %d …%q…", e.code, e.message, tt.code, tt.message)
+			}
+			if ours := strings.HasPrefix(e.message, "credproxy: "); ours != (tt.code == 1105) {
+				t.Errorf("message %q", e.message)
+			}
+		})
+	}
+}
+
+// wantNothing fails if the other side sends anything.
+func wantNothing(p *peer) {
+	if b, _ := io.ReadAll(p.r); len(b) > 0 {
+		p.t.Errorf("the database got %q", b)
+	}
+}
+
+func TestHostileOrBrokenClient(t *testing.T) {
+	tests := []struct {
+		name, bytes string
+		code        uint16 // 0: not answered
+		seq         byte   // of the answer
+	}{
+		{"oversized", "\xff\xff\xff\x01", 1835, 1},
+		{"wrong sequence", "\x01\x00\x00\x05x", 1835, 1},
+		{"too short", "\x04\x00\x00\x01\x00\x02\x00\x00", 1835, 2},
+		{"older than 4.1", "\x20\x00\x00\x01" + strings.Repeat("\x00", 32), 1835, 2},
+		{"TLS that was not offered", "\x20\x00\x00\x01\x00\x0a\x00\x00" + strings.Repeat("\x00", 28), 1835, 2},
+		{"leaves in the middle", "\x20\x00\x00\x01\x00", 0, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			done := make(chan string, 1)
+			r := newRig(t, nil, func(p *peer) {
+				p.greet(realGreeting())
+				p.send(okPacket)
+				p.seq = 0
+				done <- p.payload()
+			})
+			c := newPeer(t, r.Dial(t))
+			c.payload()
+			c.raw(tt.bytes)
+			if tt.code == 0 {
+				_ = c.Conn.(*net.TCPConn).CloseWrite()
+			}
+			c.seq = tt.seq
+			reply := c.payload()
+			if tt.code == 0 && reply != "" || tt.code != 0 && (len(reply) < 3 || reply[0] != 0xff || wantError(t, c, reply).code != tt.code) {
+				t.Errorf("reply %q", reply)
+			}
+			// Whatever the client did, the database saw an orderly session.
+			if quit := <-done; quit != "\x01" {
+				t.Errorf("the database got %q, want COM_QUIT", quit)
+			}
+		})
+	}
+}
+
+// TestProbesLeaveNoHandshakeBehind connects and leaves, or connects and waits.
+func TestProbesLeaveNoHandshakeBehind(t *testing.T) {
+	var greeted, quit, broken atomic.Int32
+	r := newRig(t, nil, func(p *peer) {
+		greeted.Add(1)
+		p.greet(realGreeting())
+		p.send(okPacket)
+		p.seq = 0
+		if p.payload() == "\x01" {
+			quit.Add(1)
+		} else {
+			broken.Add(1)
+		}
+	})
+	before := runtime.NumGoroutine()
+	for i := range 40 {
+		c, err := net.Dial("tcp", r.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			_, _ = c.Read(make([]byte, 1))
+		}
+		if i%3 == 0 {
+			_ = c.(*net.TCPConn).SetLinger(0)
+		}
+		_ = c.Close()
+	}
+	silent := r.Dial(t) // half-open
+	r.Await(t, proxy.ClientTimeout, 1)
+	_ = silent
+	proxytest.Until(t, func() bool { return quit.Load() == greeted.Load() && quit.Load() > 30 }, "every handshake brought to an end")
+	if broken.Load() > 0 {
+		t.Errorf("%d handshakes broken off", broken.Load())
+	}
+	proxytest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
+}
+
+func TestChangeUser(t *testing.T) {
+	for _, plugin := range []string{mysql.AUTH_NATIVE_PASSWORD, mysql.AUTH_CACHING_SHA2_PASSWORD} {
+		t.Run(plugin, func(t *testing.T) {
+			salt := []byte("ABCDEFGHIJKLMNOPQRST")
+			r := newRig(t, nil, func(p *peer) {
+				resp := p.greet(realGreeting())
+				p.send(okPacket)
+				for i := range 100 {
+					p.seq = 0
+					if q := p.payload(); q != "\x03SELECT 1" {
+						t.Errorf("query %q", q)
+					}
+					p.send("result")
+					p.seq = 0
+					cu, err := parseChangeUser([]byte(p.payload()), resp)
+					if err != nil || cu.user != "app" || cu.database != fmt.Sprint("db", i) || cu.plugin != noPlugin || string(cu.attrs) != "\x01a\x01b" {
+						t.Errorf("change user %+v, %v", cu, err)
+						return
+					}
+					p.send("\xfe" + mysql.AUTH_NATIVE_PASSWORD + "\x00" + string(salt) + "\x00")
+					if got := p.payload(); got != string(mysql.CalcNativePassword(salt, []byte(password))) {
+						t.Errorf("password %x", got)
+					}
+					p.send(okPacket + fmt.Sprint(i))
+				}
+			})
+			c := newPeer(t, r.Dial(t))
+			_, reply := c.login(passwordless(plugin))
+			if reply[0] == 0xfe {
+				c.send("")
+				reply = c.payload()
+			}
+			if reply != okPacket {
+				t.Fatalf("reply %q", reply)
+			}
+			for i := range 100 {
+				c.seq = 0
+				c.send("\x03SELECT 1")
+				if got := c.payload(); got != "result" {
+					t.Fatalf("result %q", got)
+				}
+				c.seq = 0
+				cu := changeUser{user: "me", database: fmt.Sprint("db", i), charset: [2]byte{45}, attrs: []byte("\x01a\x01b")}
+				payload := cu.encode(mysql.CLIENT_CONNECT_ATTRS)
+				c.send(string(bytes.Replace(payload, []byte(noPlugin), []byte(plugin), 1)))
+				if got := c.payload(); !strings.HasPrefix(got, "\xfe"+plugin+"\x00") {
+					t.Fatalf("change user: %q", got)
+				}
+				c.send("")
+				if got := c.payload(); got != okPacket+fmt.Sprint(i) {
+					t.Fatalf("change user: %q", got)
+				}
+			}
+		})
+	}
+}
+
+// TestChangeUserDuringLocalInfile sends a file whose pieces look like commands
+// while the sequence ids wrap.
+func TestChangeUserDuringLocalInfile(t *testing.T) {
+	r := newRig(t, nil, trusting)
+	c := newPeer(t, r.Dial(t))
+	if _, reply := c.login(passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD)); reply != okPacket {
+		t.Fatalf("reply %q", reply)
+	}
+	var sent bytes.Buffer
+	packet := func(seq byte, payload string) {
+		sent.Write([]byte{byte(len(payload)), byte(len(payload) >> 8), byte(len(payload) >> 16), seq})
+		sent.WriteString(payload)
+	}
+	packet(0, "\x03LOAD DATA LOCAL INFILE")
+	for i := range 700 {
+		packet(byte(2+i), "\x11 looks like COM_CHANGE_USER")
+	}
+	packet(702%256, "")
+	packet(0, "\x0e") // COM_PING
+	go func() { _, _ = c.Conn.Write(sent.Bytes()) }()
+	got := make([]byte, sent.Len())
+	if _, err := io.ReadFull(c.r, got); err != nil || !bytes.Equal(got, sent.Bytes()) {
+		t.Errorf("what came back differs (%v)", err)
+	}
+}
+
+func TestLimitsAndDrain(t *testing.T) {
+	r := newRig(t, func(e *Engine) { e.Databases = []string{"orders"} }, trusting)
+	c := newPeer(t, r.Dial(t))
+	other := passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD)
+	other.database = "mysql"
+	if _, reply := c.login(other); wantError(t, c, reply).code != mysql.ER_ACCESS_DENIED_ERROR {
+		t.Errorf("reply %q", reply)
+	}
+	for range 50 {
+		c := newPeer(t, r.Dial(t))
+		if _, reply := c.login(passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD)); reply != okPacket {
+			t.Fatalf("reply %q", reply)
+		}
+	}
+	full := newPeer(t, r.Dial(t))
+	if e := wantError(t, full, full.payload()); e.code != mysql.ER_CON_COUNT_ERROR || e.state != "" {
+		t.Errorf("%+v", e)
+	}
+	r.Server.Drain()
+	late := newPeer(t, r.Dial(t))
+	if e := wantError(t, late, late.payload()); e.code != mysql.ER_SERVER_SHUTDOWN {
+		t.Errorf("%+v", e)
+	}
+}

@@ -1,0 +1,100 @@
+package mysql
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"go.uber.org/goleak"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/proxytest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const password = proxytest.Password
+
+// newRig starts an engine whose database runs script on each connection.
+func newRig(t *testing.T, configure func(*Engine), script func(c *peer)) *proxytest.Rig {
+	t.Helper()
+	return proxytest.Start(t, func(u *proxy.Upstream) proxy.Engine {
+		e := &Engine{Credentials: proxytest.OneCredential{}, Upstream: u}
+		if configure != nil {
+			configure(e)
+		}
+		return e
+	}, func(c net.Conn) { script(newPeer(t, c)) })
+}
+
+// peer is one end of a scripted conversation, of either side.
+type peer struct {
+	*packetConn
+	t *testing.T
+}
+
+func newPeer(t *testing.T, c net.Conn) *peer { return &peer{newPacketConn(c), t} }
+
+func (p *peer) send(s string) { _ = p.write([]byte(s)) }
+func (p *peer) raw(s string)  { _, _ = io.WriteString(p.Conn, s) }
+
+// payload reads one packet; "" is the end of the connection.
+func (p *peer) payload() string {
+	b, err := p.read()
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// greet sends the greeting of a server and reads what the client makes of it.
+func (p *peer) greet(g greeting) response {
+	_ = p.write(g.encode())
+	r, err := parseResponse([]byte(p.payload()))
+	if err != nil && !errors.Is(err, errTruncated) {
+		p.t.Error(err)
+	}
+	return r
+}
+
+const okPacket = "\x00\x00\x00\x02\x00\x00\x00"
+
+// login answers the greeting as r, and returns what comes back.
+func (p *peer) login(r response) (told greeting, reply string) {
+	p.t.Helper()
+	told, err := parseGreeting([]byte(p.payload()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_ = p.write(r.encode())
+	return told, p.payload()
+}
+
+// passwordless is the response of a client without a password.
+func passwordless(plugin string) response {
+	r := realResponse()
+	r.auth, r.plugin = nil, plugin
+	return r
+}
+
+// wantError reads on to an ERR packet, which must be the last.
+func wantError(t *testing.T, p *peer, payload string) *serverError {
+	t.Helper()
+	if payload == "" || payload[0] != mysql.ERR_HEADER {
+		t.Fatalf("got packet %q, want an error", payload)
+	}
+	e, err := parseError([]byte(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rest, _ := io.ReadAll(p.r); len(rest) > 0 {
+		t.Errorf("%q after the error", rest)
+	}
+	if bytes.Contains([]byte(payload), []byte(password)) {
+		t.Errorf("the password is in the error %q", payload)
+	}
+	return e
+}
