@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -58,6 +57,9 @@ func PostgresProgram(t testing.TB, version int, name string) string {
 	return path
 }
 
+// Program is PostgresProgram of this server's version, for callers without a test.
+func (pg *Postgres) Program(name string) (string, error) { return postgresProgram(pg.Version, name) }
+
 func postgresProgram(version int, name string) (string, error) {
 	v := strconv.Itoa(version)
 	return installed("postgresql-"+v, "usr/lib/postgresql", v, "bin", name)
@@ -83,19 +85,11 @@ func RunPostgres(t testing.TB, o PostgresOptions) *Postgres {
 // StartPostgres starts a server and returns when it takes logins. The caller
 // must Stop it.
 func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
-	const attempts = 5 // at a port nobody else has taken
-	var err error
-	for range attempts {
-		var pg *Postgres
-		pg, err = startPostgres(ctx, o)
-		if err == nil {
-			return pg, nil
-		}
-		if !portTaken(err.Error()) {
-			break
-		}
+	pg, err := atFreePort(func() (*Postgres, error) { return startPostgres(ctx, o) })
+	if err != nil {
+		return nil, fmt.Errorf("postgresql %d: %w", o.Version, err)
 	}
-	return nil, fmt.Errorf("postgresql %d: %w", o.Version, err)
+	return pg, nil
 }
 
 func startPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
@@ -123,7 +117,7 @@ func startPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if o.IAM != nil {
 		env = append(env, o.IAM.env())
 	}
-	pg.process, err = start(as, dir, env, program, "-D", filepath.Join(dir, "data"))
+	pg.process, err = start(as, dir, "INT QUIT", env, program, "-D", filepath.Join(dir, "data"))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -136,23 +130,15 @@ func startPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 
 // awaitReady returns when the superuser can log in and, for IAM, the role exists.
 func (pg *Postgres) awaitReady(ctx context.Context, o PostgresOptions) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
+	err := pg.process.awaitLogin(ctx, func(ctx context.Context) error {
 		conn, err := pg.Superuser(ctx)
-		if err == nil {
-			conn.Close(ctx)
-			break
+		if err != nil {
+			return err
 		}
-		select {
-		case <-pg.process.gone:
-			return errors.New("the server ended at its start")
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the server: %w", err)
-		case <-again.C:
-		}
+		return conn.Close(ctx)
+	})
+	if err != nil {
+		return err
 	}
 	if o.IAM == nil {
 		return nil

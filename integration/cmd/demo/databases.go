@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/credproxy/credproxy/integration/rotator"
+)
+
+// databases is what the demo shows. To add a product, implement server for it.
+func databases() []*database {
+	return []*database{
+		{name: "orders", start: startPostgres(15)},
+		{name: "reports", start: startPostgres(18), alternating: true},
+	}
+}
+
+// users are the database users of each secret; the second one takes turns with
+// the first if the rotation is alternating.
+var users = [2]string{"app", "app_clone"}
+
+// server is a running database server, with the clients that come with it. On it
+// is a database of a given name in which the users may write.
+type server interface {
+	rotator.Database
+	target
+	clients
+}
+
+// target is what credproxy and the demo need to know of a server.
+type target interface {
+	Product() string                                // such as PostgreSQL 15
+	Secret(user, password string) string            // its JSON
+	CAFile() string                                 // of the server's certificate
+	Rows(context.Context) (map[string]int64, error) // that the load has written, by database user
+	Stop()
+}
+
+// clients connect to an address of credproxy, without a password.
+type clients interface {
+	// Hello runs the product's command line client and returns the command
+	// and what it printed: the user, and the encryption that the server sees.
+	Hello(ctx context.Context, addr string) (command, output string, err error)
+	// Load keeps the server busy for a time, with clients that connect anew
+	// for each transaction and with clients that stay.
+	Load(ctx context.Context, addr string, d time.Duration) (load, error)
+	// Connect logs in, runs a query and leaves.
+	Connect(ctx context.Context, addr string) error
+}
+
+// load is what clients report of themselves.
+type load struct {
+	connections, failedConnections   int64
+	transactions, failedTransactions int64
+	queries                          int64
+	messages                         string // the first errors
+}
+
+func (l *load) add(o load) {
+	l.connections += o.connections
+	l.failedConnections += o.failedConnections
+	l.transactions += o.transactions
+	l.failedTransactions += o.failedTransactions
+	l.queries += o.queries
+	l.messages += o.messages
+}
+
+// database is one of the list, and what happened to it.
+type database struct {
+	name        string // also of the database on the server
+	alternating bool
+	start       func(ctx context.Context, name, password string) (server, error)
+
+	server
+	addr  string // credproxy's
+	first string // the password the secret starts with
+
+	load            load
+	rows            map[string]int64 // in the end, by user
+	offered         attemptCounts    // in all
+	windows         []window
+	stale           attempts // a direct client that keeps the first password
+	fresh           attempts // a direct client that has just read AWSCURRENT, in each window
+	direct, proxied time.Duration
+}
+
+func (db *database) secret() string { return "demo/" + db.name }
+
+func (db *database) rotation() string {
+	if db.alternating {
+		return "alternating users"
+	}
+	return "single user"
+}
+
+// config is credproxy's: all it needs to know of the database.
+func (db *database) config() string {
+	return fmt.Sprintf(`  - name: %s
+    listen: 127.0.0.1:0   # a free port
+    tls: {ca_file: %s}
+    credentials: {secrets_manager: {secret_id: %s}}
+`, db.name, db.CAFile(), db.secret())
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The demo in short: what it shows happens, and nothing is left behind.
+func TestDemo(t *testing.T) {
+	binary, err := sidecar.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leavesNothing(t)
+	var out bytes.Buffer
+	short := plan{rotations: 2, gap: 300 * time.Millisecond, window: 500 * time.Millisecond, load: 8 * time.Second, samples: 3}
+	if err := run(t.Context(), &printer{to: &out}, binary, short); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	for _, want := range []string{
+		"app          | t   | TLSv1.3",
+		"2 finishSecret",
+		"password authentication failed for user",
+		"Through credproxy no connection and no query failed.",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("not shown: %s\n%s", want, out.String())
+		}
+	}
+}
+
+func TestFailureAndInterruptLeaveNothing(t *testing.T) {
+	binary, err := sidecar.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("no such binary", func(t *testing.T) {
+		leavesNothing(t)
+		if err := run(t.Context(), &printer{to: &bytes.Buffer{}}, "/nonexistent", fullPlan); err == nil {
+			t.Error("no error")
+		}
+	})
+	t.Run("interrupt", func(t *testing.T) {
+		leavesNothing(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		out := &printer{to: cancelAt{"1 setSecret", cancel}}
+		if err := run(ctx, out, binary, fullPlan); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// cancelAt is an output that cancels when it is told something.
+type cancelAt struct {
+	text   string
+	cancel func()
+}
+
+func (c cancelAt) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), c.text) {
+		c.cancel()
+	}
+	return len(p), nil
+}
+
+// leavesNothing checks at the test's end that no child process and no temporary
+// file is left. Servers, whose folders are elsewhere, remove them as they end.
+func leavesNothing(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Cleanup(func() {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+		tasks, err := filepath.Glob("/proc/self/task/*/children")
+		if err != nil || len(tasks) == 0 {
+			t.Errorf("look for children: %v", err)
+		}
+		for _, task := range tasks {
+			children, err := os.ReadFile(task)
+			if len(children) > 0 && err == nil { // a thread may have ended meanwhile
+				t.Errorf("processes left behind: %s", children)
+			}
+		}
+	})
+}
+
+func TestReadPgbench(t *testing.T) {
+	const good = `pgbench (15.14 (Debian 15.14-0+deb12u1))
+number of transactions actually processed: 1234
+number of failed transactions: 0 (0.000%)
+`
+	tests := []struct {
+		name, stdout, stderr string
+		want                 load
+	}{
+		{"good", good, "", load{connections: 1, transactions: 1234, queries: 2468}},
+		{"serialization failures", strings.Replace(good, "failed transactions: 0", "failed transactions: 5", 1), "",
+			load{connections: 1, transactions: 1234, queries: 2468, failedTransactions: 5}},
+		{"refused connection", good,
+			"pgbench: error: connection to server at \"127.0.0.1\", port 1 failed: FATAL:  credproxy: no\npgbench: error: client 3 aborted while establishing connection\n",
+			load{connections: 1, transactions: 1234, queries: 2468, failedConnections: 1}},
+		{"broken query", good, "pgbench: error: client 1 script 0 aborted in command 1 query 0: ERROR:  no\n",
+			load{connections: 1, transactions: 1234, queries: 2468, failedTransactions: 1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.want.messages = tt.stderr
+			if got := readPgbench(tt.stdout, tt.stderr); got != tt.want {
+				t.Errorf("%+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTable(t *testing.T) {
+	var out bytes.Buffer
+	(&printer{to: &out}).table([][]string{{"", "a", "bb"}, {"a long heading of its own"}, {"row", count(1234567), "2"}})
+	const want = "       a          bb\n  a long heading of its own\n  row  1,234,567  2\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
