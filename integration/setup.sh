@@ -9,6 +9,9 @@
 # closure of its packages including the C library, because a server from Debian
 # sid needs a newer one than the machine has. Remove a folder to fetch it anew.
 #
+# MySQL and MariaDB also get a plugin of ours, compiled from servers/awsauth,
+# that stands in for RDS's own.
+#
 # Outside that folder it writes only /etc/pam.d/credproxy-test-*: services that
 # hand a login's token to the verifier a test has started (see servers/verifier.go).
 set -euo pipefail
@@ -17,6 +20,8 @@ cache=/var/cache/credproxy-test # also in servers/servers.go
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 packages=(ca-certificates openssl tzdata debian-archive-keyring gcc libc6-dev)
 postgres_versions=(15 18)
+mysql_flavors=(mysql mariadb)
+aws_plugin_source=$(dirname "$0")/servers/awsauth/plugin.c
 
 missing_packages() {
 	local p
@@ -30,6 +35,10 @@ complete() {
 	for v in "${postgres_versions[@]}"; do
 		[[ -d $cache/postgresql-$v && -d $cache/postgresql-$v-template && -f /etc/pam.d/credproxy-test-postgresql-$v ]] || return 1
 	done
+	for v in "${mysql_flavors[@]}"; do
+		[[ -d $cache/$v && -d $cache/$v-template ]] && has_aws_plugin "$v" || return 1
+	done
+	[[ -f /etc/pam.d/credproxy-test-mariadb ]] || return 1
 	[[ -x $cache/pam/pam_script_auth && -z $(missing_packages) ]]
 }
 
@@ -61,40 +70,85 @@ fetch() {
 
 # wrap ROOT BIN... replaces each executable of the folders by a script of the
 # same name that runs it with ROOT's own loader and libraries. argv[0] stays the
-# script's path, so programs still find their share folder and each other.
+# script's path, so programs still find their share folder and each other. The
+# clients of MySQL and MariaDB are told where their login plugins are.
 wrap() {
-	local root=$1 loader triplet program
+	local root=$1 loader triplet program plugins=
 	shift
 	loader=$(find "$root" -path '*/lib/*-linux-gnu/ld-linux-*' | head -n 1)
 	triplet=$(basename "${loader%/*}")
+	[[ -d $root/usr/lib/mysql ]] && printf -v plugins 'export LIBMYSQL_PLUGIN_DIR=%s MARIADB_PLUGIN_DIR=%s\n' \
+		"$root/usr/lib/mysql/plugin" "$root/usr/lib/$triplet/libmariadb3/plugin"
 	for program in "$@"; do
 		[[ -f $program && ! -L $program && $(head -c 4 "$program" | tr -d '\0') == $'\x7fELF' ]] || continue
 		mkdir -p "${program%/*}/elf"
 		mv "$program" "${program%/*}/elf/"
-		printf '#!/bin/sh\nexec %s --argv0 "$0" --library-path %s %s "$@"\n' \
-			"$loader" "$root/lib/$triplet:$root/usr/lib/$triplet" "${program%/*}/elf/${program##*/}" >"$program"
+		printf '#!/bin/sh\n%sexec %s --argv0 "$0" --library-path %s %s "$@"\n' \
+			"$plugins" "$loader" "$root/lib/$triplet:$root/usr/lib/$triplet" "${program%/*}/elf/${program##*/}" >"$program"
 		chmod 755 "$program"
 	done
 }
 
-# An initdb takes more than a second; every test server starts from a copy of
-# this one. PostgreSQL refuses to run as root.
-postgres_template() {
-	local version=$1 template=$cache/postgresql-$1-template work
+# Filling a data folder takes seconds; every test server starts from a copy of
+# one that template NAME COMMAND... fills. COMMAND gets a folder to make "data"
+# in, and runs unprivileged because the servers refuse to be root.
+template() {
+	local template=$cache/$1-template work
+	shift
 	[[ -d $template ]] && return
 	work=$(mktemp -d)
 	chown nobody "$work"
-	setpriv --reuid=nobody --clear-groups --regid="$(id -g nobody)" \
-		"$cache/postgresql-$version/usr/lib/postgresql/$version/bin/initdb" -D "$work/data" --username=postgres \
-		--auth=trust --locale=C --encoding=UTF8 --wal-segsize=1 --no-sync >/dev/null
-	chown -R root:root "$work/data"
-	chmod -R a+rX "$work/data" # holds no secret; whoever runs the tests copies it
-	mv "$work/data" "$template"
+	"$@" "$work" >"$work/log" 2>&1 || { cat "$work/log" >&2; rm -rf "$work"; return 1; }
+	rm -rf "$cache/.template"
+	cp -r --sparse=always "$work/data" "$cache/.template"
+	chmod -R a+rX "$cache/.template" # holds no secret; whoever runs the tests copies it
+	mv "$cache/.template" "$template"
 	rm -rf "$work"
 }
 
-# RDS checks IAM tokens through PAM. pam_script, unlike pam_exec, passes on a
-# token longer than 512 bytes. It insists that root owns its script.
+as_nobody() { setpriv --reuid=nobody --clear-groups --regid="$(id -g nobody)" "$@"; }
+
+fill_postgres() {
+	as_nobody "$cache/postgresql-$1/usr/lib/postgresql/$1/bin/initdb" -D "$2/data" --username=postgres \
+		--auth=trust --locale=C --encoding=UTF8 --wal-segsize=1 --no-sync
+}
+
+# MySQL and MariaDB begin with root, who has no password and logs in through the
+# socket only, and the database app.
+
+fill_mysql() {
+	local root=$cache/mysql/usr
+	echo 'CREATE DATABASE app;' >"$1/init.sql"
+	as_nobody "$root/sbin/mysqld" --no-defaults --initialize-insecure --init-file="$1/init.sql" --datadir="$1/data" \
+		--basedir="$root" --lc-messages-dir="$root/share/mysql" --secure-file-priv= \
+		--skip-log-bin --innodb-redo-log-capacity=32M --innodb-autoextend-increment=1 &&
+		rm "$1"/data/{auto.cnf,{ca,server,client}*.pem} # each server's own; the RSA key pair for passwords stays
+}
+
+fill_mariadb() { # as mariadb-install-db does, without the help tables
+	local root=$cache/mariadb/usr
+	as_nobody mkdir "$1/data"
+	{
+		printf '%s;\n' 'CREATE DATABASE mysql' 'USE mysql' 'SET @auth_root_socket = NULL'
+		cat "$root"/share/mysql/{mysql_system_tables,mysql_performance_tables,mysql_system_tables_data,maria_add_gis_sp_bootstrap,mysql_sys_schema}.sql
+		printf '%s;\n' "DELETE FROM mysql.global_priv WHERE Host <> 'localhost'" 'DELETE FROM mysql.proxies_priv' 'CREATE DATABASE app'
+	} | as_nobody "$root/sbin/mariadbd" --no-defaults --bootstrap --datadir="$1/data" \
+		--basedir="$root" --lc-messages-dir="$root/share/mysql" --innodb-log-file-size=8M --max-allowed-packet=8M
+}
+
+# The plugin's source lies beside it, so that a newer one is seen.
+has_aws_plugin() { cmp -s "$aws_plugin_source" "$cache/$1/usr/lib/mysql/plugin/AWSAuthenticationPlugin.c"; }
+
+aws_plugin() {
+	local plugin=$cache/$1/usr/lib/mysql/plugin/AWSAuthenticationPlugin
+	has_aws_plugin "$1" && return
+	gcc -shared -fPIC -O2 -Wall -o "$plugin.so.new" "$aws_plugin_source"
+	mv "$plugin.so.new" "$plugin.so" # a server may have the old one open
+	cp "$aws_plugin_source" "$plugin.c"
+}
+
+# RDS for PostgreSQL checks IAM tokens through PAM. pam_script, unlike pam_exec,
+# passes on a token longer than 512 bytes. It insists that root owns its script.
 pam_script() {
 	mkdir -p "$cache/pam"
 	cat >"$cache/pam/pam_script_auth" <<-'SCRIPT'
@@ -137,7 +191,15 @@ pam_script
 for v in "${postgres_versions[@]}"; do
 	fetch "postgresql-$v" "${suite_of[v]}" "postgresql-$v" libpam-script
 	wrap "$cache/postgresql-$v" "$cache/postgresql-$v/usr/lib/postgresql/$v/bin"/*
-	postgres_template "$v"
+	template "postgresql-$v" fill_postgres "$v"
 	pam_service "postgresql-$v"
 done
+fetch mysql sid mysql-server-core mysql-client-core
+fetch mariadb bookworm mariadb-server mariadb-client libpam-script
+for v in "${mysql_flavors[@]}"; do
+	wrap "$cache/$v" "$cache/$v"/usr/{bin,sbin}/*
+	template "$v" "fill_$v"
+	aws_plugin "$v"
+done
+pam_service mariadb
 complete

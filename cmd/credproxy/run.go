@@ -105,7 +105,6 @@ func notYet(cfg *config.Config) (missing []string) {
 	say(cfg.Metrics.EMF, "metrics.emf")
 	for _, d := range cfg.Databases {
 		at := "database " + d.Name + ": "
-		say(d.Engine == config.MySQL || d.Engine == config.MariaDB, at+"engine "+string(d.Engine))
 		say(d.Rotation.Grace != defaultGrace, at+"rotation.grace")
 		say(d.Rotation.Events.SQSQueueURL != "", at+"rotation.events")
 		say(d.Probe.Interval > 0 || d.Probe.WriteTable != "", at+"probe")

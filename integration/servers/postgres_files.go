@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/credproxy/credproxy/integration/pki"
 )
 
 // writeFolder fills pg.SocketDir: the data folder, the certificates, and the two
@@ -22,12 +19,7 @@ func (pg *Postgres) writeFolder(ctx context.Context, as *syscall.Credential, o P
 		return err
 	}
 	data := filepath.Join(pg.SocketDir, "data")
-	cp := exec.CommandContext(ctx, "cp", "--recursive", "--reflink=auto", template, data)
-	cp.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	if out, err := cp.CombinedOutput(); err != nil {
-		return fmt.Errorf("copy %s: %w: %s", template, err, out)
-	}
-	if err := os.Chmod(data, 0o700); err != nil { // the server insists
+	if err := copyTemplate(ctx, as, template, data); err != nil {
 		return err
 	}
 	settings, err := pg.writeCertificates(as, o)
@@ -46,36 +38,14 @@ func (pg *Postgres) writeCertificates(as *syscall.Credential, o PostgresOptions)
 	if o.NoTLS {
 		return map[string]string{"ssl": "off"}, nil
 	}
-	cert, ca := o.Certificate, o.CA
-	var err error
-	if cert == nil && ca == nil {
-		if ca, err = pki.NewCA("credproxy test authority"); err != nil {
-			return nil, err
-		}
-	}
-	if cert == nil {
-		if cert, err = ca.Issue(pki.Localhost()); err != nil {
-			return nil, err
-		}
-	}
-	certFile, keyFile, err := cert.Write(pg.SocketDir, "server")
+	c, err := writeCertificates(pg.SocketDir, as, o.Certificate, o.CA, o.ClientCA)
 	if err != nil {
 		return nil, err
 	}
-	if err := giveTo(as, keyFile); err != nil {
-		return nil, err
-	}
-	settings := map[string]string{"ssl": "on", "ssl_cert_file": certFile, "ssl_key_file": keyFile}
-	if ca != nil {
-		pg.CA = ca
-		if pg.CAFile, err = ca.Write(pg.SocketDir, "ca"); err != nil {
-			return nil, err
-		}
-	}
-	if o.ClientCA != nil {
-		if settings["ssl_ca_file"], err = o.ClientCA.Write(pg.SocketDir, "client-ca"); err != nil {
-			return nil, err
-		}
+	pg.CA, pg.CAFile = c.ca, c.caFile
+	settings := map[string]string{"ssl": "on", "ssl_cert_file": c.certFile, "ssl_key_file": c.keyFile}
+	if c.clientCAFile != "" {
+		settings["ssl_ca_file"] = c.clientCAFile
 	}
 	return settings, nil
 }

@@ -1,28 +1,31 @@
 package servers
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // keeper runs a server ("$@") and removes its folder ($1) when it is gone. It
 // ends the server when file descriptor 3 closes, which happens when the test
-// says so and also when the test process dies, however it dies. The signals
-// are PostgreSQL's fast and immediate shutdown; a server that does not heed
-// them in 10 s each is killed. A signal is repeated because a server that has
-// only begun to start ignores it.
+// says so and also when the test process dies, however it dies. A server that
+// does not heed the signals that end it ($2), in 10 s each, is killed. A signal
+// is repeated because a server that has only begun to start ignores it.
 const keeper = `
 dir=$1
-shift
+signals=$2
+shift 2
 "$@" 3<&- &
 server=$!
 (
 	read -r _ <&3
-	for signal in INT QUIT KILL; do
+	for signal in $signals KILL; do
 		tries=0
 		while [ $tries -lt 200 ] && kill -s $signal $server; do
 			sleep 0.05
@@ -48,8 +51,9 @@ type process struct {
 }
 
 // start runs a server whose files are in folder. From here on the folder is
-// the keeper's to remove.
-func start(as *syscall.Credential, folder string, env []string, command ...string) (*process, error) {
+// the keeper's to remove. The signals, such as "INT QUIT", are those that end
+// the server, the gentler first.
+func start(as *syscall.Credential, folder, signals string, env []string, command ...string) (*process, error) {
 	log, err := os.OpenFile(filepath.Join(folder, "log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open server log: %w", err)
@@ -60,7 +64,7 @@ func start(as *syscall.Credential, folder string, env []string, command ...strin
 		return nil, fmt.Errorf("make lifeline: %w", err)
 	}
 	defer keeperEnd.Close()
-	cmd := exec.Command("/bin/sh", append([]string{"-c", keeper, "keeper", folder}, command...)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", keeper, "keeper", folder, signals}, command...)...)
 	cmd.Dir = "/"
 	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, env...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -78,6 +82,27 @@ func start(as *syscall.Credential, folder string, env []string, command ...strin
 		cmd.Wait() // why it ended stands in the log
 	}()
 	return p, nil
+}
+
+// awaitLogin returns when login succeeds, or the server ends, or a minute is over.
+func (p *process) awaitLogin(ctx context.Context, login func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := login(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.gone:
+			return errors.New("the server ended at its start")
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the server: %w", err)
+		case <-again.C:
+		}
+	}
 }
 
 // stop ends the server and returns when it is gone.

@@ -15,21 +15,46 @@ import (
 	"github.com/credproxy/credproxy/integration/servers"
 )
 
-// orphan in the environment makes the test binary start a server, name its
-// folder, and wait to be killed.
+// orphan in the environment makes the test binary start a server of that kind,
+// name its folder, and wait to be killed.
 const orphan = "CREDPROXY_TEST_ORPHAN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(orphan) == "" {
+	kind := os.Getenv(orphan)
+	if kind == "" {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	pg, err := servers.StartPostgres(context.Background(), servers.PostgresOptions{Version: 18})
+	_, folder, err := startKind(context.Background(), kind)
 	if err != nil {
 		panic(err)
 	}
-	os.Stdout.WriteString(pg.SocketDir + "\n")
+	os.Stdout.WriteString(folder + "\n")
 	select {}
+}
+
+type server interface {
+	Stop()
+	Log() string
+}
+
+// kinds of servers, and what they log last.
+var kinds = map[string]string{"postgres": "database system is shut down", "mysql": "MySQL Server - end", "mariadb": "Shutdown complete"}
+
+// startKind starts a server and says where its folder is.
+func startKind(ctx context.Context, kind string) (server, string, error) {
+	if kind == "postgres" {
+		pg, err := servers.StartPostgres(ctx, servers.PostgresOptions{Version: 18})
+		if err != nil {
+			return nil, "", err
+		}
+		return pg, pg.SocketDir, nil
+	}
+	my, err := servers.StartMySQL(ctx, servers.MySQLOptions{Flavor: kind})
+	if err != nil {
+		return nil, "", err
+	}
+	return my, my.SocketDir, nil
 }
 
 // processesOf finds what runs from or works in a server's folder.
@@ -53,46 +78,55 @@ func gone(folder string) bool {
 }
 
 func TestStopLeavesNothing(t *testing.T) {
-	var running []*servers.Postgres
-	for range 2 { // also two of a kind at once
-		pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 15})
-		must(t, pg.CreateRole(t.Context(), "app", "secret"))
-		running = append(running, pg)
-	}
-	for _, pg := range running {
-		if len(processesOf(t, pg.SocketDir)) < 2 {
-			t.Fatal("cannot see the server's processes")
-		}
-		pg.Stop()
-		pg.Stop()
-		if left := processesOf(t, pg.SocketDir); len(left) > 0 || !gone(pg.SocketDir) {
-			t.Errorf("left after stop: %q, folder gone: %t", left, gone(pg.SocketDir))
-		}
-		if !strings.Contains(pg.Log(), "database system is shut down") {
-			t.Errorf("not an orderly stop:\n%s", pg.Log())
-		}
+	for kind, last := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			running := map[string]server{}
+			for range 2 { // also two of a kind at once
+				server, folder, err := startKind(t.Context(), kind)
+				must(t, err)
+				t.Cleanup(server.Stop)
+				running[folder] = server
+			}
+			for folder, server := range running {
+				if len(processesOf(t, folder)) == 0 {
+					t.Fatal("cannot see the server's processes")
+				}
+				server.Stop()
+				server.Stop()
+				if left := processesOf(t, folder); len(left) > 0 || !gone(folder) {
+					t.Errorf("left after stop: %q, folder gone: %t", left, gone(folder))
+				}
+				if !strings.Contains(server.Log(), last) {
+					t.Errorf("not an orderly stop:\n%s", server.Log())
+				}
+			}
+		})
 	}
 }
 
 func TestKilledTestLeavesNothing(t *testing.T) {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), orphan+"=1")
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	folder, err := bufio.NewReader(out).ReadString('\n')
-	must(t, err)
-	folder = strings.TrimSpace(folder)
-	if len(processesOf(t, folder)) == 0 {
-		t.Fatal("cannot see the server's processes")
-	}
-	must(t, cmd.Process.Kill())
-	cmd.Wait()
-	deadline := time.Now().Add(20 * time.Second)
-	for !gone(folder) || len(processesOf(t, folder)) > 0 {
-		if time.Now().After(deadline) {
-			t.Fatalf("left after the test process was killed: %q, folder gone: %t", processesOf(t, folder), gone(folder))
-		}
-		time.Sleep(20 * time.Millisecond)
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), orphan+"="+kind)
+			out, err := cmd.StdoutPipe()
+			must(t, err)
+			must(t, cmd.Start())
+			folder, err := bufio.NewReader(out).ReadString('\n')
+			must(t, err)
+			folder = strings.TrimSpace(folder)
+			if len(processesOf(t, folder)) == 0 {
+				t.Fatal("cannot see the server's processes")
+			}
+			must(t, cmd.Process.Kill())
+			cmd.Wait()
+			deadline := time.Now().Add(20 * time.Second)
+			for !gone(folder) || len(processesOf(t, folder)) > 0 {
+				if time.Now().After(deadline) {
+					t.Fatalf("left after the test process was killed: %q, folder gone: %t", processesOf(t, folder), gone(folder))
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
 	}
 }

@@ -58,36 +58,6 @@ func unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// makeFolder makes a server's folder. It is in /tmp whatever TMPDIR says: the
-// path of a unix socket must stay under 108 bytes, and an unprivileged server
-// must be able to reach it.
-func makeFolder(prefix string, as *syscall.Credential) (string, error) {
-	dir, err := os.MkdirTemp("/tmp", prefix)
-	if err != nil {
-		return "", err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", errors.Join(err, os.RemoveAll(dir))
-	}
-	if err := giveTo(as, dir); err != nil {
-		return "", errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, nil
-}
-
-// giveTo makes the server's user the owner of what we wrote as root.
-func giveTo(as *syscall.Credential, paths ...string) error {
-	if as == nil {
-		return nil
-	}
-	for _, path := range paths {
-		if err := os.Chown(path, int(as.Uid), int(as.Gid)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // freePort names a port on 127.0.0.1 that nobody listens on right now. Another
 // process may take it before the server does: see portTaken.
 func freePort() (int, error) {
@@ -96,6 +66,17 @@ func freePort() (int, error) {
 		return 0, err
 	}
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// atFreePort repeats a start that lost the race for its port.
+func atFreePort[Server any](start func() (Server, error)) (Server, error) {
+	const attempts = 5
+	for attempt := 1; ; attempt++ {
+		server, err := start()
+		if err == nil || attempt == attempts || !portTaken(err.Error()) {
+			return server, err
+		}
+	}
 }
 
 // portTaken reads in a server's log whether it lost the race for its port.

@@ -12,9 +12,10 @@ import (
 // password of up to 65,535 bytes.
 const maxLogin = 128 << 10
 
-// TokenVerifier decides about the logins of IAM users, in place of AWS. RDS has
-// PAM check their tokens, and so do our servers: their PAM service passes user
-// and token to the verifier, and the client sees what it would see on RDS.
+// TokenVerifier decides about the logins of IAM users, in place of AWS. As on
+// RDS, PostgreSQL has PAM check their tokens, and MySQL and MariaDB have the
+// plugin AWSAuthenticationPlugin do it: ours pass user and token to the verifier,
+// and the client sees what it would see on RDS.
 // One verifier can serve many servers.
 type TokenVerifier struct {
 	listener net.Listener
@@ -41,7 +42,7 @@ func (v *TokenVerifier) Close() error {
 	return err
 }
 
-// env tells a server's PAM script where to ask, as bash's /dev/tcp wants it.
+// env tells a server's PAM script or plugin where to ask, as bash's /dev/tcp wants it.
 func (v *TokenVerifier) env() string {
 	return "CREDPROXY_TEST_VERIFIER=" + strings.Replace(v.listener.Addr().String(), ":", "/", 1)
 }
