@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -28,8 +29,10 @@ func startAWS(t testing.TB, o awsstub.Options) *awsstub.Server {
 
 // secretJSON is a secret as RDS writes it, for user app on pg.
 func secretJSON(pg *servers.Postgres, user, password string) string {
-	return fmt.Sprintf(`{"engine":"postgres","host":"localhost","port":%d,"username":%q,"password":%q,"dbname":"postgres"}`,
-		pg.Port, user, password)
+	b, _ := json.Marshal(map[string]any{ // of such values it cannot fail
+		"engine": "postgres", "host": "localhost", "port": pg.Port, "username": user, "password": password, "dbname": "postgres",
+	})
+	return string(b)
 }
 
 // oneDatabase is a configuration with a database "main" whose credential is the

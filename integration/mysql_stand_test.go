@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -15,8 +16,10 @@ import (
 
 // mySQLSecret is a secret as RDS writes it, for a user on my.
 func mySQLSecret(my *servers.MySQL, user, password string) string {
-	return fmt.Sprintf(`{"engine":%q,"host":"localhost","port":%d,"username":%q,"password":%q,"dbname":"app"}`,
-		my.Flavor, my.Port, user, password)
+	b, _ := json.Marshal(map[string]any{ // of such values it cannot fail
+		"engine": my.Flavor, "host": "localhost", "port": my.Port, "username": user, "password": password, "dbname": "app",
+	})
+	return string(b)
 }
 
 // mySQLDatabase is a configuration with a database "main" whose credential is the

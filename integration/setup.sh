@@ -18,14 +18,24 @@ set -euo pipefail
 
 cache=/var/cache/credproxy-test # also in servers/servers.go
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-packages=(ca-certificates openssl tzdata debian-archive-keyring gcc libc6-dev)
+packages=(ca-certificates openssl tzdata debian-archive-keyring gcc libc6-dev
+	php-cli php-mysql python3-pymysql libdbd-mysql-perl libmariadb-java)
+drivers=$(dirname "$0")/testdata/drivers # programs that use these, and what node needs
 postgres_versions=(15 18)
 mysql_flavors=(mysql mariadb)
 aws_plugin_source=$(dirname "$0")/servers/awsauth/plugin.c
 
+# Whoever has node or Java from elsewhere keeps it: Debian's may conflict with it.
+wanted_packages() {
+	printf '%s\n' "${packages[@]}"
+	command -v node >/dev/null || echo nodejs
+	command -v npm >/dev/null || echo npm
+	command -v javac >/dev/null || echo default-jdk-headless
+}
+
 missing_packages() {
 	local p
-	for p in "${packages[@]}"; do
+	for p in $(wanted_packages); do
 		[[ $(dpkg-query -W -f '${Status}' "$p" 2>/dev/null) == *" installed" ]] || echo "$p"
 	done
 }
@@ -39,6 +49,7 @@ complete() {
 		[[ -d $cache/$v && -d $cache/$v-template ]] && has_aws_plugin "$v" || return 1
 	done
 	[[ -f /etc/pam.d/credproxy-test-mariadb ]] || return 1
+	cmp -s "$drivers/package-lock.json" "$cache/node/package-lock.json" || return 1
 	[[ -x $cache/pam/pam_script_auth && -z $(missing_packages) ]]
 }
 
@@ -147,6 +158,16 @@ aws_plugin() {
 	cp "$aws_plugin_source" "$plugin.c"
 }
 
+# The drivers of node, at the versions of package-lock.json.
+node_drivers() {
+	cmp -s "$drivers/package-lock.json" "$cache/node/package-lock.json" && return
+	rm -rf "$cache/.node" "$cache/node"
+	mkdir "$cache/.node"
+	cp "$drivers"/package{,-lock}.json "$cache/.node"
+	npm ci --prefix "$cache/.node" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+	mv "$cache/.node" "$cache/node"
+}
+
 # RDS for PostgreSQL checks IAM tokens through PAM. pam_script, unlike pam_exec,
 # passes on a token longer than 512 bytes. It insists that root owns its script.
 pam_script() {
@@ -202,4 +223,5 @@ for v in "${mysql_flavors[@]}"; do
 	aws_plugin "$v"
 done
 pam_service mariadb
+node_drivers
 complete

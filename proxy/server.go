@@ -62,6 +62,9 @@ type Server struct {
 	conns    atomic.Int64 // all connections
 	draining atomic.Bool
 	wg       sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting map[net.Conn]bool // connections in the lobby
 }
 
 // Active is the number of sessions that are logged in or logging in.
@@ -102,9 +105,32 @@ func (s *Server) Go(ctx, sessions context.Context, ln net.Listener) {
 	s.wg.Go(func() { _ = s.Serve(ctx, sessions, ln) })
 }
 
-// Drain makes new sessions refused; those under way go on. Close the listeners
-// by ending the context of Serve.
-func (s *Server) Drain() { s.draining.Store(true) }
+// Drain makes new sessions refused and closes the connections that have not
+// asked for one yet; sessions under way go on. Close the listeners by ending the
+// context of Serve.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.waiting {
+		_ = conn.Close()
+	}
+}
+
+func (s *Server) enterLobby(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting == nil {
+		s.waiting = map[net.Conn]bool{}
+	}
+	s.waiting[conn] = true
+}
+
+func (s *Server) leaveLobby(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, conn)
+}
 
 // Wait returns when the last session and the last listener have ended.
 func (s *Server) Wait() { s.wg.Wait() }
@@ -116,9 +142,11 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		s.Observer.SessionEnded(TooMany)
 		return
 	}
+	s.enterLobby(conn)
 	s.wg.Go(func() {
 		defer s.conns.Add(-1)
 		defer conn.Close()
+		defer s.leaveLobby(conn)
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		defer stop()
 		s.serve(ctx, conn)
@@ -141,6 +169,9 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		}()
 		return s.Engine.Serve(ctx, sess)
 	}()
+	if s.draining.Load() && errors.Is(err, net.ErrClosed) {
+		err = ErrShuttingDown(err)
+	}
 	sess.end(ctx, err)
 }
 
@@ -172,6 +203,7 @@ func (s *Session) LoginTimeout() time.Duration { return s.server.Limits.LoginTim
 // Admit counts the session toward the limit of connections. The error is an
 // *Error of kind TooMany or ShuttingDown.
 func (s *Session) Admit() error {
+	s.server.leaveLobby(s.Client)
 	if s.server.draining.Load() {
 		return ErrShuttingDown(nil)
 	}

@@ -87,7 +87,7 @@ func Start(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{dir: dir, stopped: make(chan struct{}), addrs: map[string][]string{}, grown: make(chan struct{})}
 	p.cmd = exec.Command(o.Binary, append(args, o.Args...)...)
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0"}, o.Env...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0 atexit_sleep_ms=10"}, o.Env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

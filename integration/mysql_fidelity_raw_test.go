@@ -1,0 +1,371 @@
+package integration_test
+
+import (
+	"bufio"
+	"bytes"
+	endian "encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// Capabilities (page "Capabilities Flags"; from bit 32 on MariaDB's extended
+// ones, which travel in bytes that MySQL reserves).
+const (
+	capLongPassword     = 1 << 0 // not sent by a client that speaks of MariaDB's
+	capFoundRows        = 1 << 1
+	capConnectWithDB    = 1 << 3
+	capCompress         = 1 << 5
+	capLocalFiles       = 1 << 7
+	capProtocol41       = 1 << 9
+	capInteractive      = 1 << 10
+	capSSL              = 1 << 11
+	capTransactions     = 1 << 13
+	capSecureConnection = 1 << 15
+	capMultiStatements  = 1 << 16
+	capMultiResults     = 1 << 17
+	capPluginAuth       = 1 << 19
+	capConnectAttrs     = 1 << 20
+	capLenencAuth       = 1 << 21
+	capSessionTrack     = 1 << 23
+	capDeprecateEOF     = 1 << 24
+	capOptionalMetadata = 1 << 25
+	capZstd             = 1 << 26
+	capQueryAttributes  = 1 << 27
+	capExtendedMetadata = 1 << 35
+	capCacheMetadata    = 1 << 36
+)
+
+// usualCaps are about those of a client library.
+const usualCaps = capLongPassword | capLocalFiles | capProtocol41 | capTransactions | capSecureConnection |
+	capMultiResults | capPluginAuth | capConnectAttrs | capSessionTrack | capDeprecateEOF
+
+// mysqlHello is what a client says of itself (page
+// "Protocol::HandshakeResponse41"). It has no password.
+type mysqlHello struct {
+	caps     uint64
+	charset  byte
+	filler   [19]byte
+	user     string
+	database string
+	plugin   string
+	attrs    []byte // without their length
+}
+
+func (h mysqlHello) encode() []byte {
+	b := endian.LittleEndian.AppendUint32(nil, uint32(h.caps))
+	b = endian.LittleEndian.AppendUint32(b, 1<<30) // the largest packet
+	b = append(append(b, h.charset), h.filler[:]...)
+	b = endian.LittleEndian.AppendUint32(b, uint32(h.caps>>32))
+	b = append(append(b, h.user...), 0)
+	b = append(b, 0) // an empty password, however it is encoded
+	if h.caps&capConnectWithDB != 0 {
+		b = append(append(b, h.database...), 0)
+	}
+	if h.caps&capPluginAuth != 0 {
+		b = append(append(b, h.plugin...), 0)
+	}
+	if h.caps&capConnectAttrs != 0 {
+		b = h.appendAttrs(b)
+	}
+	if h.caps&capZstd != 0 {
+		b = append(b, 3) // the level
+	}
+	return b
+}
+
+func (h mysqlHello) appendAttrs(b []byte) []byte {
+	n := len(h.attrs)
+	return append(append(b, 0xfd, byte(n), byte(n>>8), byte(n>>16)), h.attrs...)
+}
+
+// mysqlGreeting is a server's first packet (page "Protocol::HandshakeV10").
+type mysqlGreeting struct {
+	version  string
+	id       uint32 // of the connection
+	caps     uint64
+	charset  byte
+	status   uint16
+	reserved [6]byte
+	plugin   string
+}
+
+func parseMySQLGreeting(t testing.TB, payload []byte) mysqlGreeting {
+	t.Helper()
+	f := field{t, payload[1:]}
+	g := mysqlGreeting{version: f.text(), id: endian.LittleEndian.Uint32(f.take(4))}
+	f.take(9) // salt
+	low := f.take(2)
+	g.charset = f.take(1)[0]
+	g.status = endian.LittleEndian.Uint16(f.take(2))
+	high := f.take(2)
+	f.take(1)
+	copy(g.reserved[:], f.take(6))
+	extended := f.take(4)
+	f.take(13) // salt
+	g.plugin = f.text()
+	g.caps = uint64(endian.LittleEndian.Uint16(low)) | uint64(endian.LittleEndian.Uint16(high))<<16
+	if g.caps&capLongPassword == 0 { // MariaDB
+		g.caps |= uint64(endian.LittleEndian.Uint32(extended)) << 32
+	}
+	return g
+}
+
+// rawMySQL is a MySQL client that says just what a test wants it to.
+type rawMySQL struct {
+	net.Conn
+	t        testing.TB
+	r        *bufio.Reader
+	seq      byte
+	heard    []byte // since the last command, with headers
+	greeting mysqlGreeting
+	hello    mysqlHello
+	ok       []byte // that ended the login
+}
+
+// rawLogin logs in.
+func rawLogin(t testing.TB, addr string, h mysqlHello) *rawMySQL {
+	t.Helper()
+	conn := dial(t, addr)
+	c := &rawMySQL{Conn: conn, t: t, r: bufio.NewReader(conn), hello: h}
+	c.greeting = parseMySQLGreeting(t, c.packet())
+	c.send(h.encode())
+	if c.ok = c.loggedIn(c.packet()); c.ok[0] != 0 {
+		t.Fatalf("%s: login with %#x: %q", addr, h.caps, c.ok)
+	}
+	return c
+}
+
+// loggedIn answers what the server asks, without a password, until it says OK or
+// an error.
+func (c *rawMySQL) loggedIn(p []byte) []byte {
+	c.t.Helper()
+	for {
+		switch p[0] {
+		case 0xfe: // AuthSwitchRequest
+			c.send(nil)
+		case 0x01: // AuthMoreData: fast authentication was enough
+		default:
+			return p
+		}
+		p = c.packet()
+	}
+}
+
+// changeUser sends a COM_CHANGE_USER without a password and returns the OK or the
+// error that ends it.
+func (c *rawMySQL) changeUser(user, database string) []byte {
+	c.t.Helper()
+	b := append([]byte(user), 0, 0)
+	b = append(append(b, database...), 0, c.hello.charset, 0)
+	if c.has(capPluginAuth) {
+		b = append(append(b, c.hello.plugin...), 0)
+	}
+	if c.has(capConnectAttrs) {
+		b = c.hello.appendAttrs(b)
+	}
+	return c.loggedIn(c.command(comChangeUser, b))
+}
+
+// has tells whether server and client agree on a capability.
+func (c *rawMySQL) has(capability uint64) bool {
+	agreed := c.hello.caps & c.greeting.caps
+	if c.hello.caps&capLongPassword != 0 {
+		agreed &= 1<<32 - 1
+	}
+	return agreed&capability != 0
+}
+
+// send sends a payload as one or, from 16 MiB - 1 on, more packets.
+func (c *rawMySQL) send(payload []byte) {
+	c.t.Helper()
+	for {
+		n := min(len(payload), 1<<24-1)
+		head := []byte{byte(n), byte(n >> 8), byte(n >> 16), c.seq}
+		c.seq++
+		if _, err := c.Write(append(head, payload[:n]...)); err != nil {
+			c.t.Fatal(err)
+		}
+		if payload = payload[n:]; n < 1<<24-1 {
+			return
+		}
+	}
+}
+
+// packet reads one packet.
+func (c *rawMySQL) packet() []byte {
+	c.t.Helper()
+	head := make([]byte, 4)
+	if _, err := io.ReadFull(c.r, head); err != nil {
+		c.t.Fatalf("waiting for packet %d: %v", c.seq, err)
+	}
+	payload := make([]byte, int(head[0])|int(head[1])<<8|int(head[2])<<16)
+	if _, err := io.ReadFull(c.r, payload); err != nil || head[3] != c.seq || len(payload) == 0 {
+		c.t.Fatalf("packet %d where %d is due, %d bytes, %v", head[3], c.seq, len(payload), err)
+	}
+	c.seq++
+	c.heard = append(append(c.heard, head...), payload...)
+	return payload
+}
+
+// rest is all that comes until the server ends the connection.
+func (c *rawMySQL) rest() []byte {
+	c.t.Helper()
+	b, err := io.ReadAll(c.r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return b
+}
+
+// command sends a command and returns the first packet of the answer.
+func (c *rawMySQL) command(number byte, payload []byte) []byte {
+	c.t.Helper()
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	c.seq, c.heard = 0, nil
+	c.send(append([]byte{number}, payload...))
+	return c.packet()
+}
+
+// Commands (page "Command Phase").
+const (
+	comInitDB          = 0x02
+	comQuery           = 0x03
+	comPing            = 0x0e
+	comChangeUser      = 0x11
+	comStmtPrepare     = 0x16
+	comResetConnection = 0x1f
+)
+
+// query sends a query, or what stands for the rest of a command, and returns the
+// first packet of the answer.
+func (c *rawMySQL) query(sql string) []byte {
+	c.t.Helper()
+	if c.has(capQueryAttributes) {
+		sql = "\x00\x01" + sql // no attributes, one set of them
+	}
+	return c.command(comQuery, []byte(sql))
+}
+
+// exec runs a statement without a result.
+func (c *rawMySQL) exec(sql string) {
+	c.t.Helper()
+	if p := c.query(sql); p[0] != 0 {
+		c.t.Fatalf("%s: %q", sql, p)
+	}
+}
+
+// null is how rows shows NULL.
+const null = "NULL"
+
+// rows runs a query with one result and decodes it by the flags both sides agreed
+// on (page "Text Resultset"). end is its last packet.
+func (c *rawMySQL) rows(sql string) (columns []string, rows [][]string, end []byte) {
+	c.t.Helper()
+	first := field{c.t, c.query(sql)}
+	if first.b[0] == 0xff || first.b[0] == 0 {
+		c.t.Fatalf("%s: %q", sql, first.b)
+	}
+	count, metadata := int(first.take(1)[0]), byte(1)
+	if c.has(capOptionalMetadata | capCacheMetadata) {
+		metadata = first.take(1)[0]
+	}
+	if len(first.b) > 0 || metadata != 1 {
+		c.t.Fatalf("%s: %q after the number of columns, metadata %d", sql, first.b, metadata)
+	}
+	for range count {
+		columns = append(columns, c.column())
+	}
+	if !c.has(capDeprecateEOF) {
+		if p := c.packet(); p[0] != 0xfe || len(p) != 5 {
+			c.t.Fatalf("%s: %q where the columns end", sql, p)
+		}
+	}
+	for {
+		row := field{c.t, c.packet()}
+		if row.b[0] == 0xfe || row.b[0] == 0xff {
+			return columns, rows, row.b
+		}
+		var values []string
+		for range count {
+			values = append(values, row.counted())
+		}
+		rows = append(rows, values)
+	}
+}
+
+// column reads a column's definition and returns its name.
+func (c *rawMySQL) column() string {
+	c.t.Helper()
+	f := field{c.t, c.packet()}
+	var names [6]string
+	for i := range names {
+		names[i] = f.counted()
+	}
+	if c.has(capExtendedMetadata) {
+		f.counted()
+	}
+	if n := f.take(1)[0]; n != 12 || len(f.b) != 12 || names[0] != "def" {
+		c.t.Fatalf("column %q goes on with %d, %q", names, n, f.b)
+	}
+	return names[4]
+}
+
+// value is the only value of a query's result.
+func (c *rawMySQL) value(sql string) string {
+	c.t.Helper()
+	_, rows, _ := c.rows(sql)
+	if len(rows) != 1 || len(rows[0]) != 1 {
+		c.t.Fatalf("%s: %q", sql, rows)
+	}
+	return rows[0][0]
+}
+
+// field takes a payload apart from the front.
+type field struct {
+	t testing.TB
+	b []byte
+}
+
+func (f *field) take(n int) []byte {
+	f.t.Helper()
+	if n > len(f.b) {
+		f.t.Fatalf("%d bytes where %d are due", len(f.b), n)
+	}
+	out := f.b[:n]
+	f.b = f.b[n:]
+	return out
+}
+
+func (f *field) text() string {
+	f.t.Helper()
+	s, rest, found := bytes.Cut(f.b, []byte{0})
+	if !found {
+		f.t.Fatalf("%q does not end", f.b)
+	}
+	f.b = rest
+	return string(s)
+}
+
+// counted takes a length-encoded string of less than 64 KiB, or NULL.
+func (f *field) counted() string {
+	f.t.Helper()
+	switch n := f.take(1)[0]; n {
+	case 0xfb:
+		return null
+	case 0xfc:
+		return string(f.take(int(endian.LittleEndian.Uint16(f.take(2)))))
+	default:
+		return string(f.take(int(n)))
+	}
+}
+
+// mysqlError shows an ERR packet as the clients do.
+func mysqlError(p []byte) string {
+	if len(p) < 9 || p[0] != 0xff {
+		return fmt.Sprintf("no error: %q", p)
+	}
+	return fmt.Sprintf("%d (%s): %s", endian.LittleEndian.Uint16(p[1:]), p[4:9], p[9:])
+}
