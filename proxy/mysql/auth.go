@@ -62,7 +62,7 @@ func (a *authenticator) answer(payload []byte) (reply []byte, done bool, err err
 	case mysql.OK_HEADER:
 		return nil, true, nil
 	case mysql.ERR_HEADER:
-		return nil, false, refusal(payload)
+		return nil, false, refusal(payload, a.cred)
 	case mysql.EOF_HEADER:
 		reply, err = a.switchTo(payload[1:])
 	case mysql.MORE_DATE_HEADER:

@@ -40,10 +40,10 @@ func parseError(payload []byte) (*serverError, error) {
 	return e, f.err
 }
 
-// refusal makes an error of an ERR packet that ended a login. Only 1045 blames
-// the credential: no other version of it would help against 1044, 1049, 1040,
+// refusal makes an error of an ERR packet that ended a login with cred. Only 1045
+// blames the credential: no other version of it would help against 1044, 1049, 1040,
 // 1129, 1130, 1203 or 1226.
-func refusal(payload []byte) error {
+func refusal(payload []byte, cred *secrets.Credential) error {
 	se, err := parseError(payload)
 	if err != nil {
 		return broken("an error packet that cannot be read", err)
@@ -53,6 +53,9 @@ func refusal(payload []byte) error {
 		e.Kind = proxy.Rejected
 		e.Message = "the database refused the credential"
 		e.Hint = "Compare the secret with the database: was the password changed by hand, or did a rotation fail? Is the user allowed from this host?"
+		if !cred.Expires.IsZero() { // a token
+			e.Hint = "Is the user identified with AWSAuthenticationPlugin AS 'RDS', and rds-db:connect allowed to the AWS credentials? Have these expired? Is signing_host what RDS shows as endpoint?"
+		}
 		return secrets.Rejected(e)
 	}
 	return e

@@ -147,7 +147,7 @@ func FuzzError(f *testing.F) {
 		if len(b) == 0 || b[0] != mysql.ERR_HEADER {
 			return
 		}
-		err := refusal(b)
+		err := refusal(b, &secrets.Credential{})
 		if secrets.IsRejected(err) != (proxy.AsError(err).Kind == proxy.Rejected) {
 			t.Fatalf("%v", err)
 		}

@@ -138,7 +138,7 @@ func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Crede
 	case err != nil:
 		err = broken("waiting for the greeting", err)
 	case len(payload) > 0 && payload[0] == mysql.ERR_HEADER:
-		err = refusal(payload)
+		err = refusal(payload, cred)
 	default:
 		if up.greeting, err = parseGreeting(payload); err != nil {
 			err = broken("the greeting", err)
