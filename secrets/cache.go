@@ -11,8 +11,9 @@ import (
 
 // What Options leaves zero.
 const (
-	DefaultRefresh  = time.Hour
-	DefaultMaxStale = 24 * time.Hour
+	DefaultRefresh      = time.Hour
+	DefaultMaxStale     = 24 * time.Hour
+	DefaultLoginTimeout = 15 * time.Second
 )
 
 const (
@@ -30,6 +31,16 @@ const (
 	// refused; failures are believed for a shorter time.
 	lookAgain        = 5 * time.Second
 	lookAgainFailure = time.Second
+	// trustFor is how long after an acceptance logins need no further proof. It
+	// bounds how many of them a rotation can surprise: those that begin within
+	// this time of a login before it, and no others.
+	trustFor = time.Second
+	// minLookAgain and maxLookAgain bound the wait between two rounds of a probe.
+	minLookAgain = 100 * time.Millisecond
+	maxLookAgain = 5 * time.Second
+	// maxStraight caps how often one login goes straight for a credential that
+	// others vouch for.
+	maxStraight = 8
 	// maxBackoff caps the wait between refreshes that fail.
 	maxBackoff = 30 * time.Second
 	// maxRefused caps the memory of refused versions. A secret has at most
@@ -45,6 +56,11 @@ type Options struct {
 	// MaxStale is how long a cached credential is used while its source fails;
 	// zero means DefaultMaxStale.
 	MaxStale time.Duration
+	// LoginTimeout bounds one round of offers; zero means DefaultLoginTimeout.
+	LoginTimeout time.Duration
+	// Grace is how long, from the first refusal, logins wait for a rotation to
+	// finish; zero for not at all.
+	Grace time.Duration
 	// Notify hears of every event; nil for none. It is called without locks
 	// held and must not block for long.
 	Notify func(Event)
@@ -68,10 +84,15 @@ type Cache struct {
 	closed   bool
 	labels   map[Stage]*lookup
 	first    *Credential // what the next login offers first
-	accepted *Credential // what the database took last
-	turned   time.Time   // when that last changed
+	accepted *Credential // what the database took last, and has not refused since
 	refused  map[string]refusal
 	lastGood time.Time // when the source last gave AWSCURRENT
+
+	trustUntil time.Time // logins may offer first without waiting for a verdict
+	trouble    time.Time // since when the database refuses; zero if it does not
+	lost       bool      // it refuses what it had accepted
+
+	prober chan struct{} // holds a token while one login finds out what works
 }
 
 // lookup is what a staging label named at one moment.
@@ -97,6 +118,9 @@ func New(src Source, opt Options) *Cache {
 	if opt.MaxStale <= 0 {
 		opt.MaxStale = DefaultMaxStale
 	}
+	if opt.LoginTimeout <= 0 {
+		opt.LoginTimeout = DefaultLoginTimeout
+	}
 	if opt.Notify == nil {
 		opt.Notify = func(Event) {}
 	}
@@ -104,6 +128,7 @@ func New(src Source, opt Options) *Cache {
 	return &Cache{
 		src: src, opt: opt, base: base, cancel: cancel,
 		changed: make(chan struct{}, 1),
+		prober:  make(chan struct{}, 1),
 		labels:  map[Stage]*lookup{},
 		refused: map[string]refusal{},
 	}

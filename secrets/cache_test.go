@@ -97,7 +97,7 @@ func TestLoginOrder(t *testing.T) {
 		{"promoted before the database knows", "", map[Stage]string{Current: "v2", Previous: "v1"}, "v1", "[v2 v1]", true},
 		{"pending lingers on the current version", "", map[Stage]string{Current: "v2", Pending: "v2", Previous: "v1"}, "v1", "[v2 v1]", true},
 		{"created but not set", "v1", map[Stage]string{Current: "v1", Pending: "v2"}, "v1", "[v1]", true},
-		{"all wrong", "v1", map[Stage]string{Current: "v2", Pending: "v3", Previous: "v1"}, "other", "[v1 v2 v3]", false},
+		{"all wrong", "v1", map[Stage]string{Current: "v2", Pending: "v3", Previous: "v1"}, "other", "[v1 v2 v3 v1]", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,9 +8,21 @@
 //
 //	last accepted → AWSCURRENT fetched anew → AWSPENDING → AWSPREVIOUS
 //
-// Each version is offered to the database at most once per login, and a version
-// the database has rejected is not offered again for a while, so that a storm of
-// clients does not hammer the database with a dead password.
+// The login policy is a machine with three states for each secret:
+//
+//	trusted ──refused──▶ searching ──accepted──▶ trusted
+//	   │  ▲                 │  ▲
+//	1 s│  │accepted         │  │jittered backoff, while a rotation is under way
+//	   ▼  │                 ▼  │   and Options.Grace has not passed
+//	 unproven             refused ──▶ every login fails at once, until a label
+//	                                  moves or a refusal is old enough
+//
+// While a credential is trusted, any number of logins offer it at the same time.
+// In every other state one login at a time, the prober, offers the versions in
+// the order above, each once, and the others wait for its verdict: whatever the
+// number of clients, a rotation costs the database a handful of failed logins. A
+// login that ends without a verdict on its credential (no connection, too many
+// connections) lets the others through, because there is nothing to wait for.
 //
 // Invariant: a password leaves a [Credential] only through [Credential.Password].
 // Printing, formatting, logging or marshalling a Credential shows its user name

@@ -68,7 +68,8 @@ func (u *unreached) Unwrap() error { return u.err }
 // names another one by now.
 func Unreached(err error) error { return &unreached{err} }
 
-func isUnreached(err error) bool {
+// IsUnreached tells whether err carries the mark of [Unreached].
+func IsUnreached(err error) bool {
 	_, ok := errors.AsType[*unreached](err)
 	return ok
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -11,20 +12,76 @@ import (
 // one. try returns nil if it did, an error made by [Rejected] if the database
 // refused the credential itself, and any other error to end the login as it is.
 //
-// It offers what was accepted last (or AWSCURRENT, if that has moved since),
-// then AWSCURRENT fetched anew, AWSPENDING and AWSPREVIOUS, each version once
-// unless the database changes its mind meanwhile, and none that was refused
-// within the last 30 seconds while nothing moved. If none is accepted the error is the database's last refusal, perhaps
-// one given to an earlier login, or else the source's [Error].
+// A credential that the database accepted within the last second is offered at
+// once. Otherwise one login at a time finds out which version works, in the order
+// that the package comment gives, and the others wait for its verdict. A version
+// refused lately is not offered again unless something moved. When all are
+// refused and a rotation seems to be under way, the login looks again until
+// Options.Grace has passed since the trouble began.
+//
+// If no version is accepted the error is the database's last refusal, perhaps one
+// given to an earlier login, or else the source's [Error].
 func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential) error) error {
-	l := login{cache: c, try: try, tried: map[string]time.Time{}}
-	for _, cred := range c.heldInOrder() {
-		if done, err := l.offer(ctx, cred, c.heldUnder(cred)); done {
+	l := login{cache: c, try: try, tried: map[string]bool{}}
+	for range maxStraight {
+		if cred := c.trusted(); cred != nil {
+			delete(l.tried, cred.VersionID) // somebody else knows better by now
+			if done, err := l.offer(ctx, cred, c.heldUnder(cred)); done {
+				return l.elsewhere(ctx, cred, err)
+			}
+			continue
+		}
+		select {
+		case c.prober <- struct{}{}:
+		case <-ctx.Done():
+			return l.noTime(context.Cause(ctx))
+		}
+		if c.trusted() != nil { // the verdict came while we waited
+			<-c.prober
+			continue
+		}
+		err := l.probe(ctx)
+		<-c.prober
+		return err
+	}
+	return l.failure()
+}
+
+// probe finds out which version works, and looks again while a rotation may still
+// bring one. It runs alone.
+func (l *login) probe(ctx context.Context) error {
+	err := l.round(ctx, l.refusedAt)
+	for n := 1; IsRejected(err); n++ {
+		wait, ok := l.cache.lookAgainIn(n)
+		if !ok {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return l.noTime(context.Cause(ctx))
+		}
+		clear(l.tried)
+		err = l.round(ctx, time.Now())
+	}
+	return err
+}
+
+// round offers each version once. What labels name is learned after a moment.
+func (l *login) round(ctx context.Context, after time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, l.cache.opt.LoginTimeout)
+	defer cancel()
+	l.source = nil
+	for _, cred := range l.cache.heldInOrder() {
+		if done, err := l.offer(ctx, cred, l.cache.heldUnder(cred)); done {
 			return l.elsewhere(ctx, cred, err)
 		}
 	}
 	for _, stage := range []Stage{Current, Pending, Previous} {
-		found, err := c.look(ctx, stage, l.refusedAt, l.reason())
+		if l.refusedAt.After(after) {
+			after = l.refusedAt
+		}
+		found, err := l.cache.look(ctx, stage, after, l.reason())
 		if err != nil {
 			return l.noTime(err)
 		}
@@ -47,7 +104,7 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 // elsewhere goes on after a login that failed with err because the database is
 // not where held says. The secret may name another place by now.
 func (l *login) elsewhere(ctx context.Context, held *Credential, err error) error {
-	if !isUnreached(err) {
+	if !IsUnreached(err) {
 		return err
 	}
 	found, lookErr := l.cache.look(ctx, Current, time.Time{}, ReasonUnreached)
@@ -92,31 +149,30 @@ func (c *Cache) heldUnder(cred *Credential) Stage {
 type login struct {
 	cache     *Cache
 	try       func(context.Context, *Credential) error
-	tried     map[string]time.Time // by version id: when it was refused
-	refusedAt time.Time            // when the latest refusal that we know of was given
-	refusal   error                // and what the database said
-	source    error                // the first failure of the source that matters
+	tried     map[string]bool // version ids, in this round, or just before it
+	refusedAt time.Time       // when the latest refusal that we know of was given
+	refusal   error           // and what the database said
+	source    error           // the first failure of the source that matters
 }
 
 // offer tries cred unless it was tried or is known to be refused. done says
 // that the login is over, with err as its result.
 func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done bool, err error) {
-	if at, ok := l.tried[cred.VersionID]; ok && !l.cache.turnedSince(at) {
+	if l.tried[cred.VersionID] {
 		return false, nil
 	}
 	if r, ok := l.cache.remembered(cred); ok {
 		l.refused(r)
 		return false, nil
 	}
-	began := time.Now()
+	l.tried[cred.VersionID] = true
 	err = l.try(ctx, cred)
-	if err != nil && IsRejected(err) {
-		r := l.cache.reject(cred, stage, began, err)
-		l.tried[cred.VersionID] = r.at
-		l.refused(r)
-	} else if err == nil {
+	switch {
+	case err == nil:
 		l.cache.accept(cred)
-	} else {
+	case IsRejected(err):
+		l.refused(l.cache.reject(cred, stage, err))
+	case ctx.Err() == nil: // else the client left, which says nothing
 		l.cache.undecided(cred)
 	}
 	l.cache.opt.Notify(Event{Kind: Tried, Stage: stage, Credential: cred, Err: err})
@@ -173,26 +229,43 @@ func (l *login) failure() error {
 	return Errorf(NoVersion, "the secret has no version with a staging label")
 }
 
+// trusted returns the credential that any number of logins may offer at the same
+// time, or nil if one login has to find out first: the database has accepted it
+// just now, or has just given no verdict, so that there is nobody to wait for.
+func (c *Cache) trusted() *Credential {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if c.first == nil || c.stale(c.first) || !now.Before(c.trustUntil) {
+		return nil
+	}
+	if r, ok := c.refused[c.first.VersionID]; ok && now.Before(r.until) {
+		return nil
+	}
+	return c.first
+}
+
 // accept files that the database took cred. It comes first from now on unless
 // AWSCURRENT has moved to a version that nobody has tried yet.
 func (c *Cache) accept(cred *Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.refused, cred.VersionID)
-	if c.accepted != cred {
-		c.accepted, c.turned = cred, time.Now()
-	}
+	c.accepted = cred
 	if c.first == nil {
 		c.first = cred
 	} else if _, bad := c.refused[c.first.VersionID]; bad {
 		c.first = cred
 	}
+	if c.first == cred {
+		c.trustUntil = time.Now().Add(trustFor)
+		c.trouble, c.lost = time.Time{}, false
+	}
 }
 
 // reject files that the database refused cred. If it is the one accepted last,
-// the database has moved on, and older refusals say nothing any more; nor does
-// one of an attempt that began before the database moved.
-func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error) refusal {
+// the database has moved on, and older refusals say nothing any more.
+func (c *Cache) reject(cred *Credential, stage Stage, err error) refusal {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := refusal{at: time.Now(), err: err}
@@ -200,31 +273,45 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 	if stage == Pending {
 		r.until = r.at.Add(rejectedPendingFor)
 	}
-	outdated := c.accepted != cred && began.Before(c.turned)
 	if c.accepted == cred {
 		clear(c.refused)
-		c.accepted, c.turned = nil, r.at
+		c.accepted, c.lost = nil, true
+	}
+	if c.first == cred {
+		c.trustUntil = time.Time{}
+	}
+	if c.trouble.IsZero() {
+		c.trouble = r.at
 	}
 	for id, old := range c.refused {
 		if r.at.After(old.until) || len(c.refused) >= maxRefused {
 			delete(c.refused, id)
 		}
 	}
-	if outdated {
-		r.at = began
-		return r
-	}
 	c.refused[cred.VersionID] = r
 	return r
 }
 
-// turnedSince tells whether the database has changed its mind after a moment:
-// took another credential than before, or ceased to take one. What it said
-// before may be wrong now.
-func (c *Cache) turnedSince(at time.Time) bool {
+// lookAgainIn returns how long to wait before round n+1 of a probe that every
+// version has failed, or that there is no use in waiting. There is while a
+// rotation has begun (AWSPENDING is not AWSCURRENT) or may have (the database
+// refuses what it accepted before), for Options.Grace after the first refusal.
+func (c *Cache) lookAgainIn(n int) (wait time.Duration, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return at.Before(c.turned)
+	rotating := c.lost
+	if p, cur := c.labels[Pending], c.labels[Current]; p != nil && p.cred != nil && cur != nil && cur.cred != nil {
+		rotating = rotating || p.cred.VersionID != cur.cred.VersionID
+	}
+	left := c.opt.Grace - time.Since(c.trouble)
+	if c.lost && n == 1 {
+		left = max(left, minLookAgain) // the database turned under our hands: look once more at least
+	}
+	if !rotating || left <= 0 {
+		return 0, false
+	}
+	top := min(maxLookAgain, minLookAgain<<min(n, 16))
+	return min(left, top/2+rand.N(top/2)), true
 }
 
 // remembered tells whether cred was refused lately. When its time is up, the
@@ -244,7 +331,7 @@ func (c *Cache) remembered(cred *Credential) (refusal, bool) {
 }
 
 // undecided files that a login with cred ended without the database's verdict on
-// it: the next login may try it at once.
+// it: others need not wait for one.
 func (c *Cache) undecided(cred *Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -252,6 +339,7 @@ func (c *Cache) undecided(cred *Credential) {
 		r.until = time.Now()
 		c.refused[cred.VersionID] = r
 	}
+	c.trustUntil = time.Now().Add(trustFor)
 }
 
 // Status is what a cache knows, for probes and status pages.

@@ -2,41 +2,180 @@ package secrets
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestLoginWhileTheDatabaseTurns has the database change its mind between two
 // attempts of one login: what it refused first it takes now.
 func TestLoginWhileTheDatabaseTurns(t *testing.T) {
-	for _, byAnother := range []bool{false, true} {
-		t.Run(fmt.Sprintf("seen first by another login: %v", byAnother), func(t *testing.T) {
-			src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
-			c := New(src, Options{})
-			defer c.Close()
-			if err := c.Login(t.Context(), db.try); err != nil {
-				t.Fatal(err)
-			}
-			src.set(current("v2"))
-			c.fetch(Current, ReasonChanged) // and now v2 comes first
-			db.take()
-			err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
-				if cred.Password() == "v2" {
-					return db.try(ctx, cred)
-				}
-				db.password = "v2"
-				if byAnother {
-					if err := c.Login(ctx, db.try); err != nil {
-						t.Errorf("the other login: %v", err)
-					}
-				}
-				return db.try(ctx, cred)
-			})
-			if err != nil {
-				t.Errorf("offered %v: %v", db.take(), err)
+	src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+	c := New(src, Options{})
+	defer c.Close()
+	if err := c.Login(t.Context(), db.try); err != nil {
+		t.Fatal(err)
+	}
+	src.set(current("v2"))
+	c.fetch(Current, ReasonChanged) // and now v2 comes first
+	db.take()
+	err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
+		if cred.Password() == "v1" {
+			db.password = "v2"
+		}
+		return db.try(ctx, cred)
+	})
+	if err != nil {
+		t.Errorf("offered %v: %v", db.take(), err)
+	}
+}
+
+// slow makes each attempt take as long as a login over a network.
+func (d *database) slow(ctx context.Context, c *Credential) error {
+	time.Sleep(10 * time.Millisecond)
+	return d.try(ctx, c)
+}
+
+// storm runs n logins at once.
+func storm(t *testing.T, c *Cache, n int, try func(context.Context, *Credential) error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			if err := c.Login(t.Context(), try); err != nil {
+				t.Error(err)
 			}
 		})
 	}
+	wg.Wait()
+}
+
+// TestStormInTheWindow has 500 clients arrive at once, after setSecret and before
+// finishSecret, with a credential in memory that worked until then or with none.
+func TestStormInTheWindow(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			src, db := &labelled{labels: current("v1"), delay: 20 * time.Millisecond}, &database{password: "v1"}
+			c := New(src, Options{Grace: 90 * time.Second})
+			defer c.Close()
+			if known {
+				storm(t, c, 1, db.slow)
+				time.Sleep(2 * trustFor)
+			}
+			src.set(map[Stage]string{Current: "v1", Pending: "v2"})
+			db.password = "v2"
+			calls := src.calls.Load()
+			storm(t, c, 500, db.slow)
+			if db.refused > 1 || src.calls.Load()-calls > 2 {
+				t.Errorf("known %v: 500 logins: %d failed logins, %d calls", known, db.refused, src.calls.Load()-calls)
+			}
+		})
+	}
+}
+
+// TestLoginWaitsForTheRotation has the database refuse every version until the
+// rotation goes on.
+func TestLoginWaitsForTheRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		storm(t, c, 1, db.slow)
+		time.Sleep(2 * trustFor)
+		db.password = "v2"
+		time.AfterFunc(20*time.Second, func() { src.set(map[Stage]string{Current: "v2", Previous: "v1"}) })
+		began := time.Now()
+		storm(t, c, 100, db.slow)
+		if waited := time.Since(began); waited > 20*time.Second+2*maxLookAgain {
+			t.Errorf("logins waited %v for what took 20 s", waited)
+		}
+		if db.refused > 4 {
+			t.Errorf("%d failed logins", db.refused)
+		}
+	})
+}
+
+// TestLoginDoesNotWaitForever has every version wrong for good.
+func TestLoginDoesNotWaitForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		storm(t, c, 1, db.slow)
+		db.password = "set by hand"
+		wait := func() time.Duration {
+			began := time.Now()
+			if err := c.Login(t.Context(), db.slow); !errors.Is(err, errPassword) {
+				t.Errorf("%v", err)
+			}
+			return time.Since(began)
+		}
+		if w := wait(); w < 85*time.Second || w > 95*time.Second {
+			t.Errorf("the first login waited %v", w)
+		}
+		if w := wait(); w > time.Second {
+			t.Errorf("a login after the grace waited %v", w)
+		}
+		if db.refused > 8 {
+			t.Errorf("%d failed logins in 90 s", db.refused)
+		}
+		db.password = "v1" // repaired
+		time.Sleep(rejectedFor)
+		if err := c.Login(t.Context(), db.slow); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestClientThatLeavesStopsWaiting also hands the search over to the next.
+func TestClientThatLeavesStopsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		storm(t, c, 1, db.slow)
+		db.password = "v2"
+		ctx, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := c.Login(ctx, db.slow); !errors.Is(err, context.Canceled) {
+				t.Errorf("the client that left: %v", err)
+			}
+		})
+		time.Sleep(5 * time.Second)
+		wg.Go(func() { storm(t, c, 1, db.slow) })
+		leave()
+		time.Sleep(5 * time.Second)
+		src.set(current("v2"))
+		wg.Wait()
+	})
+}
+
+// TestLoginsWithoutAVerdictDoNotQueue has logins that reach no verdict.
+func TestLoginsWithoutAVerdictDoNotQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(&labelled{labels: current("v1")}, Options{})
+		defer c.Close()
+		away, began := errors.New("no route"), time.Now()
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				err := c.Login(t.Context(), func(context.Context, *Credential) error {
+					time.Sleep(5 * time.Second)
+					return away
+				})
+				if !errors.Is(err, away) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(began); d > 11*time.Second {
+			t.Errorf("100 dials of 5 s took %v", d)
+		}
+	})
 }
 
 // TestLoginFollowsTheEndpoint has the secret name another host after the

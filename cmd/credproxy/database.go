@@ -48,7 +48,8 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 		return nil, err
 	}
 	db.cache = secrets.New(src, secrets.Options{
-		Refresh: cfg.Rotation.Refresh, MaxStale: cfg.Rotation.MaxStale,
+		Refresh: cfg.Rotation.Refresh, MaxStale: cfg.Rotation.MaxStale, Grace: cfg.Rotation.Grace,
+		LoginTimeout: cfg.Limits.LoginTimeout,
 		Notify: func(e secrets.Event) {
 			observer.Credential(src.Kind(), e)
 			db.audit(e)

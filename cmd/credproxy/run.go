@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -91,9 +90,6 @@ func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config,
 	return cfg, nil
 }
 
-// defaultGrace is what a configuration has that does not ask for rotation.grace.
-const defaultGrace = 90 * time.Second
-
 // notYet lists the settings that the schema has and the program does not obey.
 // A setting that is silently ignored would be worse than none.
 func notYet(cfg *config.Config) (missing []string) {
@@ -105,7 +101,6 @@ func notYet(cfg *config.Config) (missing []string) {
 	say(cfg.Metrics.EMF, "metrics.emf")
 	for _, d := range cfg.Databases {
 		at := "database " + d.Name + ": "
-		say(d.Rotation.Grace != defaultGrace, at+"rotation.grace")
 		say(d.Rotation.Events.SQSQueueURL != "", at+"rotation.events")
 		say(d.Probe.Interval > 0 || d.Probe.WriteTable != "", at+"probe")
 		say(d.BreakGlass.File != "", at+"break_glass")

@@ -66,11 +66,8 @@ func (c changeUser) encode(caps uint32) []byte {
 // it closes the connection; then the next credential is tried on a new one, which
 // is all the same to the client, because the command ends a session and begins
 // another.
-func (l *login) changeUser(ctx context.Context, held []byte) error {
-	deadline := time.Now().Add(l.session.LoginTimeout())
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	_ = l.client.SetDeadline(deadline)
+func (l *login) changeUser(held []byte) error {
+	_ = l.client.SetDeadline(time.Now().Add(l.session.LoginTimeout()))
 	l.client.resume(held)
 	payload, err := l.client.read()
 	if err != nil {
@@ -89,7 +86,7 @@ func (l *login) changeUser(ctx context.Context, held []byte) error {
 	r := l.client.want
 	r.user, r.database, r.attrs, r.charset = want.user, want.database, want.attrs, want.charset[0]
 	old := l.up
-	err = l.engine.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) error {
+	err = l.search(func(ctx context.Context, cred *secrets.Credential) error {
 		if old == nil {
 			return l.attempt(ctx, cred)
 		}
@@ -100,6 +97,7 @@ func (l *login) changeUser(ctx context.Context, held []byte) error {
 	if err != nil {
 		return err
 	}
+	_ = l.client.SetWriteDeadline(time.Now().Add(l.session.LoginTimeout()))
 	return clientError(l.client.write(l.up.ok))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"time"
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
@@ -15,6 +16,8 @@ const DefaultPort = 3306
 // Credentials picks the credential of a login; [secrets.Cache] does.
 type Credentials interface {
 	Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error
+	// Get returns the credential that Login would offer first.
+	Get(ctx context.Context) (*secrets.Credential, error)
 }
 
 // Engine serves the clients of one database, on all its listeners. Fill in the
@@ -48,11 +51,12 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) error
 	if err := s.Admit(); err != nil {
 		return err
 	}
-	l := &login{engine: e, session: s, client: c}
-	if err := l.run(ctx); err != nil {
+	l := &login{engine: e, session: s, client: c, ctx: ctx}
+	if err := l.run(); err != nil {
 		return err
 	}
 	defer func() { _ = l.up.tcp.Close() }()
+	_ = c.SetWriteDeadline(time.Now().Add(s.LoginTimeout()))
 	if err := c.write(l.up.ok); err != nil {
 		return clientError(err)
 	}
@@ -68,7 +72,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) error
 		if held == nil {
 			return nil
 		}
-		if err := l.changeUser(ctx, held); err != nil {
+		if err := l.changeUser(held); err != nil {
 			return err
 		}
 	}

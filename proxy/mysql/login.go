@@ -27,6 +27,7 @@ type upstream struct {
 	*packetConn          // inside TLS, unless the mode is disable
 	tcp         net.Conn // below it
 	host        string   // as dialled
+	port        int
 	greeting    greeting
 	encrypted   bool
 	cred        *secrets.Credential
@@ -38,28 +39,114 @@ type login struct {
 	engine  *Engine
 	session *proxy.Session
 	client  *client
-	up      *upstream // the one logged in on
+	ctx     context.Context // the session's
+	greeted *greeted        // what the first attempt goes on with
+	up      *upstream       // the one logged in on
 }
 
-// run logs in with whichever credential the database accepts.
-func (l *login) run(ctx context.Context) error {
-	ctx, cancel := context.WithDeadline(ctx, l.session.Deadline())
-	defer cancel()
-	return l.engine.Credentials.Login(ctx, l.attempt)
+// greeted is a connection on which only the database's greeting has been read. It
+// is brought to an end in order if nobody goes on with it in time.
+type greeted struct {
+	up        *upstream
+	patience  *time.Timer
+	abandoned chan struct{}
 }
 
-// attempt makes one attempt. The first one also greets the client and waits for
-// its answer.
-func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
-	up, err := l.engine.dial(ctx, l.session, cred)
+func (l *login) hold(up *upstream) *greeted {
+	g := &greeted{up: up, abandoned: make(chan struct{})}
+	g.patience = time.AfterFunc(clientPatience, func() {
+		defer close(g.abandoned)
+		l.engine.abandon(l.ctx, l.session, up)
+	})
+	return g
+}
+
+// take returns the connection, or nil if it has been brought to an end.
+func (g *greeted) take() *upstream {
+	if g.patience.Stop() {
+		return g.up
+	}
+	<-g.abandoned
+	return nil
+}
+
+// run greets the client and logs in with whichever credential the database
+// accepts. The client is greeted first, because while a login tries a credential
+// others may wait for its verdict, and they must not wait for a slow client.
+func (l *login) run() error {
+	cred, err := l.engine.Credentials.Get(l.ctx) // it may name the host
 	if err != nil {
 		return err
 	}
-	if l.client.want == nil {
-		if up, err = l.introduce(ctx, up); err != nil {
+	up, err := l.dial(cred)
+	switch {
+	case err == nil:
+		if l.greeted, err = l.introduce(up); err != nil {
+			return err
+		}
+		defer l.release()
+	case !secrets.IsUnreached(err):
+		return err
+	}
+	return l.search(l.attempt)
+}
+
+// release ends the greeted connection if no attempt went on with it.
+func (l *login) release() {
+	if l.greeted == nil {
+		return
+	}
+	if up := l.greeted.take(); up != nil {
+		l.engine.abandon(l.ctx, l.session, up)
+	}
+}
+
+// search tries credentials until the client leaves. An attempt that has begun is
+// brought to its end all the same.
+func (l *login) search(try func(context.Context, *secrets.Credential) error) error {
+	waiting, stop := proxy.WithClient(l.ctx, l.client.Conn, l.client.r)
+	defer stop()
+	return l.engine.Credentials.Login(waiting, func(_ context.Context, cred *secrets.Credential) error {
+		ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
+		defer cancel()
+		return try(ctx, cred)
+	})
+}
+
+func (l *login) dial(cred *secrets.Credential) (*upstream, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
+	defer cancel()
+	return l.engine.dial(ctx, l.session, cred)
+}
+
+// attempt makes one attempt, the first on the connection that the client was
+// greeted from if that is still there.
+func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err error) {
+	var up *upstream
+	if l.greeted != nil {
+		if up = l.greeted.take(); up != nil && !l.engine.leadsTo(up, cred) {
+			l.engine.abandon(ctx, l.session, up)
+			up = nil
+		}
+		l.greeted = nil
+	}
+	if up == nil {
+		if up, err = l.engine.dial(ctx, l.session, cred); err != nil {
 			return err
 		}
 	}
+	if l.client.want == nil { // the first dial had failed
+		g, err := l.introduce(up)
+		if err != nil {
+			return err
+		}
+		if up = g.take(); up == nil {
+			if up, err = l.engine.dial(ctx, l.session, cred); err != nil {
+				return err
+			}
+		}
+	}
+	up.cred = cred
 	if err := l.engine.logIn(ctx, l.session, up, *l.client.want); err != nil {
 		return err
 	}
@@ -67,32 +154,31 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	return nil
 }
 
-// introduce greets the client and returns when it has answered, with a
-// connection to go on with: another one if the client was slow. If the client
+// leadsTo tells whether up is connected to where cred says that its database is.
+func (e *Engine) leadsTo(up *upstream, cred *secrets.Credential) bool {
+	host, port, err := e.Upstream.Target(cred)
+	return err == nil && host == up.host && port == up.port
+}
+
+// introduce greets the client and returns when it has answered. If the client
 // left, or may not go on, the connection is brought to an end in order.
-func (l *login) introduce(ctx context.Context, up *upstream) (*upstream, error) {
-	abandoned := make(chan struct{})
-	impatience := time.AfterFunc(clientPatience, func() {
-		defer close(abandoned)
-		l.engine.abandon(ctx, l.session, up)
-	})
+func (l *login) introduce(up *upstream) (*greeted, error) {
+	g := l.hold(up)
 	err := l.client.greet(up.greeting, l.engine.ClientTLS != nil)
 	if err == nil {
-		err = l.engine.receive(ctx, l.client)
+		err = l.engine.receive(l.ctx, l.client)
 	}
 	if err == nil {
 		l.session.Phase("request", l.session.Accepted)
 		err = l.engine.checkDatabase(l.client.want.database, up.cred)
 	}
-	if !impatience.Stop() {
-		<-abandoned
-		if err == nil {
-			return l.engine.dial(ctx, l.session, up.cred)
+	if err != nil {
+		if up := g.take(); up != nil {
+			l.engine.abandon(l.ctx, l.session, up)
 		}
-	} else if err != nil {
-		l.engine.abandon(ctx, l.session, up)
+		return nil, err
 	}
-	return up, err
+	return g, nil
 }
 
 // abandon ends a connection on which only the greeting has been read: it logs in
@@ -130,7 +216,7 @@ func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Crede
 		return nil, err
 	}
 	s.Phase("dial", start)
-	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, cred: cred}
+	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred}
 	stop := closeOnDone(ctx, conn)
 	defer stop()
 	payload, err := up.read()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
@@ -71,14 +72,16 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 	if err := s.Admit(); err != nil {
 		return err
 	}
-	up, err := e.login(ctx, s, want)
+	up, err := e.login(ctx, s, c, want)
 	if err != nil {
 		return err
 	}
 	defer up.tcp.Close()
 	stop := context.AfterFunc(ctx, func() { _ = up.tcp.Close() })
 	defer stop()
-	_ = up.SetDeadline(s.Deadline())
+	deadline := time.Now().Add(s.LoginTimeout())
+	_ = c.SetDeadline(deadline)
+	_ = up.SetDeadline(deadline)
 	remove, err := e.welcome(c, up)
 	if err != nil {
 		return err

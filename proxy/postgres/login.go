@@ -41,11 +41,13 @@ func (u *upstream) leg() proxy.Leg { return proxy.Leg{Conn: u.Conn, Buffered: bu
 
 // login logs in at the database for a client, with whichever credential it
 // accepts.
-func (e *Engine) login(ctx context.Context, s *proxy.Session, want startup) (*upstream, error) {
-	ctx, cancel := context.WithDeadline(ctx, s.Deadline())
-	defer cancel()
+func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want startup) (*upstream, error) {
+	waiting, stop := proxy.WithClient(ctx, c.Conn, c.r)
+	defer stop()
 	var up *upstream
-	err := e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
+	err := e.Credentials.Login(waiting, func(ctx context.Context, cred *secrets.Credential) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
+		defer cancel()
 		up, err = e.connect(ctx, s, want, cred)
 		return err
 	})

@@ -37,6 +37,9 @@ func (OneCredential) Login(ctx context.Context, try func(context.Context, *secre
 	return try(ctx, Credential())
 }
 
+// Get returns the credential.
+func (OneCredential) Get(context.Context) (*secrets.Credential, error) { return Credential(), nil }
+
 // Credential is user app with Password.
 func Credential() *secrets.Credential {
 	c := secrets.NewCredential("app", Password)
