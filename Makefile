@@ -20,7 +20,7 @@ demo: setup build ## a real PostgreSQL, a stand-in for AWS, a rotation under loa
 	cd integration && go run ./cmd/demo -credproxy ../bin/credproxy
 
 test: setup build unit ## every test, with the race detector, against real servers
-	cd integration && go test -race -timeout 12m ./...
+	cd integration && go test -race -count=1 -timeout 14m ./... # the binary is no input that Go caches by
 
 unit: ## the tests that need no server
 	go test -race -timeout 5m ./...
