@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -204,6 +205,28 @@ func TestRelayTellsALostDatabase(t *testing.T) {
 	_ = app.Close()
 	if out := <-done; out.Err == nil || !strings.Contains(out.Err.Error(), "connection to the database lost") {
 		t.Errorf("outcome %+v", out)
+	}
+}
+
+func TestWithClientNoticesALeavingClientAndKeepsWhatOneSends(t *testing.T) {
+	app, client := pair(t)
+	r := bufio.NewReader(client)
+	ctx, stop := WithClient(t.Context(), client, r)
+	_, _ = io.WriteString(app, "early")
+	stop()
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != "early" {
+		t.Fatalf("read %q, %v", got, err)
+	}
+	if ctx.Err() == nil {
+		t.Error("the context lives on after stop")
+	}
+	ctx, stop = WithClient(t.Context(), client, r)
+	defer stop()
+	_ = app.Close()
+	<-ctx.Done()
+	if e := AsError(context.Cause(ctx)); e.Kind != ClientGone {
+		t.Errorf("%+v", e)
 	}
 }
 
