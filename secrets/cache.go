@@ -80,13 +80,14 @@ type Cache struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu       sync.Mutex
-	closed   bool
-	labels   map[Stage]*lookup
-	first    *Credential // what the next login offers first
-	accepted *Credential // what the database took last, and has not refused since
-	refused  map[string]refusal
-	lastGood time.Time // when the source last gave AWSCURRENT
+	mu         sync.Mutex
+	closed     bool
+	labels     map[Stage]*lookup
+	first      *Credential // what the next login offers first
+	accepted   *Credential // what the database took last, and has not refused since
+	acceptedAt time.Time
+	refused    map[string]refusal
+	lastGood   time.Time // when the source last gave AWSCURRENT
 
 	trustUntil time.Time // logins may offer first without waiting for a verdict
 	trouble    time.Time // since when the database refuses; zero if it does not

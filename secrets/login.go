@@ -42,7 +42,9 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 		}
 		err := l.probe(ctx)
 		<-c.prober
-		return err
+		if !IsRejected(err) || c.trusted() == nil {
+			return err
+		} // else the database turned: it took from another login what it refused us
 	}
 	return l.failure()
 }
@@ -166,12 +168,15 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 		return false, nil
 	}
 	l.tried[cred.VersionID] = true
+	began := time.Now()
 	err = l.try(ctx, cred)
 	switch {
 	case err == nil:
 		l.cache.accept(cred)
 	case IsRejected(err):
-		l.refused(l.cache.reject(cred, stage, err))
+		r := l.cache.reject(cred, stage, began, err)
+		l.tried[cred.VersionID] = !r.until.IsZero() // else it may be true no more
+		l.refused(r)
 	case ctx.Err() == nil: // else the client left, which says nothing
 		l.cache.undecided(cred)
 	}
@@ -251,7 +256,7 @@ func (c *Cache) accept(cred *Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.refused, cred.VersionID)
-	c.accepted = cred
+	c.accepted, c.acceptedAt = cred, time.Now()
 	if c.first == nil {
 		c.first = cred
 	} else if _, bad := c.refused[c.first.VersionID]; bad {
@@ -264,18 +269,25 @@ func (c *Cache) accept(cred *Credential) {
 }
 
 // reject files that the database refused cred. If it is the one accepted last,
-// the database has moved on, and older refusals say nothing any more.
-func (c *Cache) reject(cred *Credential, stage Stage, err error) refusal {
+// the database has moved on, and older refusals say nothing any more; but not if
+// it took cred from another login since this attempt began.
+func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error) refusal {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := refusal{at: time.Now(), err: err}
+	if c.accepted == cred && began.Before(c.acceptedAt) {
+		if c.first == cred {
+			c.trustUntil = time.Time{} // which of the two is true now, one login finds out
+		}
+		return r
+	}
 	r.until = r.at.Add(rejectedFor)
 	if stage == Pending {
 		r.until = r.at.Add(rejectedPendingFor)
 	}
 	if c.accepted == cred {
 		clear(c.refused)
-		c.accepted, c.lost = nil, true
+		c.accepted, c.lost = nil, cred.Expires.IsZero() // tokens do not rotate
 	}
 	if c.first == cred {
 		c.trustUntil = time.Time{}

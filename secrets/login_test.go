@@ -32,6 +32,77 @@ func TestLoginWhileTheDatabaseTurns(t *testing.T) {
 	}
 }
 
+// TestLoginWhileAnotherSeesTheDatabaseTurn has a login refused both versions,
+// the new one before the database takes it and the old one after, while another
+// login is in between.
+func TestLoginWhileAnotherSeesTheDatabaseTurn(t *testing.T) {
+	src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+	c := New(src, Options{})
+	defer c.Close()
+	if err := c.Login(t.Context(), db.try); err != nil {
+		t.Fatal(err)
+	}
+	src.set(current("v2"))
+	c.fetch(Current, ReasonChanged)
+	began, turned, other := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		other <- c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
+			close(began)
+			<-turned
+			return db.try(ctx, cred)
+		})
+	}()
+	<-began
+	err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
+		if cred.Password() == "v1" {
+			db.password = "v2"
+			close(turned)
+			if err := <-other; err != nil {
+				t.Errorf("the other login: %v", err)
+			}
+		}
+		return db.try(ctx, cred)
+	})
+	if err != nil {
+		t.Errorf("offered %v: %v", db.take(), err)
+	}
+}
+
+// TestLateRefusal has the database refuse a version to one login, then take it
+// from another, whose verdict arrives first.
+func TestLateRefusal(t *testing.T) {
+	src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+	c := New(src, Options{Grace: time.Minute})
+	defer c.Close()
+	if err := c.Login(t.Context(), db.try); err != nil {
+		t.Fatal(err)
+	}
+	src.set(current("v2"))
+	c.fetch(Current, ReasonChanged)
+	late := func(ctx context.Context, cred *Credential) error {
+		err := db.try(ctx, cred)
+		if err != nil {
+			db.password = "v2"
+			if err := c.Login(ctx, db.try); err != nil {
+				t.Errorf("the other login: %v", err)
+			}
+		}
+		return err
+	}
+	if err := c.Login(t.Context(), late); err != nil {
+		t.Errorf("offered %v: %v", db.take(), err)
+	}
+	if err := c.Login(t.Context(), db.try); err != nil || db.refused != 1 {
+		t.Errorf("afterwards: %v, %d refused", err, db.refused)
+	}
+}
+
+func (d *database) set(password string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.password = password
+}
+
 // slow makes each attempt take as long as a login over a network.
 func (d *database) slow(ctx context.Context, c *Credential) error {
 	time.Sleep(10 * time.Millisecond)
@@ -70,6 +141,47 @@ func TestStormInTheWindow(t *testing.T) {
 			storm(t, c, 500, db.slow)
 			if db.refused > 1 || src.calls.Load()-calls > 2 {
 				t.Errorf("known %v: 500 logins: %d failed logins, %d calls", known, db.refused, src.calls.Load()-calls)
+			}
+		})
+	}
+}
+
+// TestLoginsInFlight has clients come and go while the password changes: it is
+// refused once to each that was just logging in, and a few times more to make
+// sure, in whatever order the verdicts arrive.
+func TestLoginsInFlight(t *testing.T) {
+	const clients = 8
+	for at := range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			src, db := &labelled{labels: current("v1"), delay: 20 * time.Millisecond}, &database{password: "v1"}
+			c := New(src, Options{Grace: 90 * time.Second})
+			defer c.Close()
+			ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer stop()
+			var wg sync.WaitGroup
+			for n := range clients {
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
+							time.Sleep(time.Duration(n) * time.Millisecond)
+							err := db.slow(ctx, cred)
+							if err == nil {
+								time.Sleep(15 * time.Millisecond) // a session starts
+							}
+							return err
+						})
+						if err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			time.Sleep(100*time.Millisecond + time.Duration(at)*time.Millisecond + 500*time.Microsecond)
+			src.set(map[Stage]string{Current: "v1", Pending: "v2"})
+			db.set("v2")
+			wg.Wait()
+			if db.refused > clients+2 {
+				t.Errorf("changed %d ms later: %d failed logins", at, db.refused)
 			}
 		})
 	}
