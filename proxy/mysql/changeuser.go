@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -86,22 +87,34 @@ func (l *login) changeUser(held []byte) error {
 	r := l.client.want
 	r.user, r.database, r.attrs, r.charset = want.user, want.database, want.attrs, want.charset[0]
 	old := l.up
+	var refusal *serverError
 	err = l.search(func(ctx context.Context, cred *secrets.Credential) error {
 		if old == nil {
 			return l.attempt(ctx, cred)
 		}
 		up := old
 		old = nil
-		return l.changeOn(ctx, up, want, cred)
+		err := l.changeOn(ctx, up, want, cred)
+		if !secrets.IsRejected(err) {
+			refusal, _ = errors.AsType[*serverError](err)
+		}
+		return err
 	})
-	if err != nil {
+	_ = l.client.SetWriteDeadline(time.Now().Add(l.session.LoginTimeout()))
+	switch {
+	case refusal != nil:
+		// What follows is up to the database: MySQL closes the connection,
+		// MariaDB goes on with the user and the database that were.
+		return clientError(l.client.write(refusal.raw))
+	case err != nil:
 		return err
 	}
-	_ = l.client.SetWriteDeadline(time.Now().Add(l.session.LoginTimeout()))
 	return clientError(l.client.write(l.up.ok))
 }
 
-// changeOn changes the user on the connection that the session has.
+// changeOn changes the user on the connection that the session has. It closes the
+// connection on failure, unless the database refused something else than the
+// credential.
 func (l *login) changeOn(ctx context.Context, up *upstream, want changeUser, cred *secrets.Credential) error {
 	if err := l.engine.checkDatabase(want.database, cred); err != nil {
 		return err
@@ -118,6 +131,9 @@ func (l *login) changeOn(ctx context.Context, up *upstream, want changeUser, cre
 		up.ok, err = l.engine.authenticator(up).run(up.packetConn)
 	} else {
 		err = broken("changing the user", err)
+	}
+	if _, said := errors.AsType[*serverError](err); said && !secrets.IsRejected(err) {
+		return err
 	}
 	if err != nil {
 		return up.fail(ctx, err)

@@ -68,11 +68,9 @@ func (e *Engine) startTLS(ctx context.Context, c *client) error {
 		return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client asks for TLS, which was not offered",
 			Hint: "Set client_tls in the configuration of credproxy, or turn TLS off at the client."}
 	}
-	// Bytes before the handshake would be taken for bytes inside it.
-	if c.r.Buffered() > 0 {
-		return silent(proxy.ClientProtocol, "the client does not keep to the protocol", errors.New("received unencrypted data after SSL request"))
-	}
-	tc := tls.Server(c.Conn, e.ClientTLS)
+	// Clients do not wait for an answer to the request, so that the ClientHello may
+	// have come with it. All that came goes into the handshake.
+	tc := tls.Server(c.packetConn, e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return silent(proxy.ClientProtocol, "the tls handshake with the client failed", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/credproxy/credproxy/proxy"
@@ -18,6 +19,8 @@ type Credentials interface {
 	Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error
 	// Get returns the credential that Login would offer first.
 	Get(ctx context.Context) (*secrets.Credential, error)
+	// Status tells whether the database has refused that one.
+	Status() secrets.Status
 }
 
 // Engine serves the clients of one database, on all its listeners. Fill in the
@@ -29,6 +32,9 @@ type Engine struct {
 	Databases   []string    // the only ones that may be named at login; empty: all
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: it is not offered
 	RequireTLS  bool        // TCP clients must use TLS
+
+	lastGreeting atomic.Pointer[greeting]           // with the id 0, which no connection has
+	refused      atomic.Pointer[secrets.Credential] // the last one refused where no client heard of it
 }
 
 // Serve implements [proxy.Engine].

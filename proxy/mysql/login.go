@@ -14,14 +14,6 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// clientPatience is how long a client may take to answer the greeting before the
-// database's connection is brought to an end in order. Servers wait for 10 s
-// (connect_timeout) and then count an interrupted handshake against the host.
-const clientPatience = 4 * time.Second
-
-// abandonTimeout bounds the end in order.
-const abandonTimeout = 5 * time.Second
-
 // upstream is a connection to the database.
 type upstream struct {
 	*packetConn          // inside TLS, unless the mode is disable
@@ -44,39 +36,22 @@ type login struct {
 	up      *upstream       // the one logged in on
 }
 
-// greeted is a connection on which only the database's greeting has been read. It
-// is brought to an end in order if nobody goes on with it in time.
-type greeted struct {
-	up        *upstream
-	patience  *time.Timer
-	abandoned chan struct{}
-}
-
-func (l *login) hold(up *upstream) *greeted {
-	g := &greeted{up: up, abandoned: make(chan struct{})}
-	g.patience = time.AfterFunc(clientPatience, func() {
-		defer close(g.abandoned)
-		l.engine.abandon(l.ctx, l.session, up)
-	})
-	return g
-}
-
-// take returns the connection, or nil if it has been brought to an end.
-func (g *greeted) take() *upstream {
-	if g.patience.Stop() {
-		return g.up
-	}
-	<-g.abandoned
-	return nil
-}
-
 // run greets the client and logs in with whichever credential the database
 // accepts. The client is greeted first, because while a login tries a credential
-// others may wait for its verdict, and they must not wait for a slow client.
+// others may wait for its verdict, and they must not wait for a slow client. While
+// the database refuses the credential the client hears an earlier greeting: a
+// connection that nobody goes on with would have to be ended with one more failed
+// login.
 func (l *login) run() error {
 	cred, err := l.engine.Credentials.Get(l.ctx) // it may name the host
 	if err != nil {
 		return err
+	}
+	if last := l.engine.lastGreeting.Load(); last != nil && l.engine.isRefused(cred) {
+		if err := l.receive(*last, cred); err != nil {
+			return err
+		}
+		return l.search(l.attempt)
 	}
 	up, err := l.dial(cred)
 	switch {
@@ -89,16 +64,6 @@ func (l *login) run() error {
 		return err
 	}
 	return l.search(l.attempt)
-}
-
-// release ends the greeted connection if no attempt went on with it.
-func (l *login) release() {
-	if l.greeted == nil {
-		return
-	}
-	if up := l.greeted.take(); up != nil {
-		l.engine.abandon(l.ctx, l.session, up)
-	}
 }
 
 // search tries credentials until the client leaves. An attempt that has begun is
@@ -150,6 +115,7 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 	if err := l.engine.logIn(ctx, l.session, up, *l.client.want); err != nil {
 		return err
 	}
+	l.engine.refused.CompareAndSwap(cred, nil)
 	l.up = up
 	return nil
 }
@@ -160,40 +126,16 @@ func (e *Engine) leadsTo(up *upstream, cred *secrets.Credential) bool {
 	return err == nil && host == up.host && port == up.port
 }
 
-// introduce greets the client and returns when it has answered. If the client
-// left, or may not go on, the connection is brought to an end in order.
-func (l *login) introduce(up *upstream) (*greeted, error) {
-	g := l.hold(up)
-	err := l.client.greet(up.greeting, l.engine.ClientTLS != nil)
-	if err == nil {
-		err = l.engine.receive(l.ctx, l.client)
+// receive greets the client and reads its answer.
+func (l *login) receive(g greeting, cred *secrets.Credential) error {
+	if err := l.client.greet(g, l.engine.ClientTLS != nil); err != nil {
+		return err
 	}
-	if err == nil {
-		l.session.Phase("request", l.session.Accepted)
-		err = l.engine.checkDatabase(l.client.want.database, up.cred)
+	if err := l.engine.receive(l.ctx, l.client); err != nil {
+		return err
 	}
-	if err != nil {
-		if up := g.take(); up != nil {
-			l.engine.abandon(l.ctx, l.session, up)
-		}
-		return nil, err
-	}
-	return g, nil
-}
-
-// abandon ends a connection on which only the greeting has been read: it logs in
-// for nobody and says good-bye, so that the database counts no interrupted
-// handshake.
-func (e *Engine) abandon(ctx context.Context, s *proxy.Session, up *upstream) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
-	defer cancel()
-	nobody := response{
-		caps:      mysql.CLIENT_PROTOCOL_41 | mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_TRANSACTIONS,
-		maxPacket: 1 << 24, charset: up.greeting.charset, filler: make([]byte, 23),
-	}
-	if err := e.logInto(ctx, s, up, nobody); err == nil {
-		up.quit()
-	}
+	l.session.Phase("request", l.session.Accepted)
+	return l.engine.checkDatabase(l.client.want.database, cred)
 }
 
 // quit ends a connection in order.
@@ -229,6 +171,9 @@ func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Crede
 		if up.greeting, err = parseGreeting(payload); err != nil {
 			err = broken("the greeting", err)
 		}
+	}
+	if err == nil {
+		e.keepGreeting(up.greeting)
 	}
 	if err != nil {
 		return nil, up.fail(ctx, err)

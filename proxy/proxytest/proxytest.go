@@ -40,6 +40,9 @@ func (OneCredential) Login(ctx context.Context, try func(context.Context, *secre
 // Get returns the credential.
 func (OneCredential) Get(context.Context) (*secrets.Credential, error) { return Credential(), nil }
 
+// Status says nothing against the credential.
+func (OneCredential) Status() secrets.Status { return secrets.Status{} }
+
 // Credential is user app with Password.
 func Credential() *secrets.Credential {
 	c := secrets.NewCredential("app", Password)

@@ -1,0 +1,109 @@
+package mysql
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// clientPatience is how long a client may take to answer the greeting before the
+// database's connection is brought to an end in order. Servers wait for
+// connect_timeout, 10 s unless set, and at least 2 s, and then count an interrupted
+// handshake against the host.
+const clientPatience = 1500 * time.Millisecond
+
+// abandonTimeout bounds the end in order.
+const abandonTimeout = 5 * time.Second
+
+// greeted is a connection on which only the database's greeting has been read. It
+// is brought to an end in order if nobody goes on with it in time.
+type greeted struct {
+	up        *upstream
+	patience  *time.Timer
+	abandoned chan struct{}
+}
+
+func (l *login) hold(up *upstream) *greeted {
+	g := &greeted{up: up, abandoned: make(chan struct{})}
+	g.patience = time.AfterFunc(clientPatience, func() {
+		defer close(g.abandoned)
+		l.engine.abandon(l.ctx, l.session, up)
+	})
+	return g
+}
+
+// take returns the connection, or nil if it has been brought to an end.
+func (g *greeted) take() *upstream {
+	if g.patience.Stop() {
+		return g.up
+	}
+	<-g.abandoned
+	return nil
+}
+
+// release ends the greeted connection if no attempt went on with it.
+func (l *login) release() {
+	if l.greeted == nil {
+		return
+	}
+	if up := l.greeted.take(); up != nil {
+		l.engine.abandon(l.ctx, l.session, up)
+	}
+}
+
+// introduce greets the client and returns when it has answered. If the client
+// left, or may not go on, the connection is brought to an end in order.
+func (l *login) introduce(up *upstream) (*greeted, error) {
+	g := l.hold(up)
+	if err := l.receive(up.greeting, up.cred); err != nil {
+		if up := g.take(); up != nil {
+			l.engine.abandon(l.ctx, l.session, up)
+		}
+		return nil, err
+	}
+	return g, nil
+}
+
+// abandon ends a connection on which only the greeting has been read: it logs in
+// for nobody and says good-bye, so that the database counts no interrupted
+// handshake. Where the database refuses the credential, it does so in the name of
+// nobody, because failed logins may lock the user's account.
+func (e *Engine) abandon(ctx context.Context, s *proxy.Session, up *upstream) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
+	defer cancel()
+	nobody := response{
+		caps:      mysql.CLIENT_PROTOCOL_41 | mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_TRANSACTIONS,
+		maxPacket: 1 << 24, charset: up.greeting.charset, filler: make([]byte, 23),
+	}
+	cred := up.cred
+	if e.isRefused(cred) {
+		up.cred = secrets.NewCredential("credproxy-nobody", "")
+	}
+	err := e.logInto(ctx, s, up, nobody)
+	switch {
+	case err == nil:
+		up.quit()
+	case secrets.IsRejected(err):
+		e.refused.Store(cred)
+	}
+}
+
+// isRefused tells whether the database refused cred lately, as far as is known.
+func (e *Engine) isRefused(cred *secrets.Credential) bool {
+	if e.refused.Load() == cred {
+		return true
+	}
+	status := e.Credentials.Status()
+	return status.Refused && status.First == cred
+}
+
+// keepGreeting keeps what a client hears while the database refuses the
+// credential.
+func (e *Engine) keepGreeting(g greeting) {
+	g.id = 0
+	e.lastGreeting.Store(&g)
+}
