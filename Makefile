@@ -16,7 +16,7 @@ build: ## the static binary, bin/credproxy
 setup: ## install the database servers that demo and test need (Debian, Ubuntu)
 	./integration/setup.sh
 
-demo: setup build ## a real PostgreSQL, a stand-in for AWS, a rotation under load
+demo: setup build ## real database servers, a stand-in for AWS, rotations under load
 	cd integration && go run ./cmd/demo -credproxy ../bin/credproxy
 
 test: setup build unit ## every test, with the race detector, against real servers

@@ -23,7 +23,7 @@ const firstPassword = "first"
 
 // setup starts both sides: a database with app and app_clone, and a secret that
 // names app.
-func setup(t *testing.T, db rotator.Postgres, alternating bool) (*awsstub.Server, *rotator.Rotator) {
+func setup(t *testing.T, db rotator.Database, alternating bool) (*awsstub.Server, *rotator.Rotator) {
 	t.Helper()
 	for _, user := range []string{"app", "app_clone"} {
 		if err := db.SetPassword(t.Context(), user, firstPassword); err != nil {
@@ -35,11 +35,39 @@ func setup(t *testing.T, db rotator.Postgres, alternating bool) (*awsstub.Server
 		t.Fatal(err)
 	}
 	t.Cleanup(aws.Close)
-	arn := aws.CreateSecret("s", fmt.Sprintf(`{"username":"app","password":%q,"port":%d}`, firstPassword, db.Port))
+	arn := aws.CreateSecret("s", fmt.Sprintf(`{"username":"app","password":%q}`, firstPassword))
 	return aws, &rotator.Rotator{Secrets: rotator.Client(aws), SecretID: arn, Database: db, Alternating: alternating}
 }
 
-func startDatabase(t *testing.T) rotator.Postgres {
+// TestRotator runs on each kind of database what is the same on all.
+func TestRotator(t *testing.T) {
+	start := map[string]func(*testing.T) rotator.Database{"postgres": startPostgres}
+	for _, flavor := range servers.MySQLFlavors() {
+		start[flavor] = func(t *testing.T) rotator.Database { return startMySQL(t, flavor) }
+	}
+	for name, start := range start {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := start(t)
+			t.Run("rotation", func(t *testing.T) { testRotation(t, db) })
+			t.Run("failure and retry", func(t *testing.T) { testFailureAndRetry(t, db) })
+			t.Run("errors name the step", func(t *testing.T) { testErrorsNameTheStep(t, db) })
+		})
+	}
+}
+
+func startMySQL(t *testing.T, flavor string) rotator.Database {
+	t.Helper()
+	db := rotator.MySQL{MySQL: servers.RunMySQL(t, servers.MySQLOptions{Flavor: flavor})}
+	for _, user := range []string{"app", "app_clone"} {
+		if err := db.CreateUser(t.Context(), user, firstPassword, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return db
+}
+
+func startPostgres(t *testing.T) rotator.Database {
 	t.Helper()
 	db := rotator.Postgres{Postgres: servers.RunPostgres(t, servers.PostgresOptions{Version: 15})}
 	for _, user := range []string{"app", "app_clone"} {
@@ -52,7 +80,7 @@ func startDatabase(t *testing.T) rotator.Postgres {
 
 // labelled is what a label holds: the user and whether the database takes the
 // password.
-func labelled(t *testing.T, aws *awsstub.Server, db rotator.Postgres, label string) (user string, accepted bool) {
+func labelled(t *testing.T, aws *awsstub.Server, db rotator.Database, label string) (user string, accepted bool) {
 	t.Helper()
 	v := aws.Secret("s").Stage(label)
 	if v == nil || v.Text == nil {
@@ -65,8 +93,7 @@ func labelled(t *testing.T, aws *awsstub.Server, db rotator.Postgres, label stri
 	return doc.Username, db.Login(t.Context(), doc.Username, doc.Password) == nil
 }
 
-func TestRotation(t *testing.T) {
-	db := startDatabase(t)
+func testRotation(t *testing.T, db rotator.Database) {
 	tests := []struct {
 		alternating bool
 		users       []string // after each rotation
@@ -95,8 +122,7 @@ func TestRotation(t *testing.T) {
 
 // A rotation stops after any step in the state AWS describes, and goes on from
 // there when it is tried again.
-func TestFailureAndRetry(t *testing.T) {
-	db := startDatabase(t)
+func testFailureAndRetry(t *testing.T, db rotator.Database) {
 	type state struct{ current, pending bool } // does the database accept it
 	singleUser := map[rotator.Step]state{
 		rotator.Create: {true, false},
@@ -145,8 +171,7 @@ func TestFailureAndRetry(t *testing.T) {
 	}
 }
 
-func TestErrorsNameTheStep(t *testing.T) {
-	db := startDatabase(t)
+func testErrorsNameTheStep(t *testing.T, db rotator.Database) {
 	tests := []struct {
 		name, want string
 		spoil      func(*awsstub.Server, *rotator.Rotator)

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
 	"time"
 
 	"github.com/credproxy/credproxy/integration/rotator"
@@ -13,6 +16,8 @@ func databases() []*database {
 	return []*database{
 		{name: "orders", start: startPostgres(15)},
 		{name: "reports", start: startPostgres(18), alternating: true},
+		{name: "shop", start: startMySQL("mysql")},
+		{name: "stock", start: startMySQL("mariadb"), alternating: true},
 	}
 }
 
@@ -48,6 +53,16 @@ type clients interface {
 	// Connect logs in, runs a query and leaves.
 	Connect(ctx context.Context, addr string) error
 }
+
+// The load on each database: clients that connect anew for each transaction of
+// two queries, and as many that stay. The rates, of all of a kind together, are
+// what a small machine can do beside everything else.
+const (
+	clientCount           = 4
+	connectsPerSecond     = 60
+	transactionsPerSecond = 120 // by those who stay
+	queriesPerTransaction = 2
+)
 
 // load is what clients report of themselves.
 type load struct {
@@ -89,7 +104,7 @@ func (db *database) secret() string { return "demo/" + db.name }
 
 func (db *database) rotation() string {
 	if db.alternating {
-		return "alternating users"
+		return "alternating"
 	}
 	return "single user"
 }
@@ -101,4 +116,13 @@ func (db *database) config() string {
     tls: {ca_file: %s}
     credentials: {secrets_manager: {secret_id: %s}}
 `, db.name, db.CAFile(), db.secret())
+}
+
+// program prepares a program that can find no password anywhere, and that dies
+// with the demo.
+func program(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=/nonexistent"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
 }

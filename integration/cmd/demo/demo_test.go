@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -29,10 +30,18 @@ func TestDemo(t *testing.T) {
 	if err := run(t.Context(), &printer{to: &out}, binary, short); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
+	for line := range strings.Lines(out.String()) {
+		if utf8.RuneCountInString(line) > 120 {
+			t.Errorf("too wide for a terminal: %s", line)
+		}
+	}
 	for _, want := range []string{
 		"app          | t   | TLSv1.3",
+		"| Ssl_version   | TLSv1.3 |",
+		"PostgreSQL 15 ", "PostgreSQL 18 ", "MySQL 9.7 ", "MariaDB 10.11",
 		"2 finishSecret",
 		"password authentication failed for user",
+		"Access denied for user",
 		"Through credproxy no connection and no query failed.",
 	} {
 		if !strings.Contains(out.String(), want) {

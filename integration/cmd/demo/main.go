@@ -4,7 +4,7 @@
 //	demo -credproxy ../bin/credproxy
 //
 // It starts the databases that [databases] lists, a stand-in for AWS and the given
-// credproxy, looks around with the database's own client, puts load on, rotates
+// credproxy, looks around with each database's own client, puts load on, rotates
 // each secret a few times, and prints what happened. Its exit status is 1 if
 // anything went wrong, a single failed login included. Everything it started is
 // stopped and removed at its end, also when interrupted.
@@ -72,6 +72,6 @@ func run(ctx context.Context, out *printer, binary string, p plan) (err error) {
 		}
 		out.line("%-9s median of %d: directly %s, through credproxy %s", db.name, p.samples, ms(db.direct), ms(db.proxied))
 	}
-	out.line("A direct client derives the key of its password at each login, credproxy once.")
+	out.line("With SCRAM a direct client derives the key of its password at each login, credproxy once.")
 	return s.report(ctx)
 }

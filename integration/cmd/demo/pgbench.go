@@ -13,16 +13,9 @@ import (
 )
 
 // A transaction of the load, a script of pgbench: two queries.
-const (
-	transaction           = "INSERT INTO visit VALUES (current_user);\nSELECT 1;\n"
-	queriesPerTransaction = 2
-)
+const transaction = "INSERT INTO visit VALUES (current_user);\nSELECT 1;\n"
 
-// clientCount is how many clients each pgbench has.
-const clientCount = 4
-
-// Load runs pgbench twice at a time. The rates are what a small machine can do
-// beside everything else.
+// Load runs pgbench twice at a time.
 func (p *postgres) Load(ctx context.Context, addr string, d time.Duration) (load, error) {
 	common := []string{
 		"--no-vacuum", "--file=-", "--client=" + strconv.Itoa(clientCount),
@@ -30,11 +23,11 @@ func (p *postgres) Load(ctx context.Context, addr string, d time.Duration) (load
 	}
 	var reconnecting, staying load
 	err := together(ctx, func(ctx context.Context) (err error) {
-		reconnecting, err = p.pgbench(ctx, append([]string{"--connect", "--rate=150"}, common...)...)
+		reconnecting, err = p.pgbench(ctx, append([]string{"--connect", "--rate=" + strconv.Itoa(connectsPerSecond)}, common...)...)
 		reconnecting.connections += reconnecting.transactions // --connect: one each
 		return err
 	}, func(ctx context.Context) (err error) {
-		staying, err = p.pgbench(ctx, append([]string{"--rate=300"}, common...)...)
+		staying, err = p.pgbench(ctx, append([]string{"--rate=" + strconv.Itoa(transactionsPerSecond)}, common...)...)
 		staying.connections += clientCount
 		return err
 	})
@@ -44,10 +37,11 @@ func (p *postgres) Load(ctx context.Context, addr string, d time.Duration) (load
 
 // pgbench runs it once. Errors of the load are counted, not returned.
 func (p *postgres) pgbench(ctx context.Context, args ...string) (load, error) {
-	cmd, err := p.command(ctx, "pgbench", args...)
+	pgbench, err := p.Program("pgbench")
 	if err != nil {
 		return load{}, err
 	}
+	cmd := program(ctx, pgbench, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(transaction), &stdout, &stderr
 	err = cmd.Run()

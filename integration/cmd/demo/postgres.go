@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -118,28 +115,15 @@ func (p *postgres) conninfo(addr string) string {
 
 func (p *postgres) Hello(ctx context.Context, addr string) (command, output string, err error) {
 	const sql = "SELECT current_user, ssl, version AS tls, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-	psql, err := p.command(ctx, "psql", "-Xw", p.conninfo(addr), "-c", sql)
+	psql, err := p.Program("psql")
 	if err != nil {
 		return "", "", err
 	}
-	out, err := psql.CombinedOutput()
+	out, err := program(ctx, psql, "-Xw", p.conninfo(addr), "-c", sql).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("psql: %w\n%s", err, out)
 	}
 	return fmt.Sprintf("psql -w %q \\\n      -c %q", p.conninfo(addr), sql), string(out), err
-}
-
-// command is a program of the server's distribution that can find no password
-// anywhere, and that dies with the demo.
-func (p *postgres) command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	path, err := p.Program(name)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "PGPASSFILE=/nonexistent"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	return cmd, nil
 }
 
 // firstLines is the beginning of a text, for errors.

@@ -119,9 +119,9 @@ func (o *onlooker) hold(ctx context.Context) error {
 	o.opened = time.Now()
 	user, password := o.current(o.db)
 	if o.db.alternating {
-		o.tell(rotator.Set, "the other user has a new password; AWSCURRENT is %s, which still works", user)
+		o.tell(o.label(rotator.Set), "the other user has a new password; AWSCURRENT, %s, still works", user)
 	} else {
-		o.tell(rotator.Set, "%s has the new password; AWSCURRENT still names the old one", user)
+		o.tell(o.label(rotator.Set), "%s has the new password; AWSCURRENT still names the old one", user)
 	}
 	err := o.db.Login(ctx, user, password)
 	if ctx.Err() != nil {
@@ -129,7 +129,7 @@ func (o *onlooker) hold(ctx context.Context) error {
 	}
 	o.db.fresh.add(err)
 	if err != nil {
-		o.tell("", "direct login with AWSCURRENT: %v", err)
+		o.tell("  direct login", "%v", err)
 	}
 	return rotator.Wait(ctx, o.plan.window)
 }
@@ -142,15 +142,13 @@ func (o *onlooker) finished() error {
 	w := window{open: time.Since(o.opened), logins: now.since(o.before)}
 	o.db.windows = append(o.db.windows, w)
 	user, _ := o.current(o.db)
-	o.tell(rotator.Finish, "AWSCURRENT is %s with the new password; the window was open %s", user, seconds(w.open))
+	o.tell(o.label(rotator.Finish), "AWSCURRENT is %s with the new password; the window was open %s", user, seconds(w.open))
 	o.tell("", "meanwhile %.0f logins through credproxy; passwords refused on the way: %.0f", w.logins.accepted(), w.logins.refused)
 	return nil
 }
 
-func (o *onlooker) tell(step rotator.Step, format string, args ...any) {
-	label := ""
-	if step != "" {
-		label = fmt.Sprintf("%d %s", o.rotation, step)
-	}
+func (o *onlooker) label(step rotator.Step) string { return fmt.Sprintf("%d %s", o.rotation, step) }
+
+func (o *onlooker) tell(label, format string, args ...any) {
 	o.out.event(o.db.name, label, fmt.Sprintf(format, args...))
 }
