@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	endian "encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,6 +28,7 @@ const (
 	capSecureConnection = 1 << 15
 	capMultiStatements  = 1 << 16
 	capMultiResults     = 1 << 17
+	capPSMultiResults   = 1 << 18
 	capPluginAuth       = 1 << 19
 	capConnectAttrs     = 1 << 20
 	capLenencAuth       = 1 << 21
@@ -210,11 +213,12 @@ func (c *rawMySQL) packet() []byte {
 	return payload
 }
 
-// rest is all that comes until the server ends the connection.
+// rest is all that comes until the server ends the connection, in order or by a
+// reset, as MariaDB does at times.
 func (c *rawMySQL) rest() []byte {
 	c.t.Helper()
 	b, err := io.ReadAll(c.r)
-	if err != nil {
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		c.t.Fatal(err)
 	}
 	return b
@@ -236,6 +240,7 @@ const (
 	comPing            = 0x0e
 	comChangeUser      = 0x11
 	comStmtPrepare     = 0x16
+	comStmtExecute     = 0x17
 	comResetConnection = 0x1f
 )
 

@@ -16,10 +16,13 @@ type wireStand struct {
 }
 
 // login logs in through credproxy, or directly.
-func (s wireStand) login(t *testing.T, through bool, caps uint64) *rawMySQL {
+func (s wireStand) login(t *testing.T, through bool, caps uint64, configure ...func(h *mysqlHello)) *rawMySQL {
 	t.Helper()
 	h := mysqlHello{caps: usualCaps | capConnectWithDB | caps, charset: 45, database: "app", plugin: "caching_sha2_password"}
 	h.attrs = []byte("\x0cprogram_name\x04wire")
+	for _, f := range configure {
+		f(&h)
+	}
 	if through {
 		h.user = "anybody"
 		return rawLogin(t, s.addr, h)
@@ -30,10 +33,10 @@ func (s wireStand) login(t *testing.T, through bool, caps uint64) *rawMySQL {
 
 // same runs f through credproxy and directly: what it returns, beside the name of
 // the user, must be the same. It returns that.
-func (s wireStand) same(t *testing.T, caps uint64, f func(c *rawMySQL) string) string {
+func (s wireStand) same(t *testing.T, caps uint64, f func(c *rawMySQL) string, configure ...func(h *mysqlHello)) string {
 	t.Helper()
-	through := f(s.login(t, true, caps))
-	if direct := f(s.login(t, false, caps)); through != direct {
+	through := f(s.login(t, true, caps, configure...))
+	if direct := f(s.login(t, false, caps, configure...)); through != direct {
 		t.Errorf("%q\nbut directly\n%q", through, direct)
 	}
 	return through
@@ -54,9 +57,11 @@ func TestMySQLWire(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Run("interactive", s.interactive)
+		t.Run("charset", s.charset)
 		t.Run("session tracking", s.sessionTracking)
 		t.Run("errors", s.errors)
 		t.Run("query attributes", s.queryAttributes)
+		t.Run("procedure", s.procedure)
 		t.Run("unknown database", s.unknownDatabase)
 		t.Run("killed", s.killed)
 		t.Run("idle too long", s.idle)
@@ -70,6 +75,22 @@ func (s wireStand) interactive(t *testing.T) {
 		got := s.same(t, caps, func(c *rawMySQL) string { return c.value("SELECT @@wait_timeout") })
 		if got != want {
 			t.Errorf("flags %#x: timeout %s, want %s", caps, got, want)
+		}
+	}
+}
+
+// charset: one byte names it at login, two when the user changes. Not every
+// server knows every one.
+func (s wireStand) charset(t *testing.T) {
+	for charset, want := range map[byte]string{8: "latin1_swedish_ci", 45: "utf8mb4_general_ci", 46: "utf8mb4_bin", 255: ""} {
+		got := s.same(t, 0, func(c *rawMySQL) string {
+			first := c.value("SELECT @@collation_connection")
+			c.hello.charset = 46
+			c.changeUser(c.hello.user, "app")
+			return first + " " + c.value("SELECT @@collation_connection")
+		}, func(h *mysqlHello) { h.charset = charset })
+		if want += " utf8mb4_bin"; !strings.HasSuffix(got, want) {
+			t.Errorf("charset %d: %s, want %s", charset, got, want)
 		}
 	}
 }
@@ -141,12 +162,50 @@ func (s wireStand) queryAttributes(t *testing.T) {
 	}
 }
 
+// procedure: what a prepared CALL gives back by the protocol itself is a result
+// after those of the body.
+func (s wireStand) procedure(t *testing.T) {
+	const procedure = "CREATE PROCEDURE app.twice(IN a INT, OUT b INT) BEGIN SELECT a, 'body'; SET b = 2 * a; END"
+	if err := s.my.Exec(t.Context(), procedure); err != nil {
+		t.Fatal(err)
+	}
+	got := s.same(t, capPSMultiResults, func(c *rawMySQL) string {
+		prepared := c.command(comStmtPrepare, []byte("CALL twice(?, ?)"))
+		c.packet() // describes a
+		c.packet() // and b
+		// No cursor, once, no NULL, types follow, twice an INT: 21 and 0.
+		const execute = "\x00\x01\x00\x00\x00\x00\x01\x03\x00\x03\x00\x15\x00\x00\x00\x00\x00\x00\x00"
+		p := c.command(comStmtExecute, append(bytes.Clone(prepared[1:5]), execute...))
+		for p[0] != 0 { // the OK that ends the last result
+			for range p[0] {
+				c.packet()
+			}
+			for c.packet()[0] != 0xfe {
+			}
+			p = c.packet()
+		}
+		return string(c.heard)
+	})
+	const out = "\x00\x00\x2a\x00\x00\x00" // a row with 42
+	if !strings.Contains(got, "body") || !strings.Contains(got, out) {
+		t.Errorf("no body or no OUT parameter in %q", got)
+	}
+}
+
+// unknownDatabase: after a change of user that fails so, MySQL ends the session,
+// and MariaDB goes on with the user and the database that were.
 func (s wireStand) unknownDatabase(t *testing.T) {
 	got := s.same(t, 0, func(c *rawMySQL) string {
-		p := c.changeUser(c.hello.user, "absent")
-		return fmt.Sprintf("%s, then %q", mysqlError(p), c.rest())
+		said := mysqlError(c.changeUser(c.hello.user, "absent"))
+		if s.my.Flavor == "mysql" {
+			return fmt.Sprintf("%s; %q", said, c.rest())
+		}
+		first := c.value("SELECT DATABASE()")
+		again := c.changeUser(c.hello.user, "information_schema")
+		return fmt.Sprintf("%s; %s, %q, %s", said, first, again[:1], c.value("SELECT DATABASE()"))
 	})
-	if want := `1049 (42000): Unknown database 'absent', then ""`; got != want {
+	want := map[string]string{"mysql": `""`, "mariadb": `app, "\x00", information_schema`}[s.my.Flavor]
+	if want = "1049 (42000): Unknown database 'absent'; " + want; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 }

@@ -67,6 +67,7 @@ func openMySQL(t testing.TB, c *mysql.Config) *sql.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 

@@ -50,12 +50,16 @@ type Options struct {
 	Args   []string // after "run"
 	Env    []string // all of its environment but PATH
 	Debug  bool     // log level debug
+	// KeepLog is how many bytes of the log's end to keep, about; 0 means all.
+	// A run of hours needs it.
+	KeepLog int
 }
 
 // Proxy is a running credproxy.
 type Proxy struct {
 	cmd     *exec.Cmd
 	dir     string
+	keepLog int
 	stopped chan struct{} // closed when the process has ended and its log is read
 
 	mu    sync.Mutex
@@ -85,7 +89,7 @@ func Start(o Options) (*Proxy, error) {
 		}
 		args = append(args, "-c", file)
 	}
-	p := &Proxy{dir: dir, stopped: make(chan struct{}), addrs: map[string][]string{}, grown: make(chan struct{})}
+	p := &Proxy{dir: dir, keepLog: o.KeepLog, stopped: make(chan struct{}), addrs: map[string][]string{}, grown: make(chan struct{})}
 	p.cmd = exec.Command(o.Binary, append(args, o.Args...)...)
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0 atexit_sleep_ms=10"}, o.Env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -120,6 +124,10 @@ func (p *Proxy) line(line string) {
 	_ = json.Unmarshal([]byte(line), &entry) // what is not JSON is a message for people
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if log := p.log.String(); p.keepLog > 0 && len(log) > 2*p.keepLog {
+		p.log.Reset()
+		p.log.WriteString(log[len(log)-p.keepLog:])
+	}
 	p.log.WriteString(line)
 	switch entry.Msg {
 	case "listening":
