@@ -44,6 +44,9 @@ type Error struct {
 	Hint    string
 	// Err is the cause, for the log only; it may be nil.
 	Err error
+	// Unheard says that the client is not told: it has left, or it awaits no
+	// message of the protocol.
+	Unheard bool
 }
 
 func (e *Error) Error() string {

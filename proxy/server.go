@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -174,6 +175,10 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	}
 	sess.end(ctx, err)
 }
+
+// Clip caps what a peer can put into a message or a log line, at 64 bytes. Names
+// of users and databases have no more.
+func Clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 64)], "") }
 
 func peerName(c net.Conn) string {
 	if a := c.RemoteAddr(); a.Network() != "unix" {

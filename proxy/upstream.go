@@ -91,6 +91,12 @@ func (u *Upstream) Dial(ctx context.Context, host string, port int) (net.Conn, e
 	return nil, e
 }
 
+// BreakOff makes the end of ctx break off what waits on conn. Call stop when conn
+// outlives ctx.
+func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(expired) })
+}
+
 // Handshake starts TLS on conn, to a server known as host, as the mode demands.
 // It must not be called in mode Disable. The error is an *Error of kind
 // UpstreamTLS.

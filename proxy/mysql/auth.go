@@ -113,7 +113,7 @@ func (a *authenticator) switchTo(b []byte) ([]byte, error) {
 		}
 		return reply, nil
 	}
-	return nil, unsupported(fmt.Sprintf("the authentication plugin %q", clip(a.plugin)))
+	return nil, unsupported(fmt.Sprintf("the authentication plugin %q", proxy.Clip(a.plugin)))
 }
 
 // scramble hashes the password with the salt.
@@ -206,6 +206,3 @@ func (a *authenticator) run(c *packetConn) (ok []byte, err error) {
 	}
 	return nil, broken("an endless authentication", nil)
 }
-
-// clip caps what a peer can put into a message or a log line, in bytes.
-func clip(s string) string { return s[:min(len(s), 64)] }

@@ -119,7 +119,7 @@ func (l *login) changeOn(ctx context.Context, up *upstream, want changeUser, cre
 	if err := l.engine.checkDatabase(want.database, cred); err != nil {
 		return err
 	}
-	stop := closeOnDone(ctx, up.tcp)
+	stop := proxy.BreakOff(ctx, up.tcp)
 	defer stop()
 	up.packetConn = newPacketConn(up.Conn)
 	up.cred, want.user = cred, cred.Username

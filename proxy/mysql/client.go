@@ -127,7 +127,7 @@ func (c *client) resume(held []byte) {
 
 // answer sends the client an error, if it awaits one.
 func (c *client) answer(err error) {
-	if _, ok := errors.AsType[*silentError](err); ok {
+	if proxy.AsError(err).Unheard {
 		return
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
@@ -135,7 +135,7 @@ func (c *client) answer(err error) {
 }
 
 func silent(kind proxy.Kind, message string, err error) error {
-	return &silentError{&proxy.Error{Kind: kind, Message: message, Err: err}}
+	return &proxy.Error{Kind: kind, Message: message, Err: err, Unheard: true}
 }
 
 // errProbe is a client that left without a byte: a health check of the port.

@@ -105,10 +105,3 @@ func errorPacket(err error, withState bool) []byte {
 	}
 	return b
 }
-
-// silentError is a failure that is not answered, because nobody is there to hear
-// or whoever is there does not speak our protocol.
-type silentError struct{ err *proxy.Error }
-
-func (e *silentError) Error() string { return e.err.Error() }
-func (e *silentError) Unwrap() error { return e.err }

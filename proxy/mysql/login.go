@@ -159,7 +159,7 @@ func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Crede
 	}
 	s.Phase("dial", start)
 	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred}
-	stop := closeOnDone(ctx, conn)
+	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
 	payload, err := up.read()
 	switch {
@@ -191,12 +191,6 @@ func (u *upstream) fail(ctx context.Context, err error) error {
 	return err
 }
 
-// closeOnDone makes ctx's end break off what waits on conn. Call stop when conn
-// outlives ctx.
-func closeOnDone(ctx context.Context, conn net.Conn) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-}
-
 // logIn logs in on a connection whose greeting has been read, as want.
 func (e *Engine) logIn(ctx context.Context, s *proxy.Session, up *upstream, want response) error {
 	if err := e.checkDatabase(want.database, up.cred); err != nil {
@@ -210,7 +204,7 @@ func (e *Engine) logIn(ctx context.Context, s *proxy.Session, up *upstream, want
 }
 
 func (e *Engine) logInto(ctx context.Context, s *proxy.Session, up *upstream, want response) error {
-	stop := closeOnDone(ctx, up.tcp)
+	stop := proxy.BreakOff(ctx, up.tcp)
 	defer stop()
 	auth := e.authenticator(up)
 	password, err := auth.start(up.greeting.plugin, up.greeting.salt)
@@ -283,15 +277,15 @@ func (e *Engine) checkDatabase(named string, cred *secrets.Credential) error {
 	if len(e.Databases) == 0 || slices.Contains(e.Databases, named) {
 		return nil
 	}
-	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", clip(named)),
+	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", proxy.Clip(named)),
 		Hint: "Add it to access.databases in the configuration of credproxy."}
 }
 
 // fields describes the session for its line in the log.
 func (l *login) fields() []zap.Field {
 	f := []zap.Field{
-		zap.String("user", l.up.cred.Username), zap.String("client_user", clip(l.client.want.user)),
-		zap.String("db", clip(l.client.want.database)), zap.String("version", l.up.cred.ShortVersion()),
+		zap.String("user", l.up.cred.Username), zap.String("client_user", proxy.Clip(l.client.want.user)),
+		zap.String("db", proxy.Clip(l.client.want.database)), zap.String("version", l.up.cred.ShortVersion()),
 		zap.Stringer("upstream", l.up.tcp.RemoteAddr()), zap.Uint32("connection_id", l.up.greeting.id),
 	}
 	if told := l.client.told.id; told != l.up.greeting.id {

@@ -147,7 +147,7 @@ func (e *Engine) forwardCancel(ctx context.Context, t *cancelTarget) error {
 		return err
 	}
 	defer conn.Close()
-	stop := closeOnDone(ctx, conn)
+	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
 	link, _, err := e.encrypt(ctx, conn, t.host)
 	if err != nil {

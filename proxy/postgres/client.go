@@ -168,25 +168,20 @@ func (e *Engine) directTLS(ctx context.Context, c *client) (*client, error) {
 // silent is a breach of the protocol that is not answered, because whoever sent
 // it does not await a message of PostgreSQL.
 func silent(err error) error {
-	return &silentError{&proxy.Error{Kind: proxy.ClientProtocol, Message: "the client does not keep to the protocol", Err: err}}
+	return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client does not keep to the protocol", Err: err, Unheard: true}
 }
-
-type silentError struct{ err *proxy.Error }
-
-func (e *silentError) Error() string { return e.err.Error() }
-func (e *silentError) Unwrap() error { return e.err }
 
 // clientError classifies a failure to read from or write to the client.
 func clientError(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &silentError{&proxy.Error{Kind: proxy.ClientTimeout, Message: "the client did not send its startup packet in time", Err: err}}
+		return &proxy.Error{Kind: proxy.ClientTimeout, Message: "the client did not send its startup packet in time", Err: err, Unheard: true}
 	}
-	return &silentError{&proxy.Error{Kind: proxy.ClientGone, Message: "the client left before it was logged in", Err: err}}
+	return &proxy.Error{Kind: proxy.ClientGone, Message: "the client left before it was logged in", Err: err, Unheard: true}
 }
 
 // answer sends the client an error that ends the session, if it awaits one.
 func (c *client) answer(err error) {
-	if _, ok := errors.AsType[*silentError](err); ok {
+	if proxy.AsError(err).Unheard {
 		return
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))

@@ -71,7 +71,7 @@ func (e *Engine) connect(ctx context.Context, s *proxy.Session, want startup, cr
 	}
 	s.Phase("dial", start)
 	up := &upstream{tcp: conn, host: host, cred: cred, database: database}
-	stop := closeOnDone(ctx, conn)
+	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
 	if err := e.logIn(ctx, s, up, want); err != nil {
 		_ = conn.Close()
@@ -101,12 +101,6 @@ func (e *Engine) logIn(ctx context.Context, s *proxy.Session, up *upstream, want
 	}
 	s.Phase("auth", start)
 	return nil
-}
-
-// closeOnDone makes ctx's end break off what waits on conn. Call stop when conn
-// outlives ctx.
-func closeOnDone(ctx context.Context, conn net.Conn) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 }
 
 // encrypt asks for TLS and starts it, unless the mode is disable (section "SSL
@@ -199,7 +193,7 @@ func (e *Engine) checkDatabase(want startup, database string) error {
 		return &proxy.Error{Kind: proxy.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
 			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."}
 	}
-	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", clip(database)),
+	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", proxy.Clip(database)),
 		Hint: "Add it to access.databases in the configuration of credproxy."}
 }
 
@@ -243,7 +237,9 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 			return func() {}, nil
 		case 'E':
 			_, _ = c.Write(append(out, m.raw...))
-			return nil, &silentError{proxy.AsError(refusal(m, up.cred))}
+			said := proxy.AsError(refusal(m, up.cred))
+			said.Unheard = true // it has just been told
+			return nil, said
 		}
 		out = append(out, m.raw...)
 	}
@@ -252,12 +248,8 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 // fields describes the session for its line in the log.
 func (u *upstream) fields(want startup) []zap.Field {
 	return []zap.Field{
-		zap.String("user", u.cred.Username), zap.String("client_user", clip(want.get("user"))),
-		zap.String("db", clip(u.database)), zap.String("application_name", clip(want.get("application_name"))),
+		zap.String("user", u.cred.Username), zap.String("client_user", proxy.Clip(want.get("user"))),
+		zap.String("db", proxy.Clip(u.database)), zap.String("application_name", proxy.Clip(want.get("application_name"))),
 		zap.String("version", u.cred.ShortVersion()), zap.Stringer("upstream", u.tcp.RemoteAddr()),
 	}
 }
-
-// clip caps what a client can put into a log line, in bytes. PostgreSQL's names
-// have at most 63.
-func clip(s string) string { return s[:min(len(s), 64)] }
