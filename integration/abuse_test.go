@@ -108,7 +108,7 @@ func (a *abused) recovered(t *testing.T) {
 		}
 		return true
 	}
-	if !eventually(20*time.Second, back) {
+	if !eventually(40*time.Second, back) {
 		t.Errorf("resources after the abuse: %v\nbefore: %v", now, a.before)
 	}
 	if err := a.logIn(t.Context(), a.addr, "postgres"); err != nil {
@@ -192,7 +192,7 @@ func (a *abused) throw(t *testing.T, i int) {
 // are cut off after login_timeout, and hinder nobody.
 func TestSlowClients(t *testing.T) {
 	const clients = 400
-	a := newAbused(t, "limits: {max_connections: 200, login_timeout: 2s}")
+	a := newAbused(t, "limits: {max_connections: 200, login_timeout: 4s}")
 	packet := helloPacket(3, 0, "user", "app", "options", strings.Repeat("x", 4000))
 	var all sync.WaitGroup
 	for range clients {
@@ -203,7 +203,7 @@ func TestSlowClients(t *testing.T) {
 				return
 			}
 			defer conn.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			if !trickle(ctx, conn, packet) {
 				t.Error("a slow client was not cut off")

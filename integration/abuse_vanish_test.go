@@ -16,7 +16,7 @@ import (
 
 // TestVanishingClients has clients leave at each step, with FIN and with RST.
 func TestVanishingClients(t *testing.T) {
-	a := newAbused(t, "limits: {login_timeout: 5s}")
+	a := newAbused(t)
 	startup := helloPacket(3, 0, "user", "app", "database", "postgres")
 	steps := []struct {
 		name string

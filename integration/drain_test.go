@@ -41,7 +41,7 @@ func query(t *testing.T, pg *servers.Postgres, conn *pgx.Conn, sql string) (done
 	}
 	defer super.Close(t.Context())
 	await(t, "the query to run", func() bool {
-		return ask(t, super, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active' AND wait_event = 'PgSleep'") == "1"
+		return ask(t, super, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active' AND wait_event IN ('PgSleep', 'advisory')") == "1"
 	})
 	return done
 }
@@ -60,7 +60,13 @@ func TestDrain(t *testing.T) {
 	pg, w := drainStand(t, "drain_timeout: 60s")
 	addr := w.Addr(t, "main")
 	conn := connect(t, addr, "postgres")
-	done := query(t, pg, conn, "SELECT pg_sleep(2)")
+	super, err := pg.Superuser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer super.Close(context.WithoutCancel(t.Context()))
+	ask(t, super, "SELECT pg_advisory_lock(1)")
+	done := query(t, pg, conn, "SELECT pg_advisory_lock(1)") // goes on until the superuser unlocks
 	w.Signal(syscall.SIGTERM)
 	await(t, "the listener to close", func() bool { return closed(addr) })
 	select {
@@ -68,6 +74,7 @@ func TestDrain(t *testing.T) {
 		t.Fatalf("the query ended with the listener: %v", err)
 	default:
 	}
+	ask(t, super, "SELECT pg_advisory_unlock(1)")
 	if err := <-done; err != nil {
 		t.Errorf("the running query: %v", err)
 	}
@@ -79,7 +86,7 @@ func TestDrain(t *testing.T) {
 	if code := w.Wait(); code != 0 {
 		t.Errorf("status %d", code)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("ended %v after the last session", took)
 	}
 }
@@ -97,7 +104,7 @@ func TestDrainTimeout(t *testing.T) {
 	if code := w.Wait(); code != 0 {
 		t.Errorf("status %d", code)
 	}
-	if took := time.Since(start); took < time.Second || took > 10*time.Second {
+	if took := time.Since(start); took < time.Second || took > 20*time.Second {
 		t.Errorf("ended after %v with a drain_timeout of 1s", took)
 	}
 	if !containsAll(w.Log(), []string{"ending the sessions that are left", `"sessions":1`, "ended by shutdown"}) {
@@ -108,7 +115,7 @@ func TestDrainTimeout(t *testing.T) {
 // TestDrainMinDelay shows the time in which an orchestrator still sends clients:
 // they are let in, while readiness says to stop.
 func TestDrainMinDelay(t *testing.T) {
-	_, w := drainStand(t, "min_delay: 2s")
+	_, w := drainStand(t, "min_delay: 3s")
 	addr := w.Addr(t, "main")
 	if err := w.logIn(t.Context(), addr, "postgres"); err != nil {
 		t.Fatal(err)

@@ -122,13 +122,12 @@ func TestUnreachable(t *testing.T) {
 	_ = closed.Close()
 	full := newFullListener(t)
 	silent := listenLocal(t)
-	db := func(name, host string, port int) string {
-		return smDatabase(name, arn, "host: "+host, fmt.Sprintf("port: %d", port), "tls: "+tlsYAML("", pg.CAFile),
-			"limits: {dial_timeout: 700ms, login_timeout: 2s}")
+	db := func(name, host string, port int, more ...string) string {
+		return smDatabase(name, arn, append(more, "host: "+host, fmt.Sprintf("port: %d", port), "tls: "+tlsYAML("", pg.CAFile))...)
 	}
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" +
-		db("closed", "127.0.0.1", port(closed)) + db("full", "127.0.0.1", full.port()) +
-		db("silent", "127.0.0.1", port(silent)) + db("nowhere", "db.invalid", 5432),
+		db("closed", "127.0.0.1", port(closed)) + db("full", "127.0.0.1", full.port(), "limits: {dial_timeout: 1s}") +
+		db("silent", "127.0.0.1", port(silent), "limits: {login_timeout: 3s}") + db("nowhere", "db.invalid", 5432),
 	}, appPassword)
 	for _, tt := range []struct {
 		name, message string

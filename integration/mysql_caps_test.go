@@ -165,7 +165,7 @@ func (s *capsStand) check(t *testing.T, h mysqlHello, defaultDatabase bool) {
 		want.attrs = nil
 	}
 	if fmt.Sprintf("%#x", seen) != fmt.Sprintf("%#x", want) {
-		t.Errorf("client sends %#x, server sees\n%#x, not\n%#x", h, seen, want)
+		t.Errorf("client sends %.300s\nserver sees %.300s\nnot %.300s", fmt.Sprintf("%#x", h), fmt.Sprintf("%#x", seen), fmt.Sprintf("%#x", want))
 	}
 	want.user, want.plugin = "direct", "caching_sha2_password"
 	direct := rawLogin(t, s.my.Addr(), want)

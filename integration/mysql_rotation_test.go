@@ -90,6 +90,11 @@ func TestMySQLWrongPassword(t *testing.T) {
 		if n := mySQLStatus(t, my, "Aborted_connects"); n < 1 || n > clients {
 			t.Errorf("%d clients put %d failed logins on the server", clients*each, n)
 		}
+		failed := mySQLStatus(t, my, "Aborted_connects")
+		sendAll(t, w.Addr(t, "main"), 40, probes[:8])
+		if n := mySQLStatus(t, my, "Aborted_connects"); n != failed {
+			t.Errorf("%d failed logins on the server for probes of the port", n-failed)
+		}
 		if n := aws.Calls("GetSecretValue"); n > 30 {
 			t.Errorf("they put %d calls on the store of secrets", n)
 		}

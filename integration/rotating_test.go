@@ -36,6 +36,7 @@ const secretName = "prod/main"
 // rotatingServer is a server that any number of secrets may rotate on.
 type rotatingServer struct {
 	rotator.Database
+	name       string
 	createUser func(t *testing.T, user string)
 	secret     func(user string) string // its JSON, with appPassword
 	config     func(arn string, more ...string) string
@@ -47,7 +48,7 @@ func rotatingPostgres(t *testing.T, o servers.PostgresOptions) *rotatingServer {
 	o.Version = 15
 	pg := servers.RunPostgres(t, o)
 	return &rotatingServer{
-		Database: rotator.Postgres{Postgres: pg},
+		Database: rotator.Postgres{Postgres: pg}, name: "postgres",
 		createUser: func(t *testing.T, user string) {
 			t.Helper()
 			if err := pg.CreateRole(t.Context(), user, appPassword); err != nil {
@@ -64,7 +65,7 @@ func rotatingMySQL(t *testing.T, flavor string) *rotatingServer {
 	t.Helper()
 	my := servers.RunMySQL(t, servers.MySQLOptions{Flavor: flavor})
 	return &rotatingServer{
-		Database: rotator.MySQL{MySQL: my},
+		Database: rotator.MySQL{MySQL: my}, name: flavor,
 		createUser: func(t *testing.T, user string) {
 			t.Helper()
 			if err := my.CreateUser(t.Context(), user, appPassword, ""); err != nil {

@@ -19,7 +19,7 @@ import (
 
 // repairTime is how long after its cause has gone an error may last: a few
 // seconds, so that a wrong credential is not looked up for every client.
-const repairTime = 8 * time.Second
+const repairTime = 15 * time.Second
 
 // watched is a running credproxy at log level debug. At the test's end none of
 // the planted secrets may stand in its log, in an answer of its admin server or
@@ -150,7 +150,7 @@ func (w *watched) logged(name string, parts ...string) bool {
 func (w *watched) failure(t testing.TB, name string, parts ...string) {
 	t.Helper()
 	parts = append(parts, `"msg":"session failed"`)
-	if !eventually(3*time.Second, func() bool { return w.logged(name, parts...) }) {
+	if !eventually(10*time.Second, func() bool { return w.logged(name, parts...) }) {
 		t.Errorf("no line about database %s with %q", name, parts)
 	}
 }
