@@ -2,10 +2,11 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 60s
+SOAK     ?= 1000
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 export GOFLAGS := -buildvcs=false
 
-.PHONY: help build setup demo test unit lint fuzz bench clean
+.PHONY: help build setup demo test soak unit lint fuzz bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ demo: setup build ## real database servers, a stand-in for AWS, rotations under 
 
 test: setup build unit ## every test, with the race detector, against real servers
 	cd integration && go test -race -count=1 -timeout 14m ./... # the binary is no input that Go caches by
+
+soak: setup ## SOAK (1000) rotations of each kind under load, which takes more than an hour
+	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 6 -timeout 6h -run '^TestRotationsUnderLoad$$' .
 
 unit: ## the tests that need no server
 	go test -race -timeout 5m ./...

@@ -278,6 +278,9 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 	}
 	c.lastGood = l.started
 	if c.first == nil || moved || c.first.VersionID == l.cred.VersionID || c.first.Expired(time.Now()) {
+		if c.first != nil && c.first.VersionID != l.cred.VersionID && l.cred.Expires.IsZero() {
+			c.trustUntil = time.Time{} // the database may not know this one yet
+		}
 		c.first = l.cred // of the same version only the endpoint can differ
 	}
 	return moved && l.cred.Expires.IsZero()

@@ -187,6 +187,23 @@ func TestLoginsInFlight(t *testing.T) {
 	}
 }
 
+// TestStormAfterAnEarlyPromotion has AWSCURRENT name a version that the database
+// does not know yet, found by a refresh just after a login.
+func TestStormAfterAnEarlyPromotion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		storm(t, c, 1, db.slow)
+		src.set(map[Stage]string{Current: "v2", Previous: "v1"})
+		c.fetch(Current, ReasonSchedule)
+		storm(t, c, 100, db.slow)
+		if db.refused > 1 {
+			t.Errorf("%d failed logins", db.refused)
+		}
+	})
+}
+
 // TestLoginWaitsForTheRotation has the database refuse every version until the
 // rotation goes on.
 func TestLoginWaitsForTheRotation(t *testing.T) {
