@@ -241,6 +241,7 @@ func TestMySQLStall(t *testing.T) {
 // others log in.
 func TestMySQLGarbage(t *testing.T) {
 	eachFlavor(t, func(t *testing.T, flavor string) {
+		t.Parallel()
 		s := newMySQLStand(t, servers.MySQLOptions{Flavor: flavor}, "", "limits: {login_timeout: 5s}")
 		s.conn(t, s.config())
 		awaitMetric(t, s.proxy, 1, "credproxy_connections_active")

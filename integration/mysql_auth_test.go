@@ -87,6 +87,7 @@ func (s *authStand) logInAll(t *testing.T) {
 // forget.
 func TestMySQLPasswords(t *testing.T) {
 	eachFlavor(t, func(t *testing.T, flavor string) {
+		t.Parallel()
 		for _, mode := range []string{"verify-full", "disable"} {
 			t.Run(mode, func(t *testing.T) {
 				s := newAuthStand(t, flavor, mode)
@@ -157,6 +158,7 @@ func TestMySQLUnknownPlugin(t *testing.T) {
 func TestMySQLCleartext(t *testing.T) {
 	const token = "planted-as-if-it-were-a-token"
 	eachFlavor(t, func(t *testing.T, flavor string) {
+		t.Parallel()
 		var asked tokens
 		verifier := newVerifier(t, asked.verify)
 		safe := servers.RunMySQL(t, servers.MySQLOptions{Flavor: flavor, IAM: verifier})

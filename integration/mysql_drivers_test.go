@@ -68,6 +68,7 @@ func (d clientProgram) run(t *testing.T, addr string, want map[string]any) {
 // TestMySQLDrivers runs a program in each language's usual driver.
 func TestMySQLDrivers(t *testing.T) {
 	eachFlavor(t, func(t *testing.T, flavor string) {
+		t.Parallel()
 		s := newMySQLStand(t, servers.MySQLOptions{Flavor: flavor}, "")
 		t.Run("all", func(t *testing.T) {
 			for _, d := range mySQLDrivers {

@@ -68,6 +68,7 @@ func (s *tokens) refusals() string {
 // being refused, in the server's own words.
 func TestMySQLIAM(t *testing.T) {
 	eachFlavor(t, func(t *testing.T, flavor string) {
+		t.Parallel()
 		aws := startAWS(t, awsstub.Options{Identities: []awsstub.Identity{
 			{AccessKeyID: "ASIAPLANTEDSESSION", SecretAccessKey: secretAccessKey, SessionToken: sessionToken},
 		}})

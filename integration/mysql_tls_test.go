@@ -117,6 +117,7 @@ func TestMySQLResumption(t *testing.T) {
 func TestMySQLClientTLS(t *testing.T) {
 	files, dir := clientTLSFiles(t), t.TempDir()
 	eachFlavor(t, func(t *testing.T, flavor string) {
+		t.Parallel()
 		my := newMySQL(t, servers.MySQLOptions{Flavor: flavor})
 		aws := startAWS(t, awsstub.Options{})
 		arn, link := aws.CreateSecret("prod/main", mySQLSecret(my, "app", appPassword)), "tls: "+tlsYAML("", my.CAFile)

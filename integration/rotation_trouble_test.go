@@ -125,7 +125,8 @@ func TestStormInTheWindow(t *testing.T) {
 	for _, cold := range []bool{false, true} {
 		name := map[bool]string{false: "known", true: "cold"}[cold]
 		t.Run(name, func(t *testing.T) {
-			r := server.rotate(t, name, false, sidecar.Options{})
+			// The machine is small: the last of so many waits long for it.
+			r := server.rotate(t, name, false, sidecar.Options{}, "limits: {login_timeout: 60s, dial_timeout: 60s}")
 			if _, err := r.visit(t.Context()); err != nil {
 				t.Fatal(err)
 			}
