@@ -10,6 +10,34 @@ import (
 	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
+// The passwords that follow appPassword; planted too.
+const secondPassword, thirdPassword = "planted-second-4tGh", "planted-third-9xWq"
+
+// rotateByHand goes through the states that a single-user rotation leaves secret
+// and database in, finished or not, and calls logIn in each. document is the
+// secret's text with a password.
+func rotateByHand(aws *awsstub.Server, name string, document func(password string) string, setPassword, logIn func(string)) {
+	first := aws.Secret(name).Stage(awsstub.Current).ID
+	logIn("before any change")
+
+	setPassword(secondPassword)
+	aws.PutSecret(name, document(secondPassword))
+	logIn("password changed and AWSCURRENT promoted")
+
+	pending := aws.PutSecret(name, document(thirdPassword), awsstub.Pending)
+	logIn("AWSPENDING created, not yet set")
+	setPassword(thirdPassword)
+	logIn("the database is on AWSPENDING, AWSCURRENT is old")
+	logIn("the same once more")
+	aws.MoveLabel(name, awsstub.Current, pending)
+	aws.MoveLabel(name, awsstub.Pending, "")
+	logIn("AWSCURRENT promoted")
+
+	setPassword(appPassword)
+	aws.MoveLabel(name, awsstub.Current, first)
+	logIn("rolled back to the first version, which the database wants again")
+}
+
 // TestPasswordChanges goes through the states that a single-user rotation leaves
 // secret and database in, finished or not. In each, the next login works.
 func TestPasswordChanges(t *testing.T) {
@@ -17,10 +45,8 @@ func TestPasswordChanges(t *testing.T) {
 	aws := startAWS(t, awsstub.Options{})
 	const name = "prod/main"
 	aws.CreateSecret(name, secretJSON(pg, "app", appPassword))
-	first := aws.Secret(name).Stage(awsstub.Current).ID
-	const second, third = "planted-second-4tGh", "planted-third-9xWq"
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", name, "tls: "+tlsYAML("", pg.CAFile))},
-		appPassword, second, third)
+		appPassword, secondPassword, thirdPassword)
 	setPassword := func(password string) {
 		t.Helper()
 		if err := pg.SetPassword(t.Context(), "app", password); err != nil {
@@ -33,25 +59,7 @@ func TestPasswordChanges(t *testing.T) {
 			t.Errorf("%s: %v", state, err)
 		}
 	}
-	logIn("before any change")
-
-	setPassword(second)
-	aws.PutSecret(name, secretJSON(pg, "app", second))
-	logIn("password changed and AWSCURRENT promoted")
-
-	pending := aws.PutSecret(name, secretJSON(pg, "app", third), awsstub.Pending)
-	logIn("AWSPENDING created, not yet set")
-	setPassword(third)
-	logIn("the database is on AWSPENDING, AWSCURRENT is old")
-	logIn("the same once more")
-	aws.MoveLabel(name, awsstub.Current, pending)
-	aws.MoveLabel(name, awsstub.Pending, "")
-	logIn("AWSCURRENT promoted")
-
-	setPassword(appPassword)
-	aws.MoveLabel(name, awsstub.Current, first)
-	logIn("rolled back to the first version, which the database wants again")
-
+	rotateByHand(aws, name, func(password string) string { return secretJSON(pg, "app", password) }, setPassword, logIn)
 	if n := strings.Count(pg.Log(), "password authentication failed"); n > 6 {
 		t.Errorf("%d failed logins on the server for 3 changes of the password", n)
 	}

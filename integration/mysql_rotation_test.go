@@ -17,11 +17,10 @@ func TestMySQLPasswordChanges(t *testing.T) {
 		t.Parallel()
 		my := newMySQL(t, servers.MySQLOptions{Flavor: flavor})
 		aws := startAWS(t, awsstub.Options{})
-		const name, second, third = "prod/main", "planted-second-4tGh", "planted-third-9xWq"
+		const name = "prod/main"
 		aws.CreateSecret(name, mySQLSecret(my, "app", appPassword))
-		first := aws.Secret(name).Stage(awsstub.Current).ID
 		w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + mySQLEntry("main", name, "engine: "+flavor, "tls: "+tlsYAML("", my.CAFile))},
-			appPassword, second, third)
+			appPassword, secondPassword, thirdPassword)
 		setPassword := func(password string) {
 			t.Helper()
 			if err := my.SetPassword(t.Context(), "app", password); err != nil {
@@ -38,25 +37,7 @@ func TestMySQLPasswordChanges(t *testing.T) {
 				t.Errorf("%s: change of user: %s", state, mysqlError(end))
 			}
 		}
-		logIn("before any change")
-
-		setPassword(second)
-		aws.PutSecret(name, mySQLSecret(my, "app", second))
-		logIn("password changed and AWSCURRENT promoted")
-
-		pending := aws.PutSecret(name, mySQLSecret(my, "app", third), awsstub.Pending)
-		logIn("AWSPENDING created, not yet set")
-		setPassword(third)
-		logIn("the database is on AWSPENDING, AWSCURRENT is old")
-		logIn("the same once more")
-		aws.MoveLabel(name, awsstub.Current, pending)
-		aws.MoveLabel(name, awsstub.Pending, "")
-		logIn("AWSCURRENT promoted")
-
-		setPassword(appPassword)
-		aws.MoveLabel(name, awsstub.Current, first)
-		logIn("rolled back to the first version, which the database wants again")
-
+		rotateByHand(aws, name, func(password string) string { return mySQLSecret(my, "app", password) }, setPassword, logIn)
 		if n := mySQLStatus(t, my, "Aborted_connects"); n > 6 {
 			t.Errorf("%d failed logins on the server for 3 changes of the password", n)
 		}

@@ -82,6 +82,12 @@ func ErrShuttingDown(cause error) *Error {
 	return &Error{Kind: ShuttingDown, Message: "credproxy is shutting down", Hint: "Connect again.", Err: cause}
 }
 
+// ErrDatabase is what a client hears that names a database it may not use.
+func ErrDatabase(name string) *Error {
+	return &Error{Kind: NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", Clip(name)),
+		Hint: "Add it to access.databases in the configuration of credproxy."}
+}
+
 func secretError(e *secrets.Error) *Error {
 	out := &Error{Kind: SecretProblem, Err: e}
 	switch e.Reason {

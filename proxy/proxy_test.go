@@ -245,7 +245,7 @@ func (l *failingListener) Accept() (net.Conn, error) {
 
 func newServer(engine engineFunc) (*Server, *silentObserver) {
 	o := &silentObserver{}
-	return &Server{Name: "test", Engine: engine, Log: zap.NewNop(), Observer: o,
+	return &Server{Engine: engine, Log: zap.NewNop(), Observer: o,
 		Limits: Limits{MaxConnections: 2, LoginTimeout: 10 * time.Second}}, o
 }
 

@@ -51,7 +51,6 @@ type Observer interface {
 
 // Server accepts the clients of one database and owns their goroutines.
 type Server struct {
-	Name     string // of the database, in logs
 	Engine   Engine
 	Limits   Limits
 	Log      *zap.Logger
@@ -179,6 +178,9 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 // Clip caps what a peer can put into a message or a log line, at 64 bytes. Names
 // of users and databases have no more.
 func Clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 64)], "") }
+
+// IsUnix tells whether a client came through a unix socket.
+func IsUnix(c net.Conn) bool { return c.LocalAddr().Network() == "unix" }
 
 func peerName(c net.Conn) string {
 	if a := c.RemoteAddr(); a.Network() != "unix" {

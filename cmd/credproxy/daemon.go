@@ -65,13 +65,9 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 
 	select {
 	case <-ctx.Done():
-		d.drain(stopAccepting, stopSessions)
-	case <-failed.Done():
-		d.drain(stopAccepting, stopSessions) // no reason to cut off anybody
+	case <-failed.Done(): // no reason to cut off anybody
 	}
-	for _, db := range d.databases {
-		db.server.Wait()
-	}
+	d.drain(stopAccepting, stopSessions)
 	stopServing()
 	err := run.Wait()
 	if errors.Is(err, context.Canceled) {

@@ -64,7 +64,7 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 		}
 	}
 	db.server = &proxy.Server{
-		Name: cfg.Name, Log: db.log, Observer: observer,
+		Log: db.log, Observer: observer,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)

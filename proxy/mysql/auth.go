@@ -41,14 +41,12 @@ type authenticator struct {
 
 // start returns the answer that goes with the handshake response, for the plugin
 // that the greeting names.
-func (a *authenticator) start(plugin string, salt []byte) ([]byte, error) {
+func (a *authenticator) start(plugin string, salt []byte) []byte {
 	a.plugin, a.salt = plugin, salt
-	switch plugin {
-	case mysql.AUTH_NATIVE_PASSWORD, mysql.AUTH_CACHING_SHA2_PASSWORD:
-		return a.scramble()
+	if plugin != mysql.AUTH_CACHING_SHA2_PASSWORD {
+		// The user's own plugin may well be another: the database will say.
+		a.plugin = mysql.AUTH_NATIVE_PASSWORD
 	}
-	// The user's own plugin may well be another: the database will say.
-	a.plugin = mysql.AUTH_NATIVE_PASSWORD
 	return a.scramble()
 }
 
@@ -101,7 +99,7 @@ func (a *authenticator) switchTo(b []byte) ([]byte, error) {
 	}
 	switch a.plugin {
 	case mysql.AUTH_NATIVE_PASSWORD, mysql.AUTH_CACHING_SHA2_PASSWORD:
-		return a.scramble()
+		return a.scramble(), nil
 	case mysql.AUTH_SHA256_PASSWORD:
 		return a.sha256()
 	case mysql.AUTH_CLEAR_PASSWORD:
@@ -117,12 +115,12 @@ func (a *authenticator) switchTo(b []byte) ([]byte, error) {
 }
 
 // scramble hashes the password with the salt.
-func (a *authenticator) scramble() ([]byte, error) {
+func (a *authenticator) scramble() []byte {
 	password := []byte(a.cred.Password())
 	if a.plugin == mysql.AUTH_CACHING_SHA2_PASSWORD {
-		return mysql.CalcCachingSha2Password(a.salt, password), nil
+		return mysql.CalcCachingSha2Password(a.salt, password)
 	}
-	return mysql.CalcNativePassword(a.salt, password), nil
+	return mysql.CalcNativePassword(a.salt, password)
 }
 
 // clear sends the password as it is, as IAM demands.

@@ -53,14 +53,12 @@ func (e *Engine) receive(ctx context.Context, c *client) error {
 		return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client's handshake response cannot be read", Err: err}
 	}
 	c.want = &want
-	if e.RequireTLS && !encrypted && !isUnix(c) {
+	if e.RequireTLS && !encrypted && !proxy.IsUnix(c) {
 		return &proxy.Error{Kind: proxy.NotAllowed, Message: "this listener takes only TLS connections with a client certificate",
 			Hint: "Set ssl-mode, ssl-cert and ssl-key at the client."}
 	}
 	return c.settle(want.plugin, want.auth, want.caps&mysql.CLIENT_PLUGIN_AUTH != 0)
 }
-
-func isUnix(c net.Conn) bool { return c.LocalAddr().Network() == "unix" }
 
 // startTLS answers an SSLRequest (page "Protocol::SSLRequest").
 func (e *Engine) startTLS(ctx context.Context, c *client) error {
@@ -74,7 +72,7 @@ func (e *Engine) startTLS(ctx context.Context, c *client) error {
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return silent(proxy.ClientProtocol, "the tls handshake with the client failed", err)
 	}
-	c.packetConn = &packetConn{Conn: tc, r: bufio.NewReader(tc), seq: c.seq}
+	c.packetConn = c.over(tc)
 	return nil
 }
 

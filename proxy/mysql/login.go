@@ -172,12 +172,10 @@ func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Crede
 			err = broken("the greeting", err)
 		}
 	}
-	if err == nil {
-		e.keepGreeting(up.greeting)
-	}
 	if err != nil {
 		return nil, up.fail(ctx, err)
 	}
+	e.keepGreeting(up.greeting)
 	return up, nil
 }
 
@@ -207,10 +205,7 @@ func (e *Engine) logInto(ctx context.Context, s *proxy.Session, up *upstream, wa
 	stop := proxy.BreakOff(ctx, up.tcp)
 	defer stop()
 	auth := e.authenticator(up)
-	password, err := auth.start(up.greeting.plugin, up.greeting.salt)
-	if err != nil {
-		return up.fail(ctx, err)
-	}
+	password := auth.start(up.greeting.plugin, up.greeting.salt)
 	want = want.forServer(up.greeting.caps, up.cred.Username, want.database, auth.plugin, e.Upstream.Mode != proxy.Disable)
 	want.auth = password
 	start := time.Now()
@@ -223,9 +218,11 @@ func (e *Engine) logInto(ctx context.Context, s *proxy.Session, up *upstream, wa
 	if err := up.write(want.encode()); err != nil {
 		return up.fail(ctx, broken("sending the handshake response", err))
 	}
-	if up.ok, err = auth.run(up.packetConn); err != nil {
+	ok, err := auth.run(up.packetConn)
+	if err != nil {
 		return up.fail(ctx, err)
 	}
+	up.ok = ok
 	s.Phase("auth", start)
 	return nil
 }
@@ -254,7 +251,7 @@ func (e *Engine) encrypt(ctx context.Context, up *upstream, want response) error
 	if err != nil {
 		return err
 	}
-	up.packetConn = &packetConn{Conn: tc, r: newPacketConn(tc).r, seq: up.seq}
+	up.packetConn = up.over(tc)
 	up.encrypted = true
 	return nil
 }
@@ -277,8 +274,7 @@ func (e *Engine) checkDatabase(named string, cred *secrets.Credential) error {
 	if len(e.Databases) == 0 || slices.Contains(e.Databases, named) {
 		return nil
 	}
-	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", proxy.Clip(named)),
-		Hint: "Add it to access.databases in the configuration of credproxy."}
+	return proxy.ErrDatabase(named)
 }
 
 // fields describes the session for its line in the log.

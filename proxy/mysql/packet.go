@@ -30,6 +30,13 @@ func newPacketConn(c net.Conn) *packetConn {
 	return &packetConn{Conn: c, r: bufio.NewReader(c)}
 }
 
+// over returns the connection that goes on inside TLS, with the same count.
+func (c *packetConn) over(tls net.Conn) *packetConn {
+	inside := newPacketConn(tls)
+	inside.seq = c.seq
+	return inside
+}
+
 // Read reads what is buffered first, for TLS on top.
 func (c *packetConn) Read(b []byte) (int, error) { return c.r.Read(b) }
 

@@ -94,7 +94,7 @@ func (e *Engine) receive(ctx context.Context, c *client) (*client, request, erro
 			if err != nil {
 				return c, request{}, &proxy.Error{Kind: proxy.ClientProtocol, Message: err.Error(), Err: err}
 			}
-			if e.RequireTLS && !encrypted && !isUnix(c) {
+			if e.RequireTLS && !encrypted && !proxy.IsUnix(c) {
 				return c, request{}, &proxy.Error{Kind: proxy.NotAllowed,
 					Message: "this listener takes only TLS connections with a client certificate",
 					Hint:    "Set sslmode=require, sslcert and sslkey at the client."}
@@ -103,8 +103,6 @@ func (e *Engine) receive(ctx context.Context, c *client) (*client, request, erro
 		}
 	}
 }
-
-func isUnix(c net.Conn) bool { return c.LocalAddr().Network() == "unix" }
 
 // readPacket reads a packet without a type byte: startup, cancel, or a request
 // for encryption. The packet is returned without its length word and holds at

@@ -193,8 +193,7 @@ func (e *Engine) checkDatabase(want startup, database string) error {
 		return &proxy.Error{Kind: proxy.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
 			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."}
 	}
-	return &proxy.Error{Kind: proxy.NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", proxy.Clip(database)),
-		Hint: "Add it to access.databases in the configuration of credproxy."}
+	return proxy.ErrDatabase(database)
 }
 
 // welcome sends the client what the database says from AuthenticationOk on, up

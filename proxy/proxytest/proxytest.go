@@ -108,7 +108,7 @@ func Start(t *testing.T, build func(*proxy.Upstream) proxy.Engine, script func(n
 	core, logs := observer.New(zapcore.DebugLevel)
 	r := &Rig{}
 	r.Server = &proxy.Server{
-		Name: "test", Log: zap.New(core), Observer: &r.Counts,
+		Log: zap.New(core), Observer: &r.Counts,
 		Limits: proxy.Limits{MaxConnections: 50, LoginTimeout: 3 * time.Second},
 		Engine: build(&proxy.Upstream{Host: "127.0.0.1", Port: database.Addr().(*net.TCPAddr).Port,
 			DialTimeout: 5 * time.Second, Mode: proxy.Disable, TLS: &tls.Config{}}),
