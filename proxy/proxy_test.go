@@ -536,3 +536,50 @@ func BenchmarkRelay(b *testing.B) {
 	_ = database.Close()
 	<-done
 }
+
+// TestDrainClosesSilentClients has one client connect before the drain begins and
+// one after, as one does that the kernel had queued: neither asks for anything,
+// and neither holds up the end.
+func TestDrainClosesSilentClients(t *testing.T) {
+	s := &Server{Engine: silentEngine{}, Limits: Limits{MaxConnections: 10, LoginTimeout: time.Hour}, Log: zap.NewNop(), Observer: nopObserver{}}
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	s.Go(ctx, context.WithoutCancel(ctx), ln)
+	var clients []net.Conn
+	for i := range 2 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		clients = append(clients, c)
+		if i == 0 {
+			s.Drain()
+		}
+	}
+	for _, c := range clients {
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("a silent client is still there")
+		}
+	}
+	stop()
+	s.Wait()
+}
+
+// silentEngine waits for a request that does not come.
+type silentEngine struct{}
+
+func (silentEngine) Serve(_ context.Context, s *Session) error {
+	_, err := s.Client.Read(make([]byte, 1))
+	return err
+}
+
+type nopObserver struct{}
+
+func (nopObserver) SessionEnded(Kind)                {}
+func (nopObserver) LoginPhase(string, time.Duration) {}
+func (nopObserver) CancelRequest(string)             {}

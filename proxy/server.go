@@ -25,6 +25,10 @@ type Limits struct {
 // not asked for anything yet, or only for a cancel. More are closed unheard.
 const lobby = 256
 
+// lobbyGrace is how long a client that has connected before or while a server
+// drains may take to ask for a session, to be told that it comes too late.
+const lobbyGrace = time.Second
+
 // Engine speaks one wire protocol.
 type Engine interface {
 	// Serve speaks to one client from its first byte to its last: it reads the
@@ -65,6 +69,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	waiting map[net.Conn]bool // connections in the lobby
+	closed  bool              // the lobby is
 }
 
 // Active is the number of sessions that are logged in or logging in.
@@ -105,13 +110,18 @@ func (s *Server) Go(ctx, sessions context.Context, ln net.Listener) {
 	s.wg.Go(func() { _ = s.Serve(ctx, sessions, ln) })
 }
 
-// Drain makes new sessions refused and closes the connections that have not
-// asked for one yet; sessions under way go on. Close the listeners by ending the
-// context of Serve.
+// Drain makes new sessions refused, and after a second closes the connections
+// that have not asked for one; sessions under way go on. Close the listeners by
+// ending the context of Serve.
 func (s *Server) Drain() {
 	s.draining.Store(true)
+	time.AfterFunc(lobbyGrace, s.closeLobby)
+}
+
+func (s *Server) closeLobby() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for conn := range s.waiting {
 		_ = conn.Close()
 	}
@@ -120,6 +130,9 @@ func (s *Server) Drain() {
 func (s *Server) enterLobby(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		_ = conn.Close()
+	}
 	if s.waiting == nil {
 		s.waiting = map[net.Conn]bool{}
 	}
