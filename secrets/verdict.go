@@ -1,0 +1,153 @@
+package secrets
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// heldInOrder returns what can be offered without asking the source.
+func (c *Cache) heldInOrder() []*Credential {
+	first := c.firstHeld()
+	if first == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.accepted != nil && c.accepted != first && !c.accepted.Expired(time.Now()) {
+		return []*Credential{first, c.accepted}
+	}
+	return []*Credential{first}
+}
+
+// heldUnder returns the label that cred was last fetched under: until a refresh,
+// that of a credential taken up in a rotation's window is AWSPENDING.
+func (c *Cache) heldUnder(cred *Credential) Stage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, stage := range []Stage{Current, Pending, Previous} {
+		if l := c.labels[stage]; l != nil && l.cred != nil && l.cred.VersionID == cred.VersionID {
+			return stage
+		}
+	}
+	return Current
+}
+
+// trusted returns the credential that any number of logins may offer at the same
+// time, or nil if one login has to find out first: the database has accepted it
+// just now, or has just given no verdict, so that there is nobody to wait for.
+func (c *Cache) trusted() *Credential {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if c.first == nil || c.stale(c.first) || !now.Before(c.trustUntil) {
+		return nil
+	}
+	if r, ok := c.refused[c.first.VersionID]; ok && now.Before(r.until) {
+		return nil
+	}
+	return c.first
+}
+
+// accept files that the database took cred. It comes first from now on unless
+// AWSCURRENT has moved to a version that nobody has tried yet.
+func (c *Cache) accept(cred *Credential) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.refused, cred.VersionID)
+	c.accepted, c.acceptedAt = cred, time.Now()
+	if c.first == nil {
+		c.first = cred
+	} else if _, bad := c.refused[c.first.VersionID]; bad {
+		c.first = cred
+	}
+	if c.first == cred {
+		c.trustUntil = time.Now().Add(trustFor)
+		c.trouble, c.lost = time.Time{}, false
+	}
+}
+
+// reject files that the database refused cred. If it is the one accepted last,
+// the database has moved on, and older refusals say nothing any more; but not if
+// it took cred from another login since this attempt began.
+func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error) refusal {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := refusal{at: time.Now(), err: err}
+	if c.accepted == cred && began.Before(c.acceptedAt) {
+		if c.first == cred {
+			c.trustUntil = time.Time{} // which of the two is true now, one login finds out
+		}
+		return r
+	}
+	r.until = r.at.Add(rejectedFor)
+	if stage == Pending {
+		r.until = r.at.Add(rejectedPendingFor)
+	}
+	if c.accepted == cred {
+		clear(c.refused)
+		c.accepted, c.lost = nil, cred.Expires.IsZero() // tokens do not rotate
+	}
+	if c.first == cred {
+		c.trustUntil = time.Time{}
+	}
+	if c.trouble.IsZero() {
+		c.trouble = r.at
+	}
+	for id, old := range c.refused {
+		if r.at.After(old.until) || len(c.refused) >= maxRefused {
+			delete(c.refused, id)
+		}
+	}
+	c.refused[cred.VersionID] = r
+	return r
+}
+
+// lookAgainIn returns how long to wait before round n+1 of a probe that every
+// version has failed, or that there is no use in waiting. There is while a
+// rotation has begun (AWSPENDING is not AWSCURRENT) or may have (the database
+// refuses what it accepted before), for Options.Grace after the first refusal.
+func (c *Cache) lookAgainIn(n int) (wait time.Duration, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rotating := c.lost
+	if p, cur := c.labels[Pending], c.labels[Current]; p != nil && p.cred != nil && cur != nil && cur.cred != nil {
+		rotating = rotating || p.cred.VersionID != cur.cred.VersionID
+	}
+	left := c.opt.Grace - time.Since(c.trouble)
+	if c.lost && n == 1 {
+		left = max(left, minLookAgain) // the database turned under our hands: look once more at least
+	}
+	if !rotating || left <= 0 {
+		return 0, false
+	}
+	top := min(maxLookAgain, minLookAgain<<min(n, 16))
+	return min(left, top/2+rand.N(top/2)), true
+}
+
+// remembered tells whether cred was refused lately. When its time is up, the
+// first to ask may try it again, alone.
+func (c *Cache) remembered(cred *Credential) (refusal, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.refused[cred.VersionID]
+	if !ok {
+		return r, false
+	}
+	if now := time.Now(); !now.Before(r.until) {
+		c.refused[cred.VersionID] = refusal{at: r.at, until: now.Add(rejectedPendingFor), err: r.err}
+		return r, false
+	}
+	return r, true
+}
+
+// undecided files that a login with cred ended without the database's verdict on
+// it: others need not wait for one.
+func (c *Cache) undecided(cred *Credential) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.refused[cred.VersionID]; ok {
+		r.until = time.Now()
+		c.refused[cred.VersionID] = r
+	}
+	c.trustUntil = time.Now().Add(trustFor)
+}
