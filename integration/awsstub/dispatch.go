@@ -12,10 +12,10 @@ import (
 // maxBody caps a request. A secret of 64 KiB, every byte of it escaped in JSON, fits.
 const maxBody = 512 << 10
 
-const (
-	opUnknown    = "Unknown"
-	targetPrefix = "secretsmanager."
-)
+const opUnknown = "Unknown"
+
+// targets has the services that are named in the X-Amz-Target header, by the name they have there.
+var targets = map[string]string{"secretsmanager": secretsManager, "AmazonSQS": sqs}
 
 // operation is one API call the server knows.
 type operation struct {
@@ -59,7 +59,7 @@ func (n namedSecret) id() string {
 
 func operations() map[string]operation {
 	all := make(map[string]operation)
-	for _, group := range []map[string]operation{secretsManagerReads(), secretsManagerWrites(), stsOperations(), metadataOperations()} {
+	for _, group := range []map[string]operation{secretsManagerReads(), secretsManagerWrites(), stsOperations(), sqsOperations(), metadataOperations()} {
 		for name, op := range group {
 			all[name] = op
 		}
@@ -136,8 +136,9 @@ func (x *exchange) route(s *Server) (name string, wire protocol) {
 	switch {
 	case target != "":
 		_ = json.Unmarshal(x.body, &x.named) // the operation reads it again, and reports what is wrong with it
-		if op, ok := strings.CutPrefix(target, targetPrefix); ok && s.operations[op].service == secretsManager {
-			return op, jsonProtocol{}
+		service, op, _ := strings.Cut(target, ".")
+		if known, ok := s.operations[op]; ok && known.service == targets[service] {
+			return op, known.protocol
 		}
 		return opUnknown, jsonProtocol{}
 	case x.r.URL.Path == "/":
@@ -181,6 +182,8 @@ func (s *Server) resource(x *exchange) string {
 	switch {
 	case x.operation.service == sts:
 		return x.form.Get("RoleArn")
+	case x.operation.service == sqs:
+		return s.queueARN(queueURL(x.body))
 	case len(x.named.IDs) > 0 || x.named.id() == "":
 		return "*"
 	}

@@ -1,6 +1,6 @@
-// Package awsstub is the part of AWS that credproxy talks to, as an HTTP server on localhost: Secrets Manager, STS, the
-// container credential endpoint, the instance metadata service (IMDSv2), and the verifier that RDS applies to an IAM
-// database token. Tests and the demo start it with [Start]; cmd/awsstub starts it by hand.
+// Package awsstub is the part of AWS that credproxy talks to, as an HTTP server on localhost: Secrets Manager with the
+// events it sends, SQS, STS, the container credential endpoint, the instance metadata service (IMDSv2), and the verifier
+// that RDS applies to an IAM database token. Tests and the demo start it with [Start]; cmd/awsstub starts it by hand.
 //
 // It holds three things true. Every request that AWS would want signed is checked for real: key, session token, clock
 // skew, scope, signed headers, payload and signature, computed again from what arrived. Staging labels move as Secrets

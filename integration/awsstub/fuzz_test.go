@@ -39,9 +39,14 @@ func FuzzOperations(f *testing.F) {
 	add("UpdateSecretVersionStage", `{"SecretId":"a","VersionStage":"AWSCURRENT","MoveToVersionId":"x","RemoveFromVersionId":"y"}`)
 	add("RotateSecret", `{"SecretId":"a","RotationLambdaARN":"f","RotationRules":{"ScheduleExpression":"rate(1 day)"}}`)
 	add("AssumeRole", "RoleArn="+url.QueryEscape(TaskRole)+"&RoleSessionName=ab&DurationSeconds=900")
+	queue := `{"QueueUrl":"` + newServer(Options{}).CreateQueue("q")
+	add("ReceiveMessage", queue+`","MaxNumberOfMessages":10,"WaitTimeSeconds":20,"VisibilityTimeout":30}`)
+	add("DeleteMessageBatch", queue+`","Entries":[{"Id":"0","ReceiptHandle":"AQEB"},{"Id":"1","ReceiptHandle":"x"}]}`)
 	f.Fuzz(func(t *testing.T, index uint8, body string) {
 		s := newServer(Options{})
 		s.CreateSecret("a", "value")
+		s.CreateQueue("q")
+		s.Send("q", "a message, so that no call waits for one")
 		name := names[int(index)%len(names)]
 		op := s.operations[name]
 		x := &exchange{r: httptest.NewRequest("POST", "/", nil), body: []byte(body), operation: op, call: &Call{Operation: name}, caller: s.principals.first()}

@@ -36,6 +36,8 @@ type Secret struct {
 	LastRotated, NextRotation time.Time
 
 	Versions []*Version // oldest first
+
+	moved func(sec *Secret, label string, v *Version, now time.Time) // told of labels that move to another version
 }
 
 // Version is one value of a secret. It has no value between RotateSecret and the rotation's createSecret step.
@@ -86,7 +88,13 @@ func (sec *Secret) attach(label string, v *Version, now time.Time) {
 	v.Stages = append(v.Stages, label)
 	slices.Sort(v.Stages)
 	sec.Changed = now
-	if label != Current || old == nil {
+	if old == nil && label == Current {
+		return // the secret's first version
+	}
+	if sec.moved != nil {
+		sec.moved(sec, label, v, now)
+	}
+	if label != Current {
 		return
 	}
 	sec.attach(Previous, old, now)
@@ -216,7 +224,7 @@ func (s *Server) create(name string, v *Version) (*Secret, error) {
 		return nil, refuse("ResourceExistsException", "The operation failed because the secret %s already exists.", name)
 	}
 	now := s.now()
-	sec := &Secret{Name: name, ARN: s.arnPrefix() + name + "-" + randomText(6), Created: now, Changed: now}
+	sec := &Secret{Name: name, ARN: s.arnPrefix() + name + "-" + randomText(6), Created: now, Changed: now, moved: s.tell}
 	if v != nil {
 		v.Created = now
 		sec.put(v, nil, now)

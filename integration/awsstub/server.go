@@ -41,6 +41,7 @@ type Server struct {
 
 	containerPath, containerToken string
 	metadataTokens                *metadataTokens
+	queues                        *queues
 
 	closing sync.Once
 	stop    chan struct{} // closed by Close; releases hanging calls
@@ -97,6 +98,7 @@ func newServer(opts Options) *Server {
 	s.calls = newCallLog(opts.OnCall)
 	s.principals = newPrincipals(opts.Identities, opts.Roles)
 	s.metadataTokens = newMetadataTokens()
+	s.queues = newQueues()
 	return s
 }
 
