@@ -1,25 +1,40 @@
-// Package admin is the HTTP side of credproxy: probes and metrics.
+// Package admin is the HTTP side of credproxy: probes, metrics, status, control.
 //
-//	/startup    200 once the listeners are open
-//	/readiness  200 while credproxy can log clients in
-//	/liveness   200 while the process can answer
-//	/metrics    Prometheus metrics
+//	GET  /startup        200 once the listeners are open
+//	GET  /readiness      200 while credproxy can log clients in
+//	GET  /liveness       200 while the process can answer
+//	GET  /metrics        Prometheus metrics
+//	GET  /status         what credproxy knows, as JSON
+//	POST /quitquitquit   start the drain
+//	POST /break-glass    use the emergency credential, or stop using it
+//	     /debug/pprof/   profiles of the process
 //
-// A probe that fails answers 503 with a JSON body that says why. The package
-// knows no database and no secret: it asks the functions it is given.
+// A probe that fails answers 503 with a JSON body that says why. The last three
+// work over loopback only, whatever address the server listens on, and not for a
+// web page in a browser; see guarded.
+//
+// Invariant: no answer holds a secret. The package knows no database: it asks
+// the functions it is given.
 package admin
 
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/pprof"
 	"time"
 )
 
-// State is what the probes report. Each function returns the reasons why not;
-// none means yes.
+// State is what the server asks and does. Started, Ready and Status must be set.
 type State struct {
+	// Started and Ready return the reasons why not; none means yes.
 	Started func() []string
 	Ready   func() []string
+	Status  func() Status
+	// Quit starts the drain and returns at once.
+	Quit func()
+	// BreakGlass does what the request says. The caller of the endpoint reads its
+	// error. Nil: no database has an emergency credential.
+	BreakGlass func(BreakGlassRequest) error
 }
 
 // Server returns the HTTP server for state and metrics, with every timeout set.
@@ -29,26 +44,52 @@ func Server(state State, metrics http.Handler) *http.Server {
 	mux.Handle("GET /startup", probe(state.Started))
 	mux.Handle("GET /readiness", probe(state.Ready))
 	mux.Handle("GET /liveness", probe(func() []string { return nil }))
-	mux.Handle("GET /metrics", metrics)
+	mux.Handle("GET /metrics", unrebound(metrics))
+	mux.Handle("GET /status", unrebound(status(state.Status)))
+	mux.Handle("POST /quitquitquit", guarded(quit(state.Quit)))
+	mux.Handle("POST /break-glass", guarded(breakGlass(state.BreakGlass)))
+	mux.Handle("GET /debug/pprof/", guarded(http.HandlerFunc(pprof.Index)))
+	mux.Handle("GET /debug/pprof/profile", guarded(http.HandlerFunc(pprof.Profile)))
+	mux.Handle("GET /debug/pprof/symbol", guarded(http.HandlerFunc(pprof.Symbol)))
+	mux.Handle("POST /debug/pprof/symbol", guarded(http.HandlerFunc(pprof.Symbol))) // go tool pprof posts to it
+	mux.Handle("GET /debug/pprof/trace", guarded(http.HandlerFunc(pprof.Trace)))
 	return &http.Server{
-		Handler:           mux,
+		Handler:           http.MaxBytesHandler(headers(mux), 64<<10),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10,
 	}
 }
 
+// headers sets what every answer carries: nothing here is to be kept, framed,
+// guessed at or read by another origin.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
 func probe(whyNot func() []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		reasons := whyNot()
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
+		code, reasons := http.StatusOK, whyNot()
 		if len(reasons) > 0 {
-			w.WriteHeader(http.StatusServiceUnavailable)
+			code = http.StatusServiceUnavailable
 		}
-		_ = json.NewEncoder(w).Encode(struct {
-			OK      bool     `json:"ok"`
-			Reasons []string `json:"reasons,omitempty"`
-		}{len(reasons) == 0, reasons})
+		answer(w, code, reasons...)
+	})
+}
+
+func status(now func() Status) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(now())
 	})
 }

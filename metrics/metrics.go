@@ -107,7 +107,7 @@ func relayBytes(direction string, f func() float64) prometheus.Collector {
 }
 
 // SessionEnded implements proxy.Observer.
-func (d *Database) SessionEnded(kind proxy.Kind) {
+func (d *Database) SessionEnded(kind proxy.Kind, _ string) {
 	d.sessions.WithLabelValues(string(kind)).Inc()
 	switch kind {
 	case proxy.Unreachable, proxy.UpstreamTLS, proxy.UpstreamBroken:

@@ -21,7 +21,7 @@ func fill(m *Metrics) {
 	d.Observe(&proxy.Server{}, func() secrets.Status {
 		return secrets.Status{First: cred, Since: time.Now().Add(-time.Minute)}
 	})
-	d.SessionEnded(proxy.OK)
+	d.SessionEnded(proxy.OK, "")
 	d.LoginPhase("auth", time.Millisecond)
 	d.CancelRequest("forwarded")
 	d.APICall("GetSecretValue", secrets.Errorf(secrets.Denied, "no"))

@@ -58,6 +58,14 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// told is what the client hears of the error.
+func (e *Error) told() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return e.Message + ". " + e.Hint
+}
+
 // AsError returns the [Error] in err's chain, or makes one of what err is: a
 // source's failure, a timeout, or else a defect.
 func AsError(err error) *Error {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type silentObserver struct{ ended sync.Map }
 
-func (o *silentObserver) SessionEnded(k Kind) {
+func (o *silentObserver) SessionEnded(k Kind, _ string) {
 	n, _ := o.ended.LoadOrStore(k, new(atomic.Int64))
 	n.(*atomic.Int64).Add(1)
 }
@@ -580,6 +580,6 @@ func (silentEngine) Serve(_ context.Context, s *Session) error {
 
 type nopObserver struct{}
 
-func (nopObserver) SessionEnded(Kind)                {}
+func (nopObserver) SessionEnded(Kind, string)        {}
 func (nopObserver) LoginPhase(string, time.Duration) {}
 func (nopObserver) CancelRequest(string)             {}

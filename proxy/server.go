@@ -43,8 +43,9 @@ type Engine interface {
 // Observer hears how sessions fare.
 type Observer interface {
 	// SessionEnded is called once per connection, but for cancel requests and
-	// probes of the port.
-	SessionEnded(kind Kind)
+	// probes of the port. told is what the client was told about a failure; it
+	// holds no secret.
+	SessionEnded(kind Kind, told string)
 	// LoginPhase says how long one phase of a login took, also of an attempt
 	// that then failed: "request",
 	// "dial", "tls", "auth" or "total".
@@ -152,7 +153,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	if s.conns.Add(1) > int64(s.Limits.MaxConnections+lobby) {
 		s.conns.Add(-1)
 		_ = conn.Close()
-		s.Observer.SessionEnded(TooMany)
+		s.Observer.SessionEnded(TooMany, "")
 		return
 	}
 	s.enterLobby(conn)
@@ -281,7 +282,7 @@ func (s *Session) Relay(client, upstream Leg) (held []byte) {
 func (s *Session) end(ctx context.Context, err error) {
 	if err != nil {
 		e := AsError(err)
-		s.server.Observer.SessionEnded(e.Kind)
+		s.server.Observer.SessionEnded(e.Kind, e.told())
 		if ce := s.Log.Check(e.Kind.level(), "session failed"); ce != nil {
 			ce.Write(zap.String("result", string(e.Kind)), zap.Error(err), zap.String("hint", e.Hint))
 		}
@@ -289,11 +290,11 @@ func (s *Session) end(ctx context.Context, err error) {
 	}
 	if s.outcome == nil {
 		if !s.quiet {
-			s.server.Observer.SessionEnded(ClientGone)
+			s.server.Observer.SessionEnded(ClientGone, "")
 		}
 		return
 	}
-	s.server.Observer.SessionEnded(OK)
+	s.server.Observer.SessionEnded(OK, "")
 	fields := []zap.Field{
 		zap.Duration("duration", time.Since(s.Accepted)),
 		zap.Int64("bytes_to_upstream", s.outcome.ToUpstream),

@@ -28,6 +28,8 @@ type daemon struct {
 	databases []*database
 	ports     ports
 	draining  atomic.Bool
+	started   time.Time
+	quit      func() // starts the drain
 
 	// Three lifetimes, ended in this order: accepting, sessions, and what
 	// sessions need (refreshing of credentials, the admin server).
@@ -38,13 +40,16 @@ type daemon struct {
 // if something that must run cannot.
 func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	background := context.WithoutCancel(ctx)
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
 	accepting, stopAccepting := context.WithCancel(background)
 	defer stopAccepting()
 	sessions, stopSessions := context.WithCancel(background)
 	defer stopSessions()
 	serving, stopServing := context.WithCancel(background)
 	defer stopServing()
-	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(), accepting: accepting, sessions: sessions, serving: serving}
+	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(), accepting: accepting, sessions: sessions, serving: serving,
+		started: time.Now(), quit: quit}
 
 	d.ports.reserve(cfg)
 	for i := range cfg.Databases {
@@ -139,7 +144,7 @@ func (d *daemon) serveAdmin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w; choose another address, or \"\" for none", err)
 	}
-	srv := admin.Server(admin.State{Started: d.notStarted, Ready: d.notReady},
+	srv := admin.Server(admin.State{Started: d.notStarted, Ready: d.notReady, Status: d.status, Quit: d.quit},
 		promhttp.HandlerFor(d.metrics.Registry, promhttp.HandlerOpts{}))
 	srv.ErrorLog = zap.NewStdLog(d.log)
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })

@@ -33,6 +33,8 @@ type database struct {
 	upstream  *proxy.Upstream
 	clientTLS *tls.Config // nil: none
 	server    *proxy.Server
+	tally     *tally
+	addrs     []string // of the listeners; set before listening
 	listening atomic.Bool
 
 	mu       sync.Mutex
@@ -43,6 +45,7 @@ type database struct {
 func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*database, error) {
 	db := &database{daemon: d, cfg: cfg, log: d.log.With(zap.String("database", cfg.Name))}
 	observer := d.metrics.Database(cfg.Name)
+	db.tally = newTally(observer)
 	src, err := newSource(ctx, cfg, observer.APICall)
 	if err != nil {
 		return nil, err
@@ -52,6 +55,7 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 		LoginTimeout: cfg.Limits.LoginTimeout,
 		Notify: func(e secrets.Event) {
 			observer.Credential(src.Kind(), e)
+			db.tally.credential(e)
 			db.audit(e)
 		},
 	})
@@ -64,7 +68,7 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 		}
 	}
 	db.server = &proxy.Server{
-		Log: db.log, Observer: observer,
+		Log: db.log, Observer: db.tally,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)
@@ -208,6 +212,7 @@ func (db *database) open(ctx context.Context) error {
 	}
 	for _, ln := range listeners {
 		db.log.Info("listening", zap.String("engine", string(db.cfg.Engine)), zap.String("address", ln.Addr().String()))
+		db.addrs = append(db.addrs, listenerName(ln))
 		db.server.Go(db.daemon.accepting, db.daemon.sessions, ln)
 	}
 	db.listening.Store(true)

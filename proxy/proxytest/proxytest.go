@@ -57,7 +57,7 @@ type Counts struct {
 }
 
 // SessionEnded implements proxy.Observer.
-func (c *Counts) SessionEnded(k proxy.Kind) {
+func (c *Counts) SessionEnded(k proxy.Kind, _ string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended == nil {

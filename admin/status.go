@@ -1,0 +1,127 @@
+package admin
+
+import "time"
+
+// Status is what GET /status answers and the status page shows: what credproxy
+// knows at one moment. It is plain data. Field names in JSON are stable: fields
+// are added, never renamed. Times are RFC 3339; what is not known is left out.
+//
+// Invariant: nothing in it is secret. Texts are those a client may read: they
+// name no account, path or password.
+type Status struct {
+	Version       string    `json:"version"`
+	PID           int       `json:"pid"`
+	Now           time.Time `json:"now"`
+	Started       time.Time `json:"started"`
+	UptimeSeconds float64   `json:"uptime_seconds"`
+	// Ready and Reasons are what GET /readiness says.
+	Ready     bool       `json:"ready"`
+	Reasons   []string   `json:"reasons,omitempty"`
+	Draining  bool       `json:"draining"` // shutting down; takes no new sessions
+	Databases []Database `json:"databases"`
+}
+
+// Database is one configured database. Names of fields that say what is going on
+// with it follow those of the metrics.
+type Database struct {
+	Name      string   `json:"name"`
+	Engine    string   `json:"engine,omitempty"`    // postgres, mysql or mariadb; not before the secret has named it
+	Listeners []string `json:"listeners,omitempty"` // host:port or unix:/path, once they are open
+	Upstream  string   `json:"upstream,omitempty"`  // host:port
+	Ready     bool     `json:"ready"`
+	Reason    string   `json:"reason,omitempty"` // why it is not ready
+
+	Credential Credential `json:"credential"`
+	Rotation   *Rotation  `json:"last_rotation,omitempty"` // the last one seen; none since the start
+	Sessions   Sessions   `json:"sessions"`
+	Failures   []Failure  `json:"failures,omitempty"` // by reason, the most frequent first
+
+	SourceBreaker   *Breaker    `json:"source_breaker,omitempty"`   // in front of the credential's source
+	DatabaseBreaker *Breaker    `json:"database_breaker,omitempty"` // in front of the database
+	BreakGlass      *BreakGlass `json:"break_glass,omitempty"`      // only if one is configured
+	Probe           *Probe      `json:"probe,omitempty"`            // credproxy's own last login
+}
+
+// Credential is the one that the next login offers first.
+type Credential struct {
+	Source    string `json:"source"` // secrets_manager, iam, file or env
+	User      string `json:"user,omitempty"`
+	VersionID string `json:"version_id,omitempty"`
+	Stage     string `json:"stage,omitempty"` // the label it was fetched under: AWSCURRENT, AWSPENDING, AWSPREVIOUS
+	// Confirmed is when the source last gave it, AgeSeconds how long ago that is.
+	Confirmed  time.Time `json:"confirmed,omitzero"`
+	AgeSeconds float64   `json:"age_seconds,omitempty"`
+	Expires    time.Time `json:"expires,omitzero"` // of IAM tokens
+	Accepted   bool      `json:"accepted"`         // the database took it
+	Refused    bool      `json:"refused"`          // the database refused it lately, and nothing moved since
+	Stale      bool      `json:"stale"`            // it has expired or is older than rotation.max_stale
+	// FetchError is why the source's last answer was none: not_found, no_version,
+	// access_denied, malformed or unavailable.
+	FetchError   string    `json:"fetch_error,omitempty"`
+	NextRefresh  time.Time `json:"next_refresh,omitzero"`  // when the source is asked again
+	NextRotation time.Time `json:"next_rotation,omitzero"` // as the secret's schedule says
+}
+
+// Rotation is the last time that logins went over to another version.
+type Rotation struct {
+	At        time.Time `json:"at"` // when the database first took the new version
+	VersionID string    `json:"version_id"`
+	// WaitedLogins is how many logins were under way at that moment, and
+	// WaitedSeconds how long the longest of them took from the client's
+	// connection to its OK.
+	WaitedLogins  int     `json:"waited_logins"`
+	WaitedSeconds float64 `json:"waited_seconds"`
+}
+
+// Sessions counts the clients of one database.
+type Sessions struct {
+	Active          int64   `json:"active"`            // logged in or logging in
+	Limit           int     `json:"limit"`             // limits.max_connections
+	Total           int64   `json:"total"`             // logged in since the start
+	Failed          int64   `json:"failed"`            // ended without having been logged in
+	LoginsPerSecond float64 `json:"logins_per_second"` // over the last 60 s
+	BytesToUpstream int64   `json:"bytes_to_upstream"`
+	BytesToClient   int64   `json:"bytes_to_client"`
+}
+
+// Failure counts the sessions that ended for one reason. Reason is the label
+// "result" of credproxy_connections_total.
+type Failure struct {
+	Reason string    `json:"reason"`
+	Count  int64     `json:"count"`
+	Last   time.Time `json:"last"`
+	Error  string    `json:"error,omitempty"` // what the last of these clients was told
+}
+
+// Breaker is a circuit breaker.
+type Breaker struct {
+	State   string    `json:"state"`             // closed, open or half-open
+	Since   time.Time `json:"since,omitzero"`    // when it took this state
+	RetryAt time.Time `json:"retry_at,omitzero"` // when it lets the next one through
+	Error   string    `json:"error,omitempty"`   // why it opened
+}
+
+// The states of a [Breaker].
+const (
+	BreakerClosed   = "closed"
+	BreakerOpen     = "open"
+	BreakerHalfOpen = "half-open"
+)
+
+// BreakGlass is the emergency credential.
+type BreakGlass struct {
+	Active bool      `json:"active"` // logins use it instead of the normal credential
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Until  time.Time `json:"until,omitzero"` // when it ends by itself
+	Error  string    `json:"error,omitempty"`
+}
+
+// Probe is the last login that credproxy made for itself.
+type Probe struct {
+	At        time.Time `json:"at"`
+	OK        bool      `json:"ok"`
+	Error     string    `json:"error,omitempty"`
+	Seconds   float64   `json:"seconds"`
+	VersionID string    `json:"version_id,omitempty"`
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// status is what the daemon knows now.
+func (d *daemon) status() admin.Status {
+	now := time.Now()
+	reasons := d.notReady()
+	s := admin.Status{
+		Version: version, PID: os.Getpid(),
+		Now: now.Round(0), Started: d.started.Round(0), UptimeSeconds: now.Sub(d.started).Seconds(),
+		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(),
+		Databases: []admin.Database{},
+	}
+	for _, db := range d.databases {
+		s.Databases = append(s.Databases, db.status())
+	}
+	return s
+}
+
+func (db *database) status() admin.Database {
+	why := db.notReady()
+	s := admin.Database{
+		Name: db.cfg.Name, Reason: why, Credential: db.credentialStatus(),
+		Sessions: admin.Sessions{
+			Active: db.server.Active(), Limit: db.cfg.Limits.MaxConnections,
+			BytesToUpstream: db.server.Traffic.ToUpstream.Load(), BytesToClient: db.server.Traffic.ToClient.Load(),
+		},
+	}
+	if db.listening.Load() { // the engine and what follows from it are settled
+		s.Engine, s.Listeners, s.Upstream = string(db.cfg.Engine), db.addrs, db.upstreamName()
+	} else if s.Reason == "" {
+		s.Reason = "not listening yet"
+	}
+	s.Ready = s.Reason == ""
+	db.tally.fill(&s)
+	return s
+}
+
+func (db *database) credentialStatus() admin.Credential {
+	held := db.cache.Status()
+	s := admin.Credential{Source: held.Source, Accepted: held.Accepted, Refused: held.Refused, Stale: held.Stale}
+	if held.Err != nil {
+		s.FetchError = string(secrets.ReasonOf(held.Err))
+	}
+	if held.First != nil {
+		s.User, s.VersionID, s.Expires = held.First.Username, held.First.VersionID, held.First.Expires
+		s.Stage = string(db.tally.stageOf(s.VersionID))
+		s.Confirmed, s.AgeSeconds = held.Since.Round(0), time.Since(held.Since).Seconds()
+	}
+	return s
+}
+
+// upstreamName is host:port of the database, "" while the secret that names it is
+// not there.
+func (db *database) upstreamName() string {
+	cred := db.cache.Status().First
+	if cred == nil {
+		cred = &secrets.Credential{}
+	}
+	host, port, err := db.upstream.Target(cred)
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// listenerName is a listener's address as the configuration would write it.
+func listenerName(ln net.Listener) string {
+	if a := ln.Addr(); a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
+	return ln.Addr().String()
+}
