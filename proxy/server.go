@@ -244,6 +244,10 @@ func (s *Session) release() {
 	}
 }
 
+// Phase hears how long a phase of a login took that began at start:
+// [Session.Phase] where a client logs in.
+type Phase func(name string, start time.Time)
+
 // Phase reports how long a phase of the login took that began at start.
 func (s *Session) Phase(name string, start time.Time) {
 	s.server.Observer.LoginPhase(name, time.Since(start))

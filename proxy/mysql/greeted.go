@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
-
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -31,7 +29,7 @@ func (l *login) hold(up *upstream) *greeted {
 	g := &greeted{up: up, abandoned: make(chan struct{})}
 	g.patience = time.AfterFunc(clientPatience, func() {
 		defer close(g.abandoned)
-		l.engine.abandon(l.ctx, l.session, up)
+		l.engine.abandon(l.ctx, l.session.Phase, up)
 	})
 	return g
 }
@@ -51,7 +49,7 @@ func (l *login) release() {
 		return
 	}
 	if up := l.greeted.take(); up != nil {
-		l.engine.abandon(l.ctx, l.session, up)
+		l.engine.abandon(l.ctx, l.session.Phase, up)
 	}
 }
 
@@ -61,7 +59,7 @@ func (l *login) introduce(up *upstream) (*greeted, error) {
 	g := l.hold(up)
 	if err := l.receive(up.greeting, up.cred); err != nil {
 		if up := g.take(); up != nil {
-			l.engine.abandon(l.ctx, l.session, up)
+			l.engine.abandon(l.ctx, l.session.Phase, up)
 		}
 		return nil, err
 	}
@@ -72,18 +70,14 @@ func (l *login) introduce(up *upstream) (*greeted, error) {
 // for nobody and says good-bye, so that the database counts no interrupted
 // handshake. Where the database refuses the credential, it does so in the name of
 // nobody, because failed logins may lock the user's account.
-func (e *Engine) abandon(ctx context.Context, s *proxy.Session, up *upstream) {
+func (e *Engine) abandon(ctx context.Context, phase proxy.Phase, up *upstream) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 	defer cancel()
-	nobody := response{
-		caps:      mysql.CLIENT_PROTOCOL_41 | mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_TRANSACTIONS,
-		maxPacket: 1 << 24, charset: up.greeting.charset, filler: make([]byte, 23),
-	}
 	cred := up.cred
 	if e.isRefused(cred) {
 		up.cred = secrets.NewCredential("credproxy-nobody", "")
 	}
-	err := e.logInto(ctx, s, up, nobody)
+	err := e.logInto(ctx, phase, up, ownResponse(0))
 	switch {
 	case err == nil:
 		up.quit()

@@ -81,7 +81,7 @@ func (l *login) search(try func(context.Context, *secrets.Credential) error) err
 func (l *login) dial(cred *secrets.Credential) (*upstream, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
 	defer cancel()
-	return l.engine.dial(ctx, l.session, cred)
+	return l.engine.dial(ctx, l.session.Phase, cred)
 }
 
 // attempt makes one attempt, the first on the connection that the client was
@@ -90,13 +90,13 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 	var up *upstream
 	if l.greeted != nil {
 		if up = l.greeted.take(); up != nil && !l.engine.leadsTo(up, cred) {
-			l.engine.abandon(ctx, l.session, up)
+			l.engine.abandon(ctx, l.session.Phase, up)
 			up = nil
 		}
 		l.greeted = nil
 	}
 	if up == nil {
-		if up, err = l.engine.dial(ctx, l.session, cred); err != nil {
+		if up, err = l.engine.dial(ctx, l.session.Phase, cred); err != nil {
 			return err
 		}
 	}
@@ -106,13 +106,13 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 			return err
 		}
 		if up = g.take(); up == nil {
-			if up, err = l.engine.dial(ctx, l.session, cred); err != nil {
+			if up, err = l.engine.dial(ctx, l.session.Phase, cred); err != nil {
 				return err
 			}
 		}
 	}
 	up.cred = cred
-	if err := l.engine.logIn(ctx, l.session, up, *l.client.want); err != nil {
+	if err := l.engine.logIn(ctx, l.session.Phase, up, *l.client.want); err != nil {
 		return err
 	}
 	l.engine.refused.CompareAndSwap(cred, nil)
@@ -147,7 +147,7 @@ func (u *upstream) quit() {
 
 // dial connects and reads the greeting. A database that has something against us
 // says so in its place.
-func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Credential) (*upstream, error) {
+func (e *Engine) dial(ctx context.Context, phase proxy.Phase, cred *secrets.Credential) (*upstream, error) {
 	host, port, err := e.Upstream.Target(cred)
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (e *Engine) dial(ctx context.Context, s *proxy.Session, cred *secrets.Crede
 	if err != nil {
 		return nil, err
 	}
-	s.Phase("dial", start)
+	phase("dial", start)
 	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred}
 	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
@@ -190,18 +190,18 @@ func (u *upstream) fail(ctx context.Context, err error) error {
 }
 
 // logIn logs in on a connection whose greeting has been read, as want.
-func (e *Engine) logIn(ctx context.Context, s *proxy.Session, up *upstream, want response) error {
+func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, want response) error {
 	if err := e.checkDatabase(want.database, up.cred); err != nil {
-		e.abandon(ctx, s, up)
+		e.abandon(ctx, phase, up)
 		return err
 	}
 	if want.database == "" {
 		want.database = e.databaseFor(up.cred)
 	}
-	return e.logInto(ctx, s, up, want)
+	return e.logInto(ctx, phase, up, want)
 }
 
-func (e *Engine) logInto(ctx context.Context, s *proxy.Session, up *upstream, want response) error {
+func (e *Engine) logInto(ctx context.Context, phase proxy.Phase, up *upstream, want response) error {
 	stop := proxy.BreakOff(ctx, up.tcp)
 	defer stop()
 	auth := e.authenticator(up)
@@ -213,7 +213,7 @@ func (e *Engine) logInto(ctx context.Context, s *proxy.Session, up *upstream, wa
 		return up.fail(ctx, err)
 	}
 	auth.tls = up.encrypted
-	s.Phase("tls", start)
+	phase("tls", start)
 	start = time.Now()
 	if err := up.write(want.encode()); err != nil {
 		return up.fail(ctx, broken("sending the handshake response", err))
@@ -223,7 +223,7 @@ func (e *Engine) logInto(ctx context.Context, s *proxy.Session, up *upstream, wa
 		return up.fail(ctx, err)
 	}
 	up.ok = ok
-	s.Phase("auth", start)
+	phase("auth", start)
 	return nil
 }
 

@@ -40,9 +40,9 @@ type authenticator struct {
 	tls      *tls.ConnectionState // nil without TLS
 	verified bool                 // the far end is known to be the database
 	scram    *scramClients
-	warnMD5  func()
 
-	conv *scram.ClientConversation // once SCRAM has begun
+	conv   *scram.ClientConversation // once SCRAM has begun
+	hashed bool                      // the password was sent as an MD5 hash
 }
 
 // answer returns the reply to one authentication request, nil for one that wants
@@ -132,7 +132,7 @@ func (a *authenticator) md5(body []byte) ([]byte, error) {
 	if err := a.needVerified("as an MD5 hash"); err != nil {
 		return nil, err
 	}
-	a.warnMD5()
+	a.hashed = true
 	inner := md5.Sum([]byte(a.cred.Password() + a.cred.Username))
 	outer := md5.Sum(append([]byte(hex.EncodeToString(inner[:])), req.Salt[:]...))
 	return (&pgproto3.PasswordMessage{Password: "md5" + hex.EncodeToString(outer[:])}).Encode(nil)

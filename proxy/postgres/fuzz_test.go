@@ -106,7 +106,7 @@ func FuzzAuthentication(f *testing.F) {
 	f.Add([]byte("R\x00\x00\x00\x0c\x00\x00\x00\x05saltR\x00\x00\x00\x08\x00\x00\x00\x03"), true)
 	cred := secrets.NewCredential("app", "planted-secret")
 	f.Fuzz(func(t *testing.T, b []byte, encrypted bool) {
-		a := authenticator{cred: cred, scram: &scramClients{}, warnMD5: func() {}}
+		a := authenticator{cred: cred, scram: &scramClients{}}
 		if encrypted {
 			a.tls = &tls.ConnectionState{}
 		}

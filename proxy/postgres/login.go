@@ -35,6 +35,7 @@ type upstream struct {
 	preamble []byte // messages for the client from before AuthenticationOk
 	cred     *secrets.Credential
 	database string
+	md5      bool // the password went as an MD5 hash
 }
 
 func (u *upstream) leg() proxy.Leg { return proxy.Leg{Conn: u.Conn, Buffered: buffered(u.r)} }
@@ -46,20 +47,19 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want st
 	defer stop()
 	var up *upstream
 	err := e.Credentials.Login(waiting, func(ctx context.Context, cred *secrets.Credential) (err error) {
+		if err := e.checkDatabase(want, e.databaseFor(want, cred)); err != nil {
+			return err
+		}
 		ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
 		defer cancel()
-		up, err = e.connect(ctx, s, want, cred)
+		up, err = e.connect(ctx, s.Phase, want, cred)
 		return err
 	})
 	return up, err
 }
 
 // connect makes one attempt: dial, TLS, startup, authentication.
-func (e *Engine) connect(ctx context.Context, s *proxy.Session, want startup, cred *secrets.Credential) (*upstream, error) {
-	database := e.databaseFor(want, cred)
-	if err := e.checkDatabase(want, database); err != nil {
-		return nil, err
-	}
+func (e *Engine) connect(ctx context.Context, phase proxy.Phase, want startup, cred *secrets.Credential) (*upstream, error) {
 	host, port, err := e.Upstream.Target(cred)
 	if err != nil {
 		return nil, err
@@ -69,37 +69,43 @@ func (e *Engine) connect(ctx context.Context, s *proxy.Session, want startup, cr
 	if err != nil {
 		return nil, err
 	}
-	s.Phase("dial", start)
-	up := &upstream{tcp: conn, host: host, cred: cred, database: database}
+	phase("dial", start)
+	up := &upstream{tcp: conn, host: host, cred: cred, database: e.databaseFor(want, cred)}
 	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
-	if err := e.logIn(ctx, s, up, want); err != nil {
-		_ = conn.Close()
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%v: %w", err, context.Cause(ctx)) // the cause, and for the log the step
-		}
-		return nil, err
+	if err := e.logIn(ctx, phase, up, want); err != nil {
+		return nil, up.fail(ctx, err)
 	}
 	return up, nil
 }
 
+// fail closes the connection and tells why it broke: if ctx has ended, that is
+// why.
+func (u *upstream) fail(ctx context.Context, err error) error {
+	_ = u.tcp.Close()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
+	}
+	return err
+}
+
 // logIn does what follows the dial.
-func (e *Engine) logIn(ctx context.Context, s *proxy.Session, up *upstream, want startup) error {
+func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, want startup) error {
 	start := time.Now()
 	link, state, err := e.encrypt(ctx, up.tcp, up.host)
 	if err != nil {
 		return err
 	}
-	s.Phase("tls", start)
+	phase("tls", start)
 	start = time.Now()
 	up.Conn, up.r = link, bufio.NewReader(link)
 	if _, err := up.Write(want.rewritten(up.cred.Username, up.database, e.Role).encode()); err != nil {
 		return broken("sending the startup packet", err)
 	}
-	if err := e.authenticate(s, up, state); err != nil {
+	if err := e.authenticate(up, state); err != nil {
 		return err
 	}
-	s.Phase("auth", start)
+	phase("auth", start)
 	return nil
 }
 
@@ -134,15 +140,9 @@ func (e *Engine) encrypt(ctx context.Context, conn net.Conn, host string) (net.C
 }
 
 // authenticate answers the database until it is satisfied or says no.
-func (e *Engine) authenticate(s *proxy.Session, up *upstream, state *tls.ConnectionState) error {
-	auth := authenticator{
-		cred: up.cred, tls: state, verified: e.Upstream.Verified(), scram: &e.scram,
-		warnMD5: func() {
-			e.warnMD5.Do(func() {
-				s.Log.Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
-			})
-		},
-	}
+func (e *Engine) authenticate(up *upstream, state *tls.ConnectionState) error {
+	auth := authenticator{cred: up.cred, tls: state, verified: e.Upstream.Verified(), scram: &e.scram}
+	defer func() { up.md5 = auth.hashed }()
 	for {
 		m, err := readMessage(up.r)
 		if err != nil {

@@ -1,0 +1,147 @@
+package mysql
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// asking runs statements on an engine whose database follows script.
+func asking(t *testing.T, script func(*peer), statements ...string) ([][]string, error) {
+	t.Helper()
+	var e *Engine
+	newRig(t, func(made *Engine) { e = made; e.Database = "orders"; e.Databases = []string{"other"} }, script)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	rows, err := e.Query(ctx, proxytest.Credential(), "", statements...)
+	if err != nil && strings.Contains(err.Error(), password) {
+		t.Errorf("the password is in %q", err)
+	}
+	return rows, err
+}
+
+// command reads the first packet of a command.
+func (p *peer) command() string {
+	p.seq = 0
+	return p.payload()
+}
+
+const eofPacket = "\xfe\x00\x00\x02\x00"
+
+func (p *peer) sendAll(payloads ...string) {
+	for _, s := range payloads {
+		p.send(s)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	ended := make(chan string, 1)
+	rows, err := asking(t, func(p *peer) {
+		r := p.greet(realGreeting())
+		if r.user != "app" || r.database != "orders" || string(r.attrs) != "\x0cprogram_name\x09credproxy" ||
+			r.caps&(mysql.CLIENT_MULTI_STATEMENTS|mysql.CLIENT_LOCAL_FILES|mysql.CLIENT_DEPRECATE_EOF) != 0 {
+			t.Errorf("the database got %+v", r)
+		}
+		p.send(okPacket)
+		for range 2 {
+			if got := p.command(); got != "\x03SET x = 1" {
+				t.Errorf("command %q", got)
+			}
+			p.send(okPacket)
+		}
+		if got := p.command(); got != "\x03SELECT 1, NULL" {
+			t.Errorf("command %q", got)
+		}
+		p.sendAll("\x02", "definition", "definition", eofPacket, "\x011\xfb", eofPacket)
+		ended <- p.command()
+	}, "SET x = 1", "SET x = 1", "SELECT 1, NULL")
+	if err != nil || !reflect.DeepEqual(rows, [][]string{{"1", ""}}) {
+		t.Errorf("rows %q, error %v", rows, err)
+	}
+	if got := <-ended; got != "\x01" {
+		t.Errorf("the session ended with command %q, want COM_QUIT", got)
+	}
+}
+
+func TestQueryFails(t *testing.T) {
+	answer := func(payloads ...string) func(*peer) {
+		return func(p *peer) {
+			p.greet(realGreeting())
+			p.send(okPacket)
+			p.command()
+			p.sendAll(payloads...)
+			p.command()
+		}
+	}
+	rowsOf := func(row string, n int) []string {
+		all := []string{"\x01", "definition", eofPacket}
+		for range n {
+			all = append(all, row)
+		}
+		return all
+	}
+	tests := []struct {
+		name     string
+		script   func(*peer)
+		kind     proxy.Kind
+		sql      string // the code in a *proxy.SQLError
+		rejected bool
+		message  string
+	}{
+		{"credential refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, proxy.Rejected, "", true, "Access denied"},
+		{"database refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, proxy.UpstreamRefused, "", false, "Unknown database"},
+		{"statement refused", answer("\xff\x76\x04#42000SELECT command denied"), proxy.UpstreamRefused, "1142", false, "SELECT command denied"},
+		{"refused amid rows", answer("\x01", "definition", eofPacket, "\xff\x25\x05#70100interrupted"), proxy.UpstreamRefused, "1317", false, "interrupted"},
+		{"error that cannot be read", answer("\xff\x76"), proxy.UpstreamBroken, "", false, "cannot be read"},
+		{"breaks off", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command() }, proxy.UpstreamBroken, "", false, "waiting for the answer"},
+		{"never answers", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command(); p.command() }, proxy.Timeout, "", false, "waiting for the answer"},
+		{"wants a file", answer("\xfb/etc/passwd"), proxy.UpstreamBroken, "", false, "no result"},
+		{"too many columns", answer("\x41"), proxy.UpstreamBroken, "", false, "no result"},
+		{"truncated row", answer(rowsOf("\x05abc", 1)...), proxy.UpstreamBroken, "", false, "a row that cannot be read"},
+		{"row too long", answer(rowsOf("\x011\x011", 1)...), proxy.UpstreamBroken, "", false, "a row that cannot be read"},
+		{"too many rows", answer(rowsOf("\x011", proxy.MaxRows+1)...), proxy.UpstreamBroken, "", false, "a longer answer"},
+		{"too many bytes", answer(rowsOf("\xfd\x00\x00\x03"+strings.Repeat("x", 3<<16), 6)...), proxy.UpstreamBroken, "", false, "a longer answer"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rows, err := asking(t, tt.script, "SELECT 1")
+			said, isSQL := errors.AsType[*proxy.SQLError](err)
+			if rows != nil || err == nil || proxy.AsError(err).Kind != tt.kind || secrets.IsRejected(err) != tt.rejected ||
+				isSQL != (tt.sql != "") || isSQL && said.Code != tt.sql || !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("rows %q, error %v of kind %s", rows, err, proxy.AsError(err).Kind)
+			}
+		})
+	}
+}
+
+// FuzzAnswer feeds what a database may answer to a statement. It must come to an
+// end within the caps.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte("\x07\x00\x00\x00" + okPacket))
+	f.Add([]byte("\x01\x00\x00\x00\x01\x01\x00\x00\x01x\x05\x00\x00\x02" + eofPacket + "\x02\x00\x00\x03\x011\x05\x00\x00\x04" + eofPacket))
+	f.Add([]byte("\x01\x00\x00\x00\x01\x01\x00\x00\x01x\x05\x00\x00\x02" + eofPacket + "\x01\x00\x00\x03\xfc"))
+	f.Add([]byte("\x08\x00\x00\x00\xff\x76\x04#42000"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := &packetConn{r: bufio.NewReader(bytes.NewReader(b))}
+		rows, err := c.answer()
+		if err != nil && rows != nil || len(rows) > proxy.MaxRows {
+			t.Fatalf("%d rows, error %v", len(rows), err)
+		}
+		for _, row := range rows {
+			if len(row) > proxy.MaxColumns {
+				t.Fatalf("%d columns", len(row))
+			}
+		}
+	})
+}

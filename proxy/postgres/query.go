@@ -1,0 +1,144 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// Query logs in with cred, for no client but credproxy itself, runs the
+// statements one after another by the simple query protocol, and ends the
+// session. It returns the rows of the last one as text, with "" for NULL.
+//
+// database may be empty: it is then the configuration's, else the secret's, else
+// that of the user's name. Databases does not apply; Role does.
+//
+// The login is that of a client: same TLS, same methods, same errors, with the
+// mark of [secrets.Rejected] if the database refused the credential. What it says
+// against a statement is a *proxy.SQLError in the chain. The caps are those of
+// package proxy.
+func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, proxy.QueryTimeout)
+	defer cancel()
+	want := startup{version: protocolMajor << 16, params: []param{
+		{"user", cred.Username}, {"database", database}, {"application_name", "credproxy"}}}
+	up, err := e.connect(ctx, proxy.Unobserved, want, cred)
+	if err != nil {
+		return nil, err
+	}
+	stop := proxy.BreakOff(ctx, up.tcp)
+	defer stop()
+	if rows, err = up.query(statements); err != nil {
+		if _, said := errors.AsType[*proxy.SQLError](err); !said {
+			return nil, up.fail(ctx, err)
+		}
+	}
+	_, _ = up.Write([]byte{'X', 0, 0, 0, 4})
+	_ = up.Close()
+	return rows, err
+}
+
+// query waits until the session has begun and runs the statements.
+func (u *upstream) query(statements []string) (rows [][]string, err error) {
+	if _, err := u.answer(func(m message) error { return refusal(m, u.cred) }); err != nil {
+		return nil, err
+	}
+	for _, sql := range statements {
+		b, err := (&pgproto3.Query{String: sql}).Encode(nil)
+		if err != nil {
+			return nil, fmt.Errorf("encode a statement: %w", err)
+		}
+		if _, err := u.Write(b); err != nil {
+			return nil, proxy.ErrAnswer("sending it", err)
+		}
+		if rows, err = u.answer(sqlError); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// answer reads up to ReadyForQuery (section "Simple Query"). It returns the rows
+// of the last result, or what said makes of the database's error.
+func (u *upstream) answer(said func(message) error) (rows [][]string, err error) {
+	for size := 0; size <= proxy.MaxAnswer && len(rows) <= proxy.MaxRows; {
+		m, readErr := readMessage(u.r)
+		switch {
+		case readErr != nil && err != nil: // a fatal one ends the connection
+			return nil, err
+		case readErr != nil:
+			return nil, proxy.ErrAnswer("waiting for the answer", readErr)
+		}
+		size += len(m.raw)
+		switch m.kind() {
+		case 'T':
+			rows = nil
+		case 'D':
+			row, err := parseRow(m.body())
+			if err != nil {
+				return nil, proxy.ErrAnswer("a row that cannot be read", err)
+			}
+			rows = append(rows, row)
+		case 'E':
+			if err == nil {
+				err = said(m)
+			}
+		case 'Z':
+			if err != nil {
+				return nil, err
+			}
+			return rows, nil
+		case 'C', 'I', 'N', 'S', 'A', 'K': // completions, notices, settings, the cancel key
+		default:
+			return nil, proxy.ErrAnswer(fmt.Sprintf("message %q out of turn", m.kind()), nil)
+		}
+	}
+	return nil, proxy.ErrAnswer("a longer answer than any statement of credproxy's has", nil)
+}
+
+// sqlError makes an error of an ErrorResponse to a statement.
+func sqlError(m message) error {
+	var fields pgproto3.ErrorResponse
+	if err := fields.Decode(m.body()); err != nil {
+		return proxy.ErrAnswer("an error message that cannot be read", err)
+	}
+	return proxy.ErrStatement(&proxy.SQLError{Code: fields.Code, Message: fields.Message})
+}
+
+var errRow = errors.New("it is truncated or too long")
+
+// parseRow parses the body of a DataRow. (That of pgproto3 panics on negative
+// lengths.)
+func parseRow(b []byte) ([]string, error) {
+	if len(b) < 2 {
+		return nil, errRow
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if b = b[2:]; n > proxy.MaxColumns {
+		return nil, fmt.Errorf("it has %d columns", n)
+	}
+	row := make([]string, n)
+	for i := range row {
+		if len(b) < 4 {
+			return nil, errRow
+		}
+		size := int32(binary.BigEndian.Uint32(b))
+		if b = b[4:]; size == -1 { // NULL
+			continue
+		}
+		if size < 0 || int(size) > len(b) {
+			return nil, errRow
+		}
+		row[i], b = string(b[:size]), b[size:]
+	}
+	if len(b) > 0 {
+		return nil, errRow
+	}
+	return row, nil
+}

@@ -1,0 +1,123 @@
+package postgres
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// asking runs statements on an engine whose database follows script.
+func asking(t *testing.T, database string, script func(*peer), statements ...string) ([][]string, error) {
+	t.Helper()
+	var e *Engine
+	newRig(t, func(made *Engine) { e = made; e.Role = "owner"; e.Databases = []string{"other"} }, script)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	rows, err := e.Query(ctx, proxytest.Credential(), database, statements...)
+	if err != nil && strings.Contains(err.Error(), password) {
+		t.Errorf("the password is in %q", err)
+	}
+	return rows, err
+}
+
+const (
+	begun   = authOK + "S\x00\x00\x00\x08a\x00b\x00" + "K\x00\x00\x00\x0c\x00\x00\x00\x07abcd" + readyIdle
+	columns = "T\x00\x00\x00\x06\x00\x02"
+	done    = "C\x00\x00\x00\x0dSELECT 1\x00" + readyIdle
+)
+
+func TestQuery(t *testing.T) {
+	ended := make(chan byte, 1)
+	rows, err := asking(t, "orders", func(p *peer) {
+		s, err := parseStartup(p.packet())
+		if want := []param{{"user", "app"}, {"database", "orders"}, {"application_name", "credproxy"}, {"role", "owner"}}; err != nil || !reflect.DeepEqual(s.params, want) {
+			t.Errorf("startup %v (%v), want %v", s.params, err, want)
+		}
+		p.send(begun)
+		for _, want := range []string{"BEGIN", "SELECT 1, NULL"} {
+			if kind, body := p.message(); kind != 'Q' || string(body) != want+"\x00" {
+				t.Errorf("message %q %q, want the query %q", kind, body, want)
+			}
+			p.send(frame('N', "Mhello\x00\x00") + columns + frame('D', "\x00\x02\x00\x00\x00\x011\xff\xff\xff\xff") + done)
+		}
+		kind, _ := p.message()
+		ended <- kind
+	}, "BEGIN", "SELECT 1, NULL")
+	if err != nil || !reflect.DeepEqual(rows, [][]string{{"1", ""}}) {
+		t.Errorf("rows %q, error %v", rows, err)
+	}
+	if kind := <-ended; kind != 'X' {
+		t.Errorf("the session ended with message %q, want Terminate", kind)
+	}
+}
+
+func TestQueryFails(t *testing.T) {
+	oneRow := frame('D', "\x00\x01\x00\x00\x00\x011")
+	answer := func(s string) func(*peer) {
+		return func(p *peer) { p.packet(); p.send(begun); p.message(); p.send(s); p.message() }
+	}
+	tests := []struct {
+		name     string
+		script   func(*peer)
+		kind     proxy.Kind
+		sql      string // the code in a *proxy.SQLError
+		rejected bool
+		message  string
+	}{
+		{"credential refused", func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, proxy.Rejected, "", true, "wrong"},
+		{"refused before the session begins", func(p *peer) {
+			p.packet()
+			p.send(authOK + frame('E', "SFATAL\x00C3D000\x00Mno such database\x00\x00"))
+		}, proxy.UpstreamRefused, "", false, "no such database"},
+		{"statement refused", answer(frame('E', "SERROR\x00C42501\x00Mpermission denied\x00\x00") + readyIdle), proxy.UpstreamRefused, "42501", false, "permission denied"},
+		{"connection ended by the database", answer(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")), proxy.UpstreamRefused, "57P01", false, "terminating"},
+		{"error that cannot be read", answer(frame('E', "SERROR") + readyIdle), proxy.UpstreamBroken, "", false, "cannot be read"},
+		{"breaks off", func(p *peer) { p.packet(); p.send(begun); p.message(); p.send(columns) }, proxy.UpstreamBroken, "", false, "waiting for the answer"},
+		{"never answers", func(p *peer) { p.packet(); p.send(begun); p.message(); p.message(); p.message() }, proxy.Timeout, "", false, "waiting for the answer"},
+		{"copy", answer(frame('H', "\x00\x00\x00")), proxy.UpstreamBroken, "", false, "out of turn"},
+		{"negative length", answer(columns + frame('D', "\x00\x01\xff\xff\xff\xfe")), proxy.UpstreamBroken, "", false, "a row that cannot be read"},
+		{"too many columns", answer(columns + frame('D', "\x00\x41"+strings.Repeat("\xff", 4*65))), proxy.UpstreamBroken, "", false, "65 columns"},
+		{"too many rows", answer(columns + strings.Repeat(oneRow, proxy.MaxRows+1)), proxy.UpstreamBroken, "", false, "a longer answer"},
+		{"too many bytes", answer(columns + strings.Repeat(frame('D', "\x00\x01\x00\x03\x00\x00"+strings.Repeat("x", 3<<16)), 6)), proxy.UpstreamBroken, "", false, "a longer answer"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rows, err := asking(t, "", tt.script, "SELECT 1")
+			said, isSQL := errors.AsType[*proxy.SQLError](err)
+			if rows != nil || err == nil || proxy.AsError(err).Kind != tt.kind || secrets.IsRejected(err) != tt.rejected ||
+				isSQL != (tt.sql != "") || isSQL && said.Code != tt.sql || !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("rows %q, error %v of kind %s", rows, err, proxy.AsError(err).Kind)
+			}
+		})
+	}
+}
+
+// FuzzAnswer feeds what a database may answer to a statement. It must come to an
+// end within the caps.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(columns + frame('D', "\x00\x02\x00\x00\x00\x011\xff\xff\xff\xff") + done))
+	f.Add([]byte(frame('D', "\x00\x01\xff\xff\xff\xfe") + readyIdle))
+	f.Add([]byte(frame('E', "SERROR\x00C42501\x00Mno\x00\x00") + readyIdle))
+	f.Add([]byte(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		u := &upstream{r: bufio.NewReader(bytes.NewReader(b))}
+		rows, err := u.answer(sqlError)
+		if err != nil && rows != nil || len(rows) > proxy.MaxRows {
+			t.Fatalf("%d rows, error %v", len(rows), err)
+		}
+		for _, row := range rows {
+			if len(row) > proxy.MaxColumns {
+				t.Fatalf("%d columns", len(row))
+			}
+		}
+	})
+}

@@ -1,0 +1,40 @@
+package proxy
+
+import (
+	"fmt"
+	"time"
+)
+
+// Caps on what credproxy itself asks a database (Query of the engines). Its
+// statements are small; a database that answers with more is no database.
+const (
+	QueryTimeout = time.Minute // for login and statements together, unless the context ends sooner
+	MaxColumns   = 64
+	MaxRows      = 1000
+	MaxAnswer    = 1 << 20 // the answer to one statement, in bytes
+)
+
+// Unobserved is the [Phase] of credproxy's own logins, which are no client's.
+func Unobserved(string, time.Time) {}
+
+// SQLError is what a database says against a statement of credproxy's own.
+type SQLError struct {
+	Code    string // SQLSTATE of PostgreSQL, error number of MySQL and MariaDB
+	Message string
+}
+
+func (e *SQLError) Error() string {
+	return fmt.Sprintf("the database said: %s (%s)", e.Message, e.Code)
+}
+
+// ErrStatement is a statement of credproxy's own that the database refused.
+func ErrStatement(said *SQLError) *Error {
+	return &Error{Kind: UpstreamRefused, Message: "the database refused a statement", Err: said}
+}
+
+// ErrAnswer is a connection that broke while a statement of credproxy's own was
+// answered, or an answer that breaks the protocol or a cap.
+func ErrAnswer(what string, err error) *Error {
+	return &Error{Kind: UpstreamBroken, Message: "the connection to the database broke during a statement: " + what,
+		Hint: "The database's log may tell more.", Err: err}
+}
