@@ -4,7 +4,8 @@
 //	GET  /readiness      200 while credproxy can log clients in
 //	GET  /liveness       200 while the process can answer
 //	GET  /metrics        Prometheus metrics
-//	GET  /status         what credproxy knows, as JSON
+//	GET  /               what credproxy knows, for people
+//	GET  /status         the same as JSON
 //	POST /quitquitquit   start the drain
 //	POST /break-glass    use the emergency credential, or stop using it
 //	     /debug/pprof/   profiles of the process
@@ -45,6 +46,7 @@ func Server(state State, metrics http.Handler) *http.Server {
 	mux.Handle("GET /readiness", probe(state.Ready))
 	mux.Handle("GET /liveness", probe(func() []string { return nil }))
 	mux.Handle("GET /metrics", unrebound(metrics))
+	mux.Handle("GET /{$}", unrebound(page(state.Status)))
 	mux.Handle("GET /status", unrebound(status(state.Status)))
 	mux.Handle("POST /quitquitquit", guarded(quit(state.Quit)))
 	mux.Handle("POST /break-glass", guarded(breakGlass(state.BreakGlass)))

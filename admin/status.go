@@ -51,10 +51,13 @@ type Credential struct {
 	// Confirmed is when the source last gave it, AgeSeconds how long ago that is.
 	Confirmed  time.Time `json:"confirmed,omitzero"`
 	AgeSeconds float64   `json:"age_seconds,omitempty"`
-	Expires    time.Time `json:"expires,omitzero"` // of IAM tokens
-	Accepted   bool      `json:"accepted"`         // the database took it
-	Refused    bool      `json:"refused"`          // the database refused it lately, and nothing moved since
-	Stale      bool      `json:"stale"`            // it has expired or is older than rotation.max_stale
+	// UsableUntil is when rotation.max_stale ends its use if its source gives none
+	// until then.
+	UsableUntil time.Time `json:"usable_until,omitzero"`
+	Expires     time.Time `json:"expires,omitzero"` // of IAM tokens
+	Accepted    bool      `json:"accepted"`         // the database took it
+	Refused     bool      `json:"refused"`          // the database refused it lately, and nothing moved since
+	Stale       bool      `json:"stale"`            // it has expired or is older than rotation.max_stale
 	// FetchError is why the source's last answer was none: not_found, no_version,
 	// access_denied, malformed or unavailable.
 	FetchError   string    `json:"fetch_error,omitempty"`

@@ -55,6 +55,7 @@ func (db *database) credentialStatus() admin.Credential {
 		s.User, s.VersionID, s.Expires = held.First.Username, held.First.VersionID, held.First.Expires
 		s.Stage = string(db.tally.stageOf(s.VersionID))
 		s.Confirmed, s.AgeSeconds = held.Since.Round(0), time.Since(held.Since).Seconds()
+		s.UsableUntil = held.Since.Add(db.cfg.Rotation.MaxStale).Round(0)
 	}
 	return s
 }
