@@ -132,7 +132,7 @@ func TestParseErrors(t *testing.T) {
 		{"refresh", db("rotation: {refresh: 0}"), "3:25: databases[0].rotation.refresh: 0s is too short; write a duration above 0s"},
 		{"max_stale", db("rotation: {max_stale: 10m}"), "3:27: databases[0].rotation.max_stale: 10m0s is shorter than rotation.refresh (1h0m0s), so the credential would be out of date between two refreshes; write at least that"},
 		{"grace", db("rotation: {grace: -90s}"), "3:23: databases[0].rotation.grace: -1m30s is negative; write a duration of 0s or more"},
-		{"queue", db("rotation: {events: {sqs_queue_url: arn:aws:sqs}}"), "3:40: databases[0].rotation.events.sqs_queue_url: not the URL of a queue; write one such as https://sqs.eu-west-1.amazonaws.com/123456789012/rotations\n" +
+		{"queue", db("rotation: {events: {sqs_queue_url: arn:aws:sqs}}"), "3:40: databases[0].rotation.events.sqs_queue_url: the ARN of a queue, not its URL; write one such as https://sqs.eu-west-1.amazonaws.com/123456789012/rotations\n" +
 			"3:40: databases[0].rotation.events.sqs_queue_url: only secrets_manager credentials have events; remove it"},
 		{"write table", db("probe: {write_table: a;b}"), `3:26: databases[0].probe.write_table: "a;b" is not a table; write table or schema.table, of letters, digits and underscores`},
 		{"max_connections", db("limits: {max_connections: 0}"), "3:31: databases[0].limits.max_connections: 0 is out of range; write a number from 1 to 1000000"},

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"net/url"
-	"strings"
-)
+import "strings"
 
 // credentials checks the source. Its messages quote no value, because a
 // password may have slipped into a wrong place.
@@ -115,20 +112,5 @@ func (v *validator) env(at string, e *Env) {
 		if !envName.MatchString(variable.name) {
 			v.fail(variable.path, "not the name of an environment variable; write the name, not the value")
 		}
-	}
-}
-
-// events checks the queue that reports rotations.
-func (v *validator) events(at string, d *Database) {
-	path, queue := at+".rotation.events.sqs_queue_url", d.Rotation.Events.SQSQueueURL
-	if queue == "" {
-		return
-	}
-	u, err := url.Parse(queue)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil {
-		v.fail(path, "not the URL of a queue; write one such as https://sqs.eu-west-1.amazonaws.com/123456789012/rotations")
-	}
-	if d.Credentials.SecretsManager == nil {
-		v.fail(path, "only secrets_manager credentials have events; remove it")
 	}
 }

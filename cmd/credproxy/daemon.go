@@ -18,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/metrics"
+	"github.com/credproxy/credproxy/secrets/awssm"
 )
 
 // daemon is everything that runs, from start to exit.
@@ -26,6 +27,7 @@ type daemon struct {
 	log       *zap.Logger
 	metrics   *metrics.Metrics
 	databases []*database
+	queues    *awssm.Queues
 	ports     ports
 	draining  atomic.Bool
 	started   time.Time
@@ -48,7 +50,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	defer stopSessions()
 	serving, stopServing := context.WithCancel(background)
 	defer stopServing()
-	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(), accepting: accepting, sessions: sessions, serving: serving,
+	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, accepting: accepting, sessions: sessions, serving: serving,
 		started: time.Now(), quit: quit}
 
 	d.ports.reserve(cfg)

@@ -47,6 +47,9 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 	observer := d.metrics.Database(cfg.Name)
 	db.tally = newTally(observer)
 	src, err := newSource(ctx, cfg, observer.APICall)
+	if err == nil {
+		src, err = withEvents(ctx, d.queues, cfg, src, observer.APICall)
+	}
 	if err != nil {
 		return nil, err
 	}

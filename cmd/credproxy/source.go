@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 
@@ -36,6 +37,19 @@ func newSource(ctx context.Context, cfg *config.Database, observe func(string, e
 		return env.New(c.Env.Username, c.Env.Password), nil
 	}
 	return nil, errors.New("no source of credentials")
+}
+
+// withEvents has src hear of rotations through the queue that cfg names, if any.
+func withEvents(ctx context.Context, queues *awssm.Queues, cfg *config.Database, src secrets.Source, observe func(string, error)) (secrets.Source, error) {
+	secret, ok := src.(*awssm.Source)
+	if !ok || cfg.Rotation.Events.SQSQueueURL == "" {
+		return src, nil
+	}
+	watched, err := queues.Watch(ctx, secret, cfg.Rotation.Events.SQSQueueURL, observe)
+	if err != nil {
+		return nil, fmt.Errorf("rotation.events: %w", err)
+	}
+	return watched, nil
 }
 
 func role(r config.AssumeRole) awscfg.Role {

@@ -41,7 +41,7 @@ func onQueue[In any](run func(*Server, *exchange, *queue, *In) (any, error)) ope
 		if url == "" {
 			return nil, refuse("MissingParameter", "The request must contain the parameter QueueUrl.")
 		}
-		if err := x.caller.allowed(sqs+":"+x.call.Operation, s.queueARN(url)); err != nil {
+		if err := x.caller.allowed(sqs+":"+strings.TrimSuffix(x.call.Operation, "Batch"), s.queueARN(url)); err != nil {
 			return nil, err
 		}
 		q := s.queues.find(queueName(url))
