@@ -47,15 +47,17 @@ func rootCommand() *cobra.Command {
 An application connects to localhost over the ordinary PostgreSQL protocol with
 no password. credproxy logs in for it, over verified TLS, with a credential from
 AWS Secrets Manager or an IAM token, and keeps working when the credential rotates.`,
-		Args:          usage(cobra.NoArgs),
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args:              usage(cobra.NoArgs),
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
+		SilenceErrors:     true,
+		SilenceUsage:      true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), versionCommand())
+	root.AddCommand(runCommand(), policyCommand(), versionCommand())
+	nameVariables(root)
 	return root
 }
 

@@ -38,26 +38,51 @@ comes before the file.`,
 			return runDaemon(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file (CREDPROXY_CONFIG)")
+	configFlag(cmd, &file)
 	for _, s := range config.Settings() {
-		help := s.Usage + " (" + s.Env() + ")"
 		if s.Bool {
-			cmd.Flags().Bool(s.Flag, s.Default == "true", help)
+			cmd.Flags().Bool(s.Flag, s.Default == "true", s.Usage)
 		} else {
-			cmd.Flags().String(s.Flag, s.Default, help)
+			cmd.Flags().String(s.Flag, s.Default, s.Usage)
 		}
 	}
 	return cmd
 }
 
-// loadConfig reads the file or makes a configuration of secrets, and lays the
-// environment and the flags over it.
+// loadConfig is what run runs with: the file or the secrets, with the environment
+// and the flags laid over.
 func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config, error) {
-	if !cmd.Flags().Changed("config") && len(arns) == 0 {
-		file = os.Getenv("CREDPROXY_CONFIG")
+	cfg, err := readConfig(cmd, file, arns)
+	if err != nil {
+		return nil, err
 	}
-	var cfg *config.Config
-	var err error
+	for _, s := range config.Settings() {
+		f := cmd.Flags().Lookup(s.Flag)
+		if !f.Changed {
+			continue
+		}
+		if err := cfg.Set(s.Key, f.Value.String()); err != nil {
+			return nil, usageError{fmt.Errorf("%s: %w", origin(f), err)}
+		}
+	}
+	if missing := notYet(cfg); len(missing) > 0 {
+		return nil, usageError{fmt.Errorf("this version of credproxy does not have yet:\n%s", strings.Join(missing, "\n"))}
+	}
+	return cfg, nil
+}
+
+// configFlag gives a command the flag that names the configuration file.
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "configuration file")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml") // for completion; the flag exists
+}
+
+// readConfig reads the file or makes a configuration of secrets. Secrets on the
+// command line go before a file that only the environment names.
+func readConfig(cmd *cobra.Command, file string, arns []string) (cfg *config.Config, err error) {
+	if len(arns) > 0 && origin(cmd.Flags().Lookup("config")) != "--config" {
+		file = ""
+	}
 	switch {
 	case file != "" && len(arns) > 0:
 		err = errors.New("give a configuration file or secrets, not both; secrets can stand in the file")
@@ -70,22 +95,6 @@ func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config,
 	}
 	if err != nil {
 		return nil, usageError{err}
-	}
-	for _, s := range config.Settings() {
-		value, from, given := os.Getenv(s.Env()), s.Env(), false
-		_, given = os.LookupEnv(s.Env())
-		if f := cmd.Flags().Lookup(s.Flag); f.Changed {
-			value, from, given = f.Value.String(), "--"+s.Flag, true
-		}
-		if !given {
-			continue
-		}
-		if err := cfg.Set(s.Key, value); err != nil {
-			return nil, usageError{fmt.Errorf("%s: %w", from, err)}
-		}
-	}
-	if missing := notYet(cfg); len(missing) > 0 {
-		return nil, usageError{fmt.Errorf("this version of credproxy does not have yet:\n%s", strings.Join(missing, "\n"))}
 	}
 	return cfg, nil
 }

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credproxy/credproxy/config"
+)
+
+// policyOptions are the flags of policy.
+type policyOptions struct {
+	file, role      string
+	account, region string
+	kmsKeys         []string
+	resourceIDs     []string
+	lookUp          bool
+	trust           trust
+}
+
+func policyCommand() *cobra.Command {
+	var o policyOptions
+	cmd := &cobra.Command{
+		Use:   "policy [-c FILE] [SECRET_ARN...]",
+		Short: "Print the least IAM policy that a configuration needs",
+		Long: `Policy prints the IAM policy, as JSON, that the role credproxy runs as must have
+for this configuration: its secrets, their keys, its IAM logins, the roles it
+assumes, its queue of rotations. Nothing else is allowed.
+
+A configuration with assume_role needs a policy for each of the roles as well. It
+then prints one object with the policies by role, "self" being that of credproxy's
+own; --role prints one of them alone.
+
+Some of what a policy needs no configuration says. --lookup asks AWS, with your AWS
+credentials: the whole ARN of a secret and its key (secretsmanager:DescribeSecret),
+the resource id of a database (rds:DescribeDBInstances, DBClusters, DBProxies).
+Without it --account, --region, --kms-key and --resource-id say it. A part that is
+still not known stands in the policy as ACCOUNT_ID, REGION or RESOURCE_ID.
+
+--trust prints the trust policy of credproxy's role instead; it needs no
+configuration. On EKS it is for Pod Identity, or with --oidc-provider for IRSA.
+
+Notes go to standard error. Exit status: 0 the policy is whole; 1 it was printed
+with placeholders, or AWS could not be asked; 2 bad usage or configuration.`,
+		Example: `  credproxy policy arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
+  credproxy policy -c credproxy.yaml --lookup
+  credproxy policy -c credproxy.yaml --account 123456789012 --resource-id reports=cluster-ABCDEFGH
+  credproxy policy --trust ecs --account 123456789012 --region eu-west-1
+  credproxy policy --trust eks --namespace shop --service-account orders`,
+		RunE: func(cmd *cobra.Command, arns []string) error { return printPolicy(cmd, o, arns) },
+	}
+	configFlag(cmd, &o.file)
+	flags := cmd.Flags()
+	flags.StringVar(&o.role, "role", "", `print the policy of this role alone: an ARN, or "self"`)
+	flags.StringVar(&o.account, "account", "", "AWS account that credproxy runs in")
+	flags.StringVar(&o.region, "region", "", "AWS region that credproxy runs in")
+	flags.StringSliceVar(&o.kmsKeys, "kms-key", nil, `key of a database's secret, as [NAME=]KEY: an id, an alias, the ARN of either, or "none" for AWS's own`)
+	flags.StringSliceVar(&o.resourceIDs, "resource-id", nil, "resource id of a database, as [NAME=]ID: db-..., cluster-... or prx-...")
+	flags.BoolVar(&o.lookUp, "lookup", false, "ask AWS for what the configuration leaves open")
+	flags.StringVar(&o.trust.platform, "trust", "", "print the trust policy for ecs, eks, ec2 or lambda")
+	flags.StringVar(&o.trust.oidcProvider, "oidc-provider", "", "with --trust eks: the cluster's OIDC issuer, or the ARN of its provider")
+	flags.StringVar(&o.trust.namespace, "namespace", "", "with --trust eks: the pod's namespace")
+	flags.StringVar(&o.trust.serviceAccount, "service-account", "", "with --trust eks: the pod's service account")
+	return cmd
+}
+
+func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
+	if err := o.check(); err != nil {
+		return usageError{err}
+	}
+	if o.trust.platform != "" {
+		o.trust.account, o.trust.region = o.account, o.region
+		document, err := o.trust.policy()
+		if err != nil {
+			return usageError{err}
+		}
+		_, err = fmt.Fprint(cmd.OutOrStdout(), indented(document))
+		return err
+	}
+	cfg, err := readConfig(cmd, o.file, arns)
+	if err != nil {
+		return err
+	}
+	facts, err := o.facts(cfg)
+	if err != nil {
+		return usageError{err}
+	}
+	var failures []string
+	if o.lookUp {
+		failures = lookUp(cmd.Context(), cfg, &facts)
+	}
+	policies, notes, incomplete := policiesFor(cfg, facts)
+	for _, note := range append(notes, failures...) {
+		cmd.PrintErrln("credproxy: note: " + note)
+	}
+	if err := o.write(cmd, policies); err != nil {
+		return err
+	}
+	switch {
+	case len(incomplete) > 0:
+		return fmt.Errorf("the policy is not whole: replace %s, or run this again with --lookup, --account, --region or --resource-id", strings.Join(incomplete, ", "))
+	case len(failures) > 0:
+		return errors.New("AWS did not answer all that was asked; see the notes")
+	}
+	return nil
+}
+
+var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+
+func (o policyOptions) check() error {
+	if o.account != "" && !accountID.MatchString(o.account) {
+		return fmt.Errorf("--account: %q is not an AWS account; write its 12 digits", o.account)
+	}
+	if o.region != "" && !wholeRegion.MatchString(o.region) {
+		return fmt.Errorf("--region: %q is not an AWS region; write one such as eu-west-1", o.region)
+	}
+	if o.trust.platform == "" && (o.trust.oidcProvider != "" || o.trust.namespace != "" || o.trust.serviceAccount != "") {
+		return errors.New("--oidc-provider, --namespace and --service-account are for --trust eks")
+	}
+	return nil
+}
+
+// write prints one policy, or all of them by role.
+func (o policyOptions) write(cmd *cobra.Command, policies map[string]policyDocument) error {
+	var out any = policies
+	switch document, ok := policies[o.role]; {
+	case ok:
+		out = document
+	case o.role != "" && o.role != ownRole:
+		roles := slices.Sorted(maps.Keys(policies))
+		return usageError{fmt.Errorf("--role: %q has no part in this configuration; write one of: %s", o.role, strings.Join(roles, ", "))}
+	case len(policies) == 0 || o.role == ownRole:
+		cmd.PrintErrln("credproxy: note: this configuration needs no permission of AWS")
+		return nil
+	case len(policies) == 1: // credproxy's own: it must at least be allowed to assume another
+		out = policies[ownRole]
+	}
+	_, err := fmt.Fprint(cmd.OutOrStdout(), indented(out))
+	return err
+}
+
+var resourceID = regexp.MustCompile(`^(db|cluster|prx)-[A-Za-z0-9]+$`)
+
+// facts are those that flags give.
+func (o policyOptions) facts(cfg *config.Config) (policyFacts, error) {
+	f := policyFacts{Account: o.account, Region: o.region, Databases: map[string]databaseFacts{}}
+	for _, db := range cfg.Databases {
+		f.Databases[db.Name] = databaseFacts{}
+	}
+	err := f.each("--kms-key", o.kmsKeys, func(d *databaseFacts, key string) error {
+		d.KMSKey = key
+		return nil
+	})
+	if err != nil {
+		return f, err
+	}
+	return f, f.each("--resource-id", o.resourceIDs, func(d *databaseFacts, id string) error {
+		if !resourceID.MatchString(id) {
+			return fmt.Errorf("%q is not a resource id; write one such as db-ABCDEFGH, cluster-ABCDEFGH or prx-0123abcd", id)
+		}
+		d.ResourceID = id
+		return nil
+	})
+}
+
+// each calls set with what each of values, [NAME=]VALUE, says about a database. One
+// without a name is about all that no other names.
+func (f policyFacts) each(flag string, values []string, set func(*databaseFacts, string) error) error {
+	slices.SortStableFunc(values, func(a, b string) int { return strings.Count(a, "=") - strings.Count(b, "=") })
+	for _, v := range values {
+		name, value, named := strings.Cut(v, "=")
+		if !named {
+			name, value = "", v
+		}
+		if _, known := f.Databases[name]; named && !known {
+			return fmt.Errorf("%s: no database %q in this configuration; write one of: %s", flag, name, strings.Join(slices.Sorted(maps.Keys(f.Databases)), ", "))
+		}
+		for database, facts := range f.Databases {
+			if named && database != name {
+				continue
+			}
+			if err := set(&facts, value); err != nil {
+				return fmt.Errorf("%s: %w", flag, err)
+			}
+			f.Databases[database] = facts
+		}
+	}
+	return nil
+}
