@@ -1,0 +1,46 @@
+#!/bin/sh
+# Installs credproxy as a systemd service, or removes it.
+#
+#   install.sh install BINARY   safe to repeat; keeps a configuration that is there
+#   install.sh remove           leaves the configuration
+#   install.sh purge            removes the configuration too
+#
+# DESTDIR=/some/root works on that folder and leaves systemd alone.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=${DESTDIR:-}
+binary=$root/usr/bin/credproxy
+unit=$root/etc/systemd/system/credproxy.service
+config=$root/etc/credproxy/credproxy.yaml
+
+systemd() { # only on the running system
+	[ -n "$root" ] || [ ! -d /run/systemd/system ] || systemctl "$@"
+}
+
+case ${1:-} in
+install)
+	[ -f "${2:-}" ] || { echo "install.sh: name the credproxy binary to install" >&2; exit 2; }
+	mkdir -p "$root/usr/bin" "$root/etc/systemd/system" "$root/etc/credproxy"
+	# A running binary cannot be overwritten, but replaced.
+	install -m 0755 "$2" "$binary.new"
+	mv -f "$binary.new" "$binary"
+	install -m 0644 "$here/credproxy.service" "$unit"
+	# The service's user is not known before it runs, and a configuration holds no secret.
+	[ -e "$config" ] || install -m 0644 "$here/credproxy.yaml" "$config"
+	systemd daemon-reload
+	echo "installed. Write $config, then: systemctl enable --now credproxy"
+	;;
+remove | purge)
+	[ ! -e "$unit" ] || systemd disable --now credproxy.service
+	rm -f "$binary" "$unit"
+	if [ "$1" = purge ]; then
+		rm -f "$config"
+		rmdir "$root/etc/credproxy" 2>/dev/null || [ ! -d "$root/etc/credproxy" ] || echo "kept $root/etc/credproxy: it holds files that are not ours"
+	fi
+	systemd daemon-reload
+	;;
+*)
+	sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+	;;
+esac
