@@ -18,7 +18,7 @@ set -euo pipefail
 
 cache=/var/cache/credproxy-test # also in servers/servers.go
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-packages=(ca-certificates openssl systemd prometheus tzdata debian-archive-keyring gcc libc6-dev
+packages=(ca-certificates openssl systemd tzdata debian-archive-keyring gcc libc6-dev
 	php-cli php-mysql python3-pymysql libdbd-mysql-perl libmariadb-java)
 drivers=$(dirname "$0")/testdata/drivers # programs that use these, and what node needs
 postgres_versions=(15 18)
@@ -49,6 +49,7 @@ complete() {
 		[[ -d $cache/$v && -d $cache/$v-template ]] && has_aws_plugin "$v" || return 1
 	done
 	[[ -f /etc/pam.d/credproxy-test-mariadb ]] || return 1
+	[[ -x $cache/prometheus/usr/bin/promtool ]] || return 1
 	cmp -s "$drivers/package-lock.json" "$cache/node/package-lock.json" || return 1
 	[[ -x $cache/pam/pam_script_auth && -z $(missing_packages) ]]
 }
@@ -223,5 +224,7 @@ for v in "${mysql_flavors[@]}"; do
 	aws_plugin "$v"
 done
 pam_service mariadb
+fetch prometheus bookworm prometheus # for promtool, which checks /metrics
+wrap "$cache/prometheus" "$cache/prometheus/usr/bin/promtool"
 node_drivers
 complete

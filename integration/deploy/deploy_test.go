@@ -2,7 +2,7 @@
 // tools and the binary that they are for: the image's files in a chroot, the
 // systemd unit under systemd's own checks, the install script in a folder.
 //
-// It needs root (chroot, read-only mounts) and Debian's systemd and prometheus.
+// It needs root (chroot, read-only mounts) Debian's systemd, and what setup.sh fetches.
 package deploy_test
 
 import (

@@ -8,6 +8,9 @@ import (
 	"testing"
 )
 
+// promtool is where setup.sh puts it.
+const promtool = "/var/cache/credproxy-test/prometheus/usr/bin/promtool"
+
 // TestPrometheusRules has promtool check the alert rules and run their unit tests,
 // and holds the metrics in them against the table of docs/metrics.md, which is
 // itself held against the registry.
@@ -17,7 +20,7 @@ func TestPrometheusRules(t *testing.T) {
 		{"check", "rules", rules},
 		{"test", "rules", "deploy/prometheus/credproxy.test.yaml"},
 	} {
-		if out, err := run(t, "promtool", args...); err != nil {
+		if out, err := run(t, promtool, args...); err != nil {
 			t.Errorf("promtool %q: %v\n%s", args, err, out)
 		}
 	}
