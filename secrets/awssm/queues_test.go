@@ -220,9 +220,10 @@ func TestOneReaderTellsAll(t *testing.T) {
 	staticKeys(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()
+		stopFirst, stopSecond, stopThird := r.watch(t, ordersARN), r.watch(t, "prod/orders"), r.watch(t, stockARN)
+		synctest.Wait() // all three watch: what comes before is not for them
 		r.sqs.send(labelUpdated("prod/orders", ordersARN), "garbled "+ordersARN, labelUpdated("prod/orders", ordersARN),
 			labelUpdated("other", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:other-AbCdEf"))
-		stopFirst, stopSecond, stopThird := r.watch(t, ordersARN), r.watch(t, "prod/orders"), r.watch(t, stockARN)
 		time.Sleep(time.Second)
 		check := func(orders, ordersByName, stock int) {
 			t.Helper()
