@@ -32,6 +32,10 @@ const (
 	margin = time.Minute
 	// signerMargin is kept of the life of the AWS credentials that sign.
 	signerMargin = 10 * time.Second
+	// renewSigner is the life below which AWS credentials are asked for anew: they
+	// are so near their end that a token of theirs would be replaced at once
+	// (secrets.Cache does so a minute before a token's end).
+	renewSigner = time.Minute + 2*signerMargin
 )
 
 // Options for [New]. User and Endpoint are required.
@@ -108,7 +112,7 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 // once for others; those that are not newer will do while they live.
 func (s *Source) signer(ctx context.Context) (aws.Credentials, error) {
 	creds, err := s.config.Credentials(ctx)
-	if err == nil && left(creds) < margin {
+	if err == nil && left(creds) < renewSigner {
 		s.config.Invalidate()
 		creds, err = s.config.Credentials(ctx)
 	}
