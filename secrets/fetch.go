@@ -12,7 +12,7 @@ func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason s
 		c.mu.Lock()
 		l := c.labels[stage]
 		c.mu.Unlock()
-		if l != nil && l.fresh(time.Now()) && (!l.started.Before(after) || l.minted()) {
+		if l != nil && l.fresh(time.Now()) && (!l.started.Before(after) || l.minted() || l.forbidden()) {
 			return l, nil
 		}
 		done := c.flights.DoChan(string(stage), func() (any, error) {
@@ -29,6 +29,14 @@ func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason s
 			}
 		}
 	}
+}
+
+// forbidden tells whether the source answered that there is nothing to be had,
+// which takes an operator to change: a refusal by the database is no reason to
+// ask again.
+func (l *lookup) forbidden() bool {
+	reason := ReasonOf(l.err)
+	return l.err != nil && (reason == Denied || reason == NotFound)
 }
 
 // minted tells whether the credential was made for the asking, like an IAM token.
