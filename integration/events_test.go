@@ -63,9 +63,9 @@ func (s *eventsStand) rotate(name, user string) {
 }
 
 // user is whom credproxy logs in at a database now.
-func (s *eventsStand) user(t *testing.T, name string) string {
+func (w *watched) user(t *testing.T, name string) string {
 	t.Helper()
-	conn := connect(t, s.Addr(t, name), "")
+	conn := connect(t, w.Addr(t, name), "")
 	defer conn.Close(context.Background())
 	return ask(t, conn, "SELECT current_user")
 }
