@@ -103,11 +103,10 @@ type Cache struct {
 	lastGood    time.Time // when the source last gave AWSCURRENT
 	nextRefresh time.Time // when Run looks next
 
-	trustUntil  time.Time     // logins may offer first without waiting for a verdict
-	trouble     time.Time     // since when the database refuses; zero if it does not
-	lost        bool          // it refuses what it had accepted
-	rotated     time.Time     // when AWSCURRENT was last seen to have moved
-	longestWait time.Duration // of logins, since then or since trouble
+	trustUntil time.Time // logins may offer first without waiting for a verdict
+	trouble    time.Time // since when the database refuses; zero if it does not
+	lost       bool      // it refuses what it had accepted
+	rotated    time.Time // when AWSCURRENT was last seen to have moved
 
 	prober chan struct{} // holds a token while one login finds out what works
 }

@@ -21,7 +21,6 @@ import (
 // If no version is accepted the error is the database's last refusal, perhaps one
 // given to an earlier login, or else the source's [Error].
 func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential) error) error {
-	began := time.Now()
 	l := login{cache: c, try: try, tried: map[string]bool{}}
 	if cred := c.inEmergency(); cred != nil {
 		if done, err := l.offerEmergency(ctx, cred); done {
@@ -47,9 +46,6 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 		}
 		err := l.probe(ctx)
 		<-c.prober
-		if err == nil {
-			c.waited(time.Since(began))
-		}
 		if !IsRejected(err) || c.trusted() == nil {
 			return err
 		} // else the database turned: it took from another login what it refused us

@@ -23,9 +23,6 @@ type Status struct {
 	NextRefresh     time.Time // when the source is asked next, unless a login needs it earlier
 	NextRotation    time.Time // when AWS plans to have rotated at the latest; zero if it did not say
 	LastRotation    time.Time // when AWS rotated last, or, if it did not say, when that was seen; zero for never
-	// LongestWait is the longest that a login had to wait to find out what the
-	// database accepts, since the last rotation or trouble.
-	LongestWait time.Duration
 
 	Emergency      *Credential // nil but in an emergency (see Cache.BreakGlass)
 	EmergencyUntil time.Time
@@ -39,7 +36,7 @@ func (c *Cache) Status() Status {
 	s := Status{
 		Source: c.src.Kind(), First: c.first, Since: c.lastGood,
 		SourceLeftAlone: c.breaker.State() != gobreaker.StateClosed,
-		NextRefresh:     c.nextRefresh, LastRotation: c.rotated, LongestWait: c.longestWait,
+		NextRefresh:     c.nextRefresh, LastRotation: c.rotated,
 	}
 	if c.first != nil {
 		s.Stale = c.stale(c.first)

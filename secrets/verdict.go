@@ -46,13 +46,6 @@ func (c *Cache) unconfirmed() bool {
 	return l != nil && l.err != nil && ReasonOf(l.err) == Unavailable
 }
 
-// waited files how long a login took that had to find out what works.
-func (c *Cache) waited(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.longestWait = max(c.longestWait, d)
-}
-
 // trusted returns the credential that any number of logins may offer at the same
 // time, or nil if one login has to find out first: the database has accepted it
 // just now, or has just given no verdict, so that there is nobody to wait for.
@@ -108,7 +101,7 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 		c.trustUntil = time.Time{}
 	}
 	if c.trouble.IsZero() {
-		c.trouble, c.longestWait = r.at, 0
+		c.trouble = r.at
 	}
 	for id, old := range c.refused {
 		if r.at.After(old.until) || len(c.refused) >= maxRefused {
