@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -44,10 +45,14 @@ type Answer struct {
 	Reasons []string `json:"reasons,omitempty"` // why not
 }
 
+// answer writes all of an Answer with its length: a client of quit must not take the
+// end of the server for the loss of a part.
 func answer(w http.ResponseWriter, status int, reasons ...string) {
+	body, _ := json.Marshal(Answer{OK: len(reasons) == 0, Reasons: reasons}) // strings always encode
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(Answer{OK: len(reasons) == 0, Reasons: reasons})
+	_, _ = w.Write(append(body, '\n'))
 }
 
 // quit starts the drain, after it has said so: the server may end with it. A body

@@ -138,6 +138,10 @@ func TestQuit(t *testing.T) {
 	if w := serve(state, r); w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"ok":true}` || quits != 1 {
 		t.Errorf("%d %s, %d quits", w.Code, w.Body, quits)
 	}
+	// The server may end with the answer under way: its length must have gone before.
+	if w := serve(state, request(http.MethodPost, "/quitquitquit", "")); w.Header().Get("Content-Length") != "12" || w.Body.Len() != 12 {
+		t.Errorf("the answer has %d bytes, Content-Length %q", w.Body.Len(), w.Header().Get("Content-Length"))
+	}
 	if w := serve(State{Started: yes, Ready: yes}, request(http.MethodPost, "/quitquitquit", "")); w.Code != http.StatusNotImplemented {
 		t.Errorf("without a drain: %d", w.Code)
 	}
