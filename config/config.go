@@ -47,11 +47,11 @@ type Shutdown struct {
 
 // Database is one upstream database and the listeners that lead to it.
 type Database struct {
-	Name        string      `yaml:"name"`     // 1 to 64 of A-Z a-z 0-9 . _ -; unique; the label in logs and metrics
-	Engine      Engine      `yaml:"engine"`   // "": the secret's "engine"
-	Listen      []string    `yaml:"listen"`   // host:port or unix:/path, see ParseListener; empty: 127.0.0.1 on Engine.Port()
+	Name        string      `yaml:"name"`     // required; 1 to 64 of A-Z a-z 0-9 . _ -; unique; the label in logs and metrics
+	Engine      Engine      `yaml:"engine"`   // postgres, mysql or mariadb; "": the secret's "engine"
+	Listen      []string    `yaml:"listen"`   // host:port or unix:/path; empty: 127.0.0.1 on the engine's port
 	Host        string      `yaml:"host"`     // "": the secret's "host"
-	Port        int         `yaml:"port"`     // 0: the secret's "port", else Engine.Port()
+	Port        int         `yaml:"port"`     // 0: the secret's "port", else the engine's
 	Database    string      `yaml:"database"` // used when the client names none; "": the secret's "dbname"
 	TLS         TLS         `yaml:"tls"`
 	Credentials Credentials `yaml:"credentials"`
@@ -100,11 +100,11 @@ const (
 
 // TLS protects the link from credproxy to the database.
 type TLS struct {
-	Mode           TLSMode `yaml:"mode"`        // default verify-full
-	CAFile         string  `yaml:"ca_file"`     // PEM; "": the embedded RDS bundle plus the system's roots
-	ServerName     string  `yaml:"server_name"` // "": the database's host
-	ClientCertFile string  `yaml:"client_cert_file"`
-	ClientKeyFile  string  `yaml:"client_key_file"`
+	Mode           TLSMode `yaml:"mode"`             // verify-full, verify-ca, require or disable; default verify-full
+	CAFile         string  `yaml:"ca_file"`          // PEM; "": the embedded RDS bundle plus the system's roots
+	ServerName     string  `yaml:"server_name"`      // "": the database's host
+	ClientCertFile string  `yaml:"client_cert_file"` // PEM; shown to the database; with client_key_file
+	ClientKeyFile  string  `yaml:"client_key_file"`  // PEM; with client_cert_file
 }
 
 // Credentials names the one place the login comes from: exactly one of the
@@ -118,7 +118,7 @@ type Credentials struct {
 
 // SecretsManager is a secret in AWS Secrets Manager.
 type SecretsManager struct {
-	SecretID   string     `yaml:"secret_id"` // an ARN or a name
+	SecretID   string     `yaml:"secret_id"` // required; an ARN or a name
 	Region     string     `yaml:"region"`    // default: the ARN's; "": the SDK's
 	Keys       Keys       `yaml:"keys"`
 	AssumeRole AssumeRole `yaml:"assume_role"`
@@ -132,14 +132,14 @@ type Keys struct {
 
 // AssumeRole is the IAM role to take before AWS is asked. No RoleARN, no role.
 type AssumeRole struct {
-	RoleARN     string `yaml:"role_arn"`
-	ExternalID  string `yaml:"external_id"`
-	SessionName string `yaml:"session_name"` // default credproxy
+	RoleARN     string `yaml:"role_arn"`     // arn:aws:iam::ACCOUNT:role/NAME; "": none
+	ExternalID  string `yaml:"external_id"`  // if the role's trust policy asks for one
+	SessionName string `yaml:"session_name"` // shown in CloudTrail; default credproxy
 }
 
 // IAM is RDS IAM database authentication: a token instead of a password.
 type IAM struct {
-	User        string     `yaml:"user"`
+	User        string     `yaml:"user"`         // required; the database user
 	Region      string     `yaml:"region"`       // default: the one in the RDS host name
 	SigningHost string     `yaml:"signing_host"` // host or host:port the token is signed for; "": the database's host and port
 	AssumeRole  AssumeRole `yaml:"assume_role"`
@@ -148,13 +148,13 @@ type IAM struct {
 // CredentialFile is a file with the secret's JSON, or a directory with the
 // files username and password. It may appear after the start.
 type CredentialFile struct {
-	Path string `yaml:"path"`
+	Path string `yaml:"path"` // required
 }
 
 // Env names the two environment variables that hold the login.
 type Env struct {
-	Username string `yaml:"username"`
-	Password string `yaml:"password"`
+	Username string `yaml:"username"` // required; the name of the variable with the user name
+	Password string `yaml:"password"` // required; the name of the variable with the password
 }
 
 // Rotation says how new versions of the credential are found.
@@ -179,14 +179,14 @@ type Probe struct {
 // BreakGlass is an emergency credential, used only on the operator's word.
 type BreakGlass struct {
 	File        string        `yaml:"file"`         // same shape as CredentialFile; "": none
-	MaxDuration time.Duration `yaml:"max_duration"` // default 1h
+	MaxDuration time.Duration `yaml:"max_duration"` // back to the normal credential after this; default 1h
 }
 
 // Limits bounds what clients can use up.
 type Limits struct {
 	MaxConnections int           `yaml:"max_connections"` // 1 to 1,000,000; default 1000
 	LoginTimeout   time.Duration `yaml:"login_timeout"`   // client accept to OK, one attempt; default 15s
-	DialTimeout    time.Duration `yaml:"dial_timeout"`    // default 5s
+	DialTimeout    time.Duration `yaml:"dial_timeout"`    // for a TCP connection to the database; default 5s
 }
 
 // Access says who may connect.
@@ -198,8 +198,8 @@ type Access struct {
 
 // ClientTLS is TLS from the client to credproxy. No CertFile, no TLS.
 type ClientTLS struct {
-	CertFile     string `yaml:"cert_file"`
-	KeyFile      string `yaml:"key_file"`
+	CertFile     string `yaml:"cert_file"`      // PEM; with key_file
+	KeyFile      string `yaml:"key_file"`       // PEM; with cert_file
 	ClientCAFile string `yaml:"client_ca_file"` // clients must show a certificate of this CA; "": they need none
 }
 

@@ -205,3 +205,33 @@ func hasPath(text string, path []string) bool {
 	}
 	return true
 }
+
+// What asks a running credproxy depends on admin.listen alone.
+func TestAdminListen(t *testing.T) {
+	for text, want := range map[string]string{
+		"databases: []":                          "127.0.0.1:9090",
+		"admin: {listen: ':9191'}":               ":9191",
+		"admin: {listen: ''}":                    "",
+		"admin:":                                 "127.0.0.1:9090",
+		"admin: {listen: '127.0.0.1:1'}\nx: [1]": "127.0.0.1:1",
+		"- a":                                    "127.0.0.1:9090",
+		"admin: {listen: nowhere}":               "f.yaml:1:17: admin.listen: ",
+		"admin: 1":                               "f.yaml:1:8: admin: ",
+		"admin: [":                               "f.yaml:1:",
+	} {
+		t.Chdir(t.TempDir())
+		if err := os.WriteFile("f.yaml", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.AdminListen("f.yaml")
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want && (err == nil || !strings.HasPrefix(got, want)) {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+	if _, err := config.AdminListen("none.yaml"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing file: %v", err)
+	}
+}

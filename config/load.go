@@ -12,6 +12,14 @@ import (
 // Load reads a configuration file. An error that is not an Errors says that the
 // file cannot be read.
 func Load(path string) (*Config, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}
+
+func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
@@ -21,7 +29,36 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, data)
+	return data, nil
+}
+
+// AdminListen reads admin.listen of a configuration file, and what it is by
+// default. Mistakes elsewhere are none of its errors: it serves those who ask a
+// credproxy that runs, perhaps with an earlier state of the file.
+func AdminListen(path string) (string, error) {
+	const key = "admin.listen"
+	data, err := read(path)
+	if err != nil {
+		return "", err
+	}
+	root, err := parseYAML(path, data)
+	if err != nil {
+		return "", err
+	}
+	d, c := newDecoder(path), new(Config)
+	ast.Walk(d, root)
+	if root = d.resolve("", root); isMap(root) {
+		d.section("", root, reflect.ValueOf(c).Elem())
+	}
+	applyDefaults(c, d.written)
+	v := validator{fail: d.invalid, written: d.written}
+	v.process(c)
+	for _, e := range d.errs {
+		if e.Path == key || e.Path == parent(key) {
+			return "", e
+		}
+	}
+	return c.Admin.Listen, nil
 }
 
 // Parse reads a configuration from memory; filename is for errors. The error,
