@@ -63,6 +63,7 @@ with placeholders, or AWS could not be asked; 2 bad usage or configuration.`,
 	flags.StringSliceVar(&o.resourceIDs, "resource-id", nil, "resource id of a database, as [NAME=]ID: db-..., cluster-... or prx-...")
 	flags.BoolVar(&o.lookUp, "lookup", false, "ask AWS for what the configuration leaves open")
 	flags.StringVar(&o.trust.platform, "trust", "", "print the trust policy for ecs, eks, ec2 or lambda")
+	_ = cmd.RegisterFlagCompletionFunc("trust", cobra.FixedCompletions([]string{"ecs", "eks", "ec2", "lambda"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	flags.StringVar(&o.trust.oidcProvider, "oidc-provider", "", "with --trust eks: the cluster's OIDC issuer, or the ARN of its provider")
 	flags.StringVar(&o.trust.namespace, "namespace", "", "with --trust eks: the pod's namespace")
 	flags.StringVar(&o.trust.serviceAccount, "service-account", "", "with --trust eks: the pod's service account")

@@ -77,12 +77,17 @@ func (d *databaseFacts) lookUp(ctx context.Context, db *config.Database) error {
 	return nil
 }
 
-func (d *databaseFacts) lookUpSecret(ctx context.Context, s *config.SecretsManager) error {
+// describeSecret asks about a secret, not for its value.
+func describeSecret(ctx context.Context, s *config.SecretsManager) (*secretsmanager.DescribeSecretOutput, error) {
 	cfg, err := awscfg.Load(ctx, awscfg.Options{Region: s.Region, Role: role(s.AssumeRole)})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out, err := secretsmanager.NewFromConfig(cfg.AWS).DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.SecretID})
+	return secretsmanager.NewFromConfig(cfg.AWS).DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.SecretID})
+}
+
+func (d *databaseFacts) lookUpSecret(ctx context.Context, s *config.SecretsManager) error {
+	out, err := describeSecret(ctx, s)
 	if err != nil {
 		return fmt.Errorf("describe secret %s: %w", s.SecretID, err)
 	}

@@ -44,8 +44,8 @@ func rootCommand() *cobra.Command {
 		Short: "Connect to Amazon RDS and Aurora without a password",
 		Long: `credproxy is a sidecar that logs applications in to Amazon RDS and Aurora.
 
-An application connects to localhost over the ordinary PostgreSQL protocol with
-no password. credproxy logs in for it, over verified TLS, with a credential from
+An application connects to localhost over the ordinary PostgreSQL or MySQL
+protocol with no password. credproxy logs in for it, over verified TLS, with a credential from
 AWS Secrets Manager or an IAM token, and keeps working when the credential rotates.`,
 		Args:              usage(cobra.NoArgs),
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -56,7 +56,8 @@ AWS Secrets Manager or an IAM token, and keeps working when the credential rotat
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), policyCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), policyCommand(), statusCommand(), waitCommand(), healthcheckCommand(),
+		shutdownCommand(), breakGlassCommand(), versionCommand())
 	nameVariables(root)
 	return root
 }

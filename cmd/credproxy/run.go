@@ -57,12 +57,16 @@ func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config,
 		return nil, err
 	}
 	for _, s := range config.Settings() {
-		f := cmd.Flags().Lookup(s.Flag)
-		if !f.Changed {
+		value, given := os.LookupEnv(s.Env())
+		from := s.Env()
+		if f := cmd.Flags().Lookup(s.Flag); f != nil { // check has only the variables
+			value, given, from = f.Value.String(), f.Changed, origin(f)
+		}
+		if !given {
 			continue
 		}
-		if err := cfg.Set(s.Key, f.Value.String()); err != nil {
-			return nil, usageError{fmt.Errorf("%s: %w", origin(f), err)}
+		if err := cfg.Set(s.Key, value); err != nil {
+			return nil, usageError{fmt.Errorf("%s: %w", from, err)}
 		}
 	}
 	if missing := notYet(cfg); len(missing) > 0 {
@@ -111,6 +115,7 @@ func notYet(cfg *config.Config) (missing []string) {
 	for _, d := range cfg.Databases {
 		at := "database " + d.Name + ": "
 		say(d.Probe.Interval > 0 || d.Probe.WriteTable != "", at+"probe")
+		say(d.BreakGlass.File != "", at+"break_glass")
 		say(len(d.Access.UIDs) > 0, at+"access.uids")
 	}
 	return missing

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/credproxy/credproxy/config"
+)
+
+// checksAtOnce is how many databases are walked at a time.
+const checksAtOnce = 8
+
+// The results of a step.
+const (
+	stepOK      = "ok"
+	stepWarning = "warning"
+	stepFailed  = "failed"
+	stepSkipped = "skipped" // needs one that failed
+)
+
+// step is one line of a check.
+type step struct {
+	Name   string `json:"step"`
+	Result string `json:"result"` // ok, warning, failed or skipped
+	Detail string `json:"detail"`
+	Advice string `json:"advice,omitempty"` // what to do about it
+}
+
+// checkup is the check of one database.
+type checkup struct {
+	Database string `json:"database"`
+	OK       bool   `json:"ok"` // nothing failed
+	Steps    []step `json:"steps"`
+}
+
+func checkCommand() *cobra.Command {
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check [-c FILE] [SECRET_ARN...]",
+		Short: "Walk the way to each database and say what is wrong",
+		Long: `Check reads the configuration as run does, and then goes the way of a login to each
+database, a line per step, with what to do where one fails:
+
+  configuration  the file, and the certificates it names
+  credential     the secret can be read and is one of a database; its rotation
+  dns            the host has an address
+  tcp            the port answers
+  tls            the certificates hold, and until when
+  login          the database takes the credential
+  rights         what the configuration asks of the user: IAM, session.role
+
+It listens nowhere and changes nothing. Certificates that end within 30 days and
+rotations that hang are warnings, which fail no check.
+
+Exit status: 0 all is well; 1 a step failed; 2 bad usage or configuration.`,
+		Example: `  credproxy check -c /etc/credproxy/credproxy.yaml
+  credproxy check arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
+  credproxy check -c credproxy.yaml --json | jq '.databases[].steps[] | select(.result == "failed")'`,
+		RunE: func(cmd *cobra.Command, arns []string) error {
+			cfg, err := loadConfig(cmd, file, arns)
+			if err != nil {
+				return err
+			}
+			return runCheck(cmd.Context(), cfg, cmd.OutOrStdout(), asJSON)
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the steps as JSON")
+	return cmd
+}
+
+// runCheck checks the databases, some at a time, and prints in the order of the
+// configuration.
+func runCheck(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) error {
+	all := make([]checkup, len(cfg.Databases))
+	var g errgroup.Group
+	g.SetLimit(checksAtOnce)
+	for i := range cfg.Databases {
+		g.Go(func() error { all[i] = check(ctx, &cfg.Databases[i]); return nil })
+	}
+	_ = g.Wait()
+	if !asJSON {
+		for _, c := range all {
+			if err := writeCheckup(w, c); err != nil {
+				return err
+			}
+		}
+	}
+	return verdict(all, w, asJSON)
+}
+
+func verdict(all []checkup, w io.Writer, asJSON bool) error {
+	failed, misconfigured := 0, false
+	for _, c := range all {
+		if !c.OK {
+			failed++
+			misconfigured = misconfigured || c.Steps[0].Result == stepFailed
+		}
+	}
+	if asJSON {
+		text := indented(struct {
+			OK        bool      `json:"ok"`
+			Databases []checkup `json:"databases"`
+		}{failed == 0, all})
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+	}
+	if failed == 0 {
+		return nil
+	}
+	err := fmt.Errorf("the check of %d of %d databases failed", failed, len(all))
+	if len(all) == 1 {
+		err = errors.New("the check failed")
+	}
+	if misconfigured {
+		return usageError{err}
+	}
+	return err
+}
+
+func writeCheckup(w io.Writer, c checkup) error {
+	fmt.Fprintln(w, c.Database)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range c.Steps {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Result, s.Name, visible(s.Detail))
+		if s.Advice != "" {
+			fmt.Fprintf(table, "  \t\t→ %s\n", visible(s.Advice))
+		}
+	}
+	return table.Flush()
+}

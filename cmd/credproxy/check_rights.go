@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
+)
+
+// iamPlugin is how RDS for MySQL and MariaDB knows an IAM user.
+const iamPlugin = "AWSAuthenticationPlugin"
+
+// rights looks whether the user may do what the configuration asks of it.
+func (c *checker) rights(ctx context.Context) step {
+	if c.engine == config.Postgres {
+		return c.postgresRights(ctx)
+	}
+	return c.mysqlRights(ctx)
+}
+
+func (c *checker) postgresRights(ctx context.Context) step {
+	rows, err := c.query(ctx, c.upstream, c.cred, "",
+		"SELECT current_user, coalesce((SELECT pg_has_role(oid, 'member') FROM pg_roles WHERE rolname = 'rds_iam'), false)")
+	if err != nil {
+		return failure(err)
+	}
+	user, iam := rows[0][0], rows[0][1] == "t"
+	switch {
+	case c.db.Credentials.IAM != nil && !iam:
+		return step{
+			Result: stepWarning, Detail: fmt.Sprintf("rds_iam is not granted to %s, and yet it logs in with a token", user),
+			Advice: "Is this a database of RDS? There: GRANT rds_iam TO " + quoted(user) + ";",
+		}
+	case c.db.Credentials.IAM == nil && iam:
+		return step{
+			Result: stepWarning, Detail: fmt.Sprintf("rds_iam is granted to %s: RDS takes no password from it", user),
+			Advice: "REVOKE rds_iam FROM " + quoted(user) + ";  Or use credentials.iam.",
+		}
+	}
+	detail := "no rights are asked for"
+	if iam {
+		detail = "rds_iam is granted to " + user
+	}
+	role := c.db.Session.Role
+	if role == "" {
+		return fine("%s", detail)
+	}
+	if _, err := c.query(ctx, c.upstream, c.cred, role, "SELECT 1"); err != nil {
+		s := failure(err)
+		s.Detail = fmt.Sprintf("%s may not SET ROLE %s (session.role): %s", user, role, s.Detail)
+		s.Advice = fmt.Sprintf("GRANT %s TO %s;", quoted(role), quoted(user))
+		return s
+	}
+	return fine("%s may SET ROLE %s", user, role)
+}
+
+// quoted writes a name as PostgreSQL takes it.
+func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// identified finds the plugin in what SHOW CREATE USER says: IDENTIFIED WITH 'plugin'
+// (MySQL), IDENTIFIED VIA plugin (MariaDB).
+var identified = regexp.MustCompile("IDENTIFIED (?:WITH|VIA) ['`]?([A-Za-z0-9_]+)")
+
+func (c *checker) mysqlRights(ctx context.Context) step {
+	// The answer holds the hash of the password: nothing but the plugin is shown.
+	rows, err := c.query(ctx, c.upstream, c.cred, "", "SHOW CREATE USER CURRENT_USER()")
+	if err != nil {
+		s := failure(err)
+		s.Result, s.Detail = stepWarning, "how the user logs in cannot be seen: "+s.Detail
+		return s
+	}
+	plugin := "mysql_native_password" // MariaDB says IDENTIFIED BY PASSWORD
+	if m := identified.FindStringSubmatch(rows[0][len(rows[0])-1]); m != nil {
+		plugin = m[1]
+	}
+	if c.db.Credentials.IAM != nil && plugin != iamPlugin {
+		return step{
+			Result: stepWarning, Detail: fmt.Sprintf("%s logs in by %s, and yet with a token", c.cred.Username, plugin),
+			Advice: fmt.Sprintf("Is this a database of RDS? There: ALTER USER '%s' IDENTIFIED WITH %s AS 'RDS';", c.cred.Username, iamPlugin),
+		}
+	}
+	return fine("%s logs in by %s", c.cred.Username, plugin)
+}
+
+// rotationOf adds to s what AWS says about the secret's rotation.
+func rotationOf(ctx context.Context, secret *config.SecretsManager, s *step) {
+	out, err := describeSecret(ctx, secret)
+	if err != nil {
+		s.Result, s.Detail = stepWarning, s.Detail+"; its rotation cannot be seen: "+awscfg.Plain(err).Error()
+		if awscfg.ReasonOf(err) == secrets.Denied {
+			s.Advice = "Allow secretsmanager:DescribeSecret on this secret; credproxy policy prints the whole policy."
+		}
+		return
+	}
+	if !aws.ToBool(out.RotationEnabled) {
+		s.Detail += "; it does not rotate"
+	} else {
+		s.Detail += "; it rotates"
+		if out.NextRotationDate != nil {
+			s.Detail += ", next on " + day(*out.NextRotationDate)
+			if time.Since(*out.NextRotationDate) > 24*time.Hour {
+				s.Result, s.Advice = stepWarning, "The rotation is overdue: look into the log of the rotation function."
+			}
+		}
+	}
+	var current, pending string
+	for id, stages := range out.VersionIdsToStages {
+		for _, stage := range stages {
+			switch secrets.Stage(stage) {
+			case secrets.Current:
+				current = id
+			case secrets.Pending:
+				pending = id
+			}
+		}
+	}
+	if pending != "" && pending != current {
+		s.Result = stepWarning
+		s.Detail += fmt.Sprintf("; version %.8s is AWSPENDING", pending)
+		s.Advice = "A rotation is under way, or hangs. credproxy copes with both; if it stays so, look into the log of the rotation function."
+	}
+}

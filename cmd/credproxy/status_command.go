@@ -1,0 +1,141 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credproxy/credproxy/admin"
+)
+
+func statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what a running credproxy knows",
+		Long: `Status shows the databases of a running credproxy: whether clients can be logged in,
+with which credential, how many sessions there are and what failed.
+
+` + findingAdmin + `
+
+Exit status: 0 shown, also if something is wrong; 1 nobody answers; 2 bad usage.`,
+		Example: `  credproxy status
+  credproxy status --json | jq '.databases[] | select(.ready | not)'`,
+		Args: usage(cobra.NoArgs),
+	}
+	client := adminFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the JSON of /status")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := client()
+		if err != nil {
+			return err
+		}
+		code, text, err := c.do(cmd.Context(), http.MethodGet, "/status", nil)
+		if err != nil {
+			return err
+		}
+		var s admin.Status
+		if err := json.Unmarshal(text, &s); code != http.StatusOK || err != nil {
+			return fmt.Errorf("what answers on %s (%s) is not this version of credproxy: HTTP status %d", c.address, c.from, code)
+		}
+		if asJSON {
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		}
+		return writeStatus(cmd.OutOrStdout(), s)
+	}
+	return cmd
+}
+
+// writeStatus writes s as a table, and below it what is not as it should be.
+func writeStatus(w io.Writer, s admin.Status) error {
+	state := "ready"
+	switch {
+	case s.Draining:
+		state = "shutting down"
+	case !s.Ready:
+		state = "not ready"
+	}
+	fmt.Fprintf(w, "credproxy %s, process %d, up %s: %s\n\n", visible(s.Version), s.PID, age(s.Started, s.Now), state)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DATABASE\tSTATE\tLISTENERS\tUPSTREAM\tSESSIONS\tLOGINS/S\tFAILED\tUSER\tVERSION\tCONFIRMED\tNEXT ROTATION")
+	for _, db := range s.Databases {
+		state := "ready"
+		if !db.Ready {
+			state = "not ready"
+		}
+		cells := []string{
+			db.Name, state, dash(strings.Join(db.Listeners, ",")), dash(db.Upstream),
+			fmt.Sprintf("%d/%d", db.Sessions.Active, db.Sessions.Limit),
+			fmt.Sprintf("%.1f", db.Sessions.LoginsPerSecond), fmt.Sprint(db.Sessions.Failed),
+			dash(db.Credential.User), dash(fmt.Sprintf("%.8s", db.Credential.VersionID)),
+			ago(db.Credential.Confirmed, s.Now), date(db.Credential.NextRotation),
+		}
+		for i, cell := range cells {
+			cells[i] = visible(cell)
+		}
+		fmt.Fprintln(table, strings.Join(cells, "\t"))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	lines := troubles(s)
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, "\n"+strings.Join(lines, "\n"))
+	return err
+}
+
+// troubles are lines about what an operator should look at.
+func troubles(s admin.Status) (lines []string) {
+	for _, db := range s.Databases {
+		say := func(format string, args ...any) {
+			lines = append(lines, visible(db.Name+": "+fmt.Sprintf(format, args...)))
+		}
+		if db.Reason != "" {
+			say("%s", db.Reason)
+		}
+		if g := db.BreakGlass; g != nil && g.Active {
+			say("the emergency credential is in use since %s, until %s: %s", date(g.Since), date(g.Until), g.Reason)
+		}
+		if b := db.SourceBreaker; b != nil && b.State != admin.BreakerClosed {
+			say("the breaker in front of the credential's source is %s: %s", b.State, dash(b.Error))
+		}
+		if b := db.DatabaseBreaker; b != nil && b.State != admin.BreakerClosed {
+			say("the breaker in front of the database is %s: %s", b.State, dash(b.Error))
+		}
+		if p := db.Probe; p != nil && !p.OK {
+			say("credproxy's own login failed %s: %s", ago(p.At, s.Now), p.Error)
+		}
+		for _, f := range db.Failures {
+			say("%d x %s, the last %s: %s", f.Count, f.Reason, ago(f.Last, s.Now), dash(f.Error))
+		}
+	}
+	return lines
+}
+
+func dash(s string) string { return cmp.Or(s, "-") }
+
+func date(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04Z")
+}
+
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return age(t, now) + " ago"
+}
+
+func age(t, now time.Time) string { return now.Sub(t).Round(time.Second).String() }
