@@ -52,6 +52,7 @@ type Database struct {
 	refreshes *prometheus.CounterVec
 	apiCalls  *prometheus.CounterVec
 	rotations prometheus.Counter
+	stale     prometheus.Counter
 	up        prometheus.Gauge
 }
 
@@ -75,11 +76,14 @@ func (m *Metrics) Database(name string) *Database {
 		rotations: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "credential_rotations_total", Help: "Times that AWSCURRENT was seen to name another version.",
 		}),
+		stale: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "stale_logins_total", Help: "Logins with a credential that its source could not be asked about.",
+		}),
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
 		}),
 	}
-	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.up)
+	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up)
 	return d
 }
 
@@ -132,6 +136,8 @@ func (d *Database) Credential(source string, e secrets.Event) {
 	switch e.Kind {
 	case secrets.Fetched:
 		d.refreshes.WithLabelValues(e.Reason, sourceResult(e.Err)).Inc()
+	case secrets.Checked:
+		d.refreshes.WithLabelValues(e.Reason, "unchanged").Inc()
 	case secrets.Rotated:
 		d.rotations.Inc()
 	case secrets.Tried:
@@ -143,6 +149,9 @@ func (d *Database) Credential(source string, e secrets.Event) {
 			result = "failed"
 		}
 		d.attempts.WithLabelValues(source, string(e.Stage), result).Inc()
+		if e.Stale && e.Err == nil {
+			d.stale.Inc()
+		}
 	}
 }
 
@@ -166,15 +175,30 @@ var (
 		"1, with the first 8 characters of the id of the credential's version.", []string{"version"}, nil)
 	ageDesc = prometheus.NewDesc(namespace+"_credential_age_seconds",
 		"Time since the credential's source last confirmed it.", nil, nil)
+	breakerDesc = prometheus.NewDesc(namespace+"_source_breaker_open",
+		"1 while the credential's source fails so often that it is asked only now and then.", nil, nil)
+	emergencyDesc = prometheus.NewDesc(namespace+"_break_glass_active",
+		"1 while logins use the emergency credential.", nil, nil)
 )
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
 
 func (c credentialCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- versionDesc
 	ch <- ageDesc
+	ch <- breakerDesc
+	ch <- emergencyDesc
 }
 
 func (c credentialCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.status()
+	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, oneIf(s.SourceLeftAlone))
+	ch <- prometheus.MustNewConstMetric(emergencyDesc, prometheus.GaugeValue, oneIf(s.Emergency != nil))
 	if s.First == nil {
 		return
 	}

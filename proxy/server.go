@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/secrets"
 )
 
 // Limits bound what clients of one database can take.
@@ -181,7 +183,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 				err = &Error{Kind: Internal, Message: "internal error", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 			}
 		}()
-		return s.Engine.Serve(ctx, sess)
+		return s.Engine.Serve(secrets.WithPeer(ctx, peerName(conn)), sess)
 	}()
 	if s.draining.Load() && errors.Is(err, net.ErrClosed) {
 		err = ErrShuttingDown(err)

@@ -2,10 +2,10 @@ package secrets
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -28,7 +28,7 @@ const (
 	rejectedFor        = 30 * time.Second
 	rejectedPendingFor = 3 * time.Second
 	// lookAgain is how long what a label named is believed by logins that were
-	// refused; failures are believed for a shorter time.
+	// refused; that a source cannot be asked is believed for a shorter time.
 	lookAgain        = 5 * time.Second
 	lookAgainFailure = time.Second
 	// trustFor is how long after an acceptance logins need no further proof. It
@@ -41,8 +41,15 @@ const (
 	// maxStraight caps how often one login goes straight for a credential that
 	// others vouch for.
 	maxStraight = 8
-	// maxBackoff caps the wait between refreshes that fail.
-	maxBackoff = 30 * time.Second
+	// maxBackoff caps the wait between refreshes that fail because the source
+	// cannot be asked, and so how late a recovery is noticed; maxBackoffAnswered
+	// between those that it answers with a no, which takes an operator to change.
+	maxBackoff         = 15 * time.Second
+	maxBackoffAnswered = time.Minute
+	// breakerFailures is after how many failures in a row a source is left alone,
+	// for breakerOpen. Logins that need it fail at once meanwhile.
+	breakerFailures = 5
+	breakerOpen     = 2 * time.Second
 	// maxRefused caps the memory of refused versions. A secret has at most
 	// about 100 versions; three carry labels.
 	maxRefused = 16
@@ -73,6 +80,9 @@ type Cache struct {
 	opt     Options
 	flights singleflight.Group
 	changed chan struct{} // a source said so; capacity 1
+	breaker *gobreaker.CircuitBreaker[struct{}]
+
+	describing sync.Mutex // one description at a time
 
 	// base outlives the logins that start a fetch: a client that leaves must
 	// not cancel the fetch that others wait for. Close ends it.
@@ -80,27 +90,25 @@ type Cache struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu         sync.Mutex
-	closed     bool
-	labels     map[Stage]*lookup
-	first      *Credential // what the next login offers first
-	accepted   *Credential // what the database took last, and has not refused since
-	acceptedAt time.Time
-	refused    map[string]refusal
-	lastGood   time.Time // when the source last gave AWSCURRENT
+	mu          sync.Mutex
+	closed      bool
+	labels      map[Stage]*lookup
+	described   *description // nil until a Labelled source was asked
+	lastFailure error        // of a source that could not be asked
+	emergency   *emergency   // nil but in an emergency
+	first       *Credential  // what the next login offers first
+	accepted    *Credential  // what the database took last, and has not refused since
+	acceptedAt  time.Time
+	refused     map[string]refusal
+	lastGood    time.Time // when the source last gave AWSCURRENT
+	nextRefresh time.Time // when Run looks next
 
 	trustUntil time.Time // logins may offer first without waiting for a verdict
 	trouble    time.Time // since when the database refuses; zero if it does not
 	lost       bool      // it refuses what it had accepted
+	rotated    time.Time // when AWSCURRENT was last seen to have moved
 
 	prober chan struct{} // holds a token while one login finds out what works
-}
-
-// lookup is what a staging label named at one moment.
-type lookup struct {
-	started time.Time
-	cred    *Credential // nil if err
-	err     error
 }
 
 // refusal is the database's answer to one version.
@@ -129,15 +137,17 @@ func New(src Source, opt Options) *Cache {
 	return &Cache{
 		src: src, opt: opt, base: base, cancel: cancel,
 		changed: make(chan struct{}, 1),
+		breaker: newBreaker(),
 		prober:  make(chan struct{}, 1),
 		labels:  map[Stage]*lookup{},
 		refused: map[string]refusal{},
 	}
 }
 
-// Close ends fetches under way and waits for them. Logins that need one after it
-// fail.
+// Close ends fetches under way and an emergency, and waits for them. Logins that
+// need a fetch after it fail.
 func (c *Cache) Close() {
+	c.EndBreakGlass()
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
@@ -148,6 +158,9 @@ func (c *Cache) Close() {
 // Get returns the credential that the next login would offer first, fetching it
 // if none is held.
 func (c *Cache) Get(ctx context.Context) (*Credential, error) {
+	if cred := c.inEmergency(); cred != nil && !c.refusedLately(cred) {
+		return cred, nil
+	}
 	if cred := c.firstHeld(); cred != nil {
 		return cred, nil
 	}
@@ -185,65 +198,4 @@ func (c *Cache) whyFetch() string {
 		return ReasonExpiry
 	}
 	return ReasonSchedule
-}
-
-// Run refreshes AWSCURRENT until ctx ends: at once, then on schedule, before the
-// held credential expires, and whenever a [Watcher] says that it changed.
-// Failures are retried with exponential backoff and full jitter.
-func (c *Cache) Run(ctx context.Context) {
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	if w, ok := c.src.(Watcher); ok {
-		watching.Go(func() { _ = w.Watch(ctx, c.noteChange) })
-	}
-	reason, failures := ReasonStart, 0
-	for ctx.Err() == nil {
-		l, err := c.look(ctx, Current, time.Now(), reason)
-		if err != nil {
-			return
-		}
-		if l.err != nil {
-			failures++
-		} else {
-			failures = 0
-		}
-		timer := time.NewTimer(c.wait(l, failures))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-			reason = ReasonSchedule
-			if l.cred != nil && !l.cred.Expires.IsZero() {
-				reason = ReasonExpiry
-			}
-		case <-c.changed:
-			reason = ReasonChanged
-		}
-		timer.Stop()
-	}
-}
-
-func (c *Cache) noteChange() {
-	select {
-	case c.changed <- struct{}{}:
-	default: // one is waiting already
-	}
-}
-
-// wait is how long to wait before the next refresh.
-func (c *Cache) wait(l *lookup, failures int) time.Duration {
-	if failures > 0 {
-		return fullJitter(failures, min(maxBackoff, c.opt.Refresh))
-	}
-	d := time.Duration(float64(c.opt.Refresh) * (0.9 + 0.2*rand.Float64()))
-	if !l.cred.Expires.IsZero() {
-		d = min(d, max(time.Second, time.Until(l.cred.Expires)-expiryMargin))
-	}
-	return d
-}
-
-// fullJitter is the wait before try n (from 1): between nothing and
-// min(limit, 1 s · 2ⁿ⁻¹), but at least 100 ms.
-func fullJitter(n int, limit time.Duration) time.Duration {
-	top := min(limit, time.Second<<min(n-1, 16))
-	return 100*time.Millisecond + rand.N(max(top, 1))
 }

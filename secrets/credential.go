@@ -26,6 +26,9 @@ const (
 	Pending Stage = "AWSPENDING"
 	// Previous names the version that was AWSCURRENT before the last rotation.
 	Previous Stage = "AWSPREVIOUS"
+	// Emergency is no staging label: it stands in events for the credential that
+	// Cache.BreakGlass was given.
+	Emergency Stage = "BREAK_GLASS"
 )
 
 // Endpoint is what a secret itself says about its database. Every field may be

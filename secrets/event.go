@@ -1,5 +1,7 @@
 package secrets
 
+import "context"
+
 // EventKind says what happened to a credential.
 type EventKind string
 
@@ -7,18 +9,29 @@ const (
 	// Fetched: a source was asked for the version under Stage; Err tells how it
 	// went, Reason why it was asked.
 	Fetched EventKind = "fetched"
+	// Checked: a source was asked, and the label still names the version that is
+	// held; nothing was fetched. Reason is why it was asked.
+	Checked EventKind = "checked"
+	// Described: a [Labelled] source did not say which labels there are, because
+	// that is not allowed, with Err; the cache does without for a while.
+	Described EventKind = "described"
 	// Rotated: AWSCURRENT names another version than before.
 	Rotated EventKind = "rotated"
 	// Tried: a login offered Credential to the database. Err is nil when the
 	// database accepted it, carries the mark of Rejected when it refused the
 	// credential, and is anything else when the login failed for another cause.
 	Tried EventKind = "tried"
+	// EmergencyBegan and EmergencyEnded bound the time in which logins use the
+	// emergency credential (see Cache.BreakGlass).
+	EmergencyBegan EventKind = "emergency_began"
+	EmergencyEnded EventKind = "emergency_ended"
 )
 
 // Why a source was asked, for [Event.Reason].
 const (
 	ReasonStart     = "start"     // nothing was held yet
 	ReasonSchedule  = "schedule"  // the refresh interval passed
+	ReasonRotation  = "rotation"  // a planned rotation is near
 	ReasonExpiry    = "expiry"    // the held credential is about to expire
 	ReasonRejected  = "rejected"  // the database refused the held one
 	ReasonUnreached = "unreached" // the database is not where the held one says
@@ -33,4 +46,22 @@ type Event struct {
 	Credential *Credential // nil if there is none
 	Reason     string
 	Err        error
+	// Peer is the client of a login, as WithPeer named it; "" for what credproxy
+	// does by itself.
+	Peer string
+	// Stale says that a login was tried while the source could not be asked, on
+	// the strength of what was learned earlier.
+	Stale bool
+}
+
+type peerKey struct{}
+
+// WithPeer returns a context whose logins tell in their events who they are for.
+func WithPeer(ctx context.Context, peer string) context.Context {
+	return context.WithValue(ctx, peerKey{}, peer)
+}
+
+func peerOf(ctx context.Context) string {
+	peer, _ := ctx.Value(peerKey{}).(string)
+	return peer
 }

@@ -2,8 +2,26 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/sony/gobreaker/v2"
 )
+
+// lookup is what a staging label named at one moment.
+type lookup struct {
+	started time.Time
+	cred    *Credential // nil if err
+	err     error
+	held    bool // the version was in memory already
+}
+
+// description is what a Labelled source told at one moment.
+type description struct {
+	started time.Time
+	labels  Labels
+	err     error
+}
 
 // look tells what stage names, as learned after the moment given, and at most
 // lookAgain ago. All callers share one fetch. The error is ctx's only.
@@ -16,7 +34,7 @@ func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason s
 			return l, nil
 		}
 		done := c.flights.DoChan(string(stage), func() (any, error) {
-			return c.fetch(stage, reason), nil
+			return c.fetch(stage, after, reason), nil
 		})
 		select {
 		case <-ctx.Done():
@@ -45,34 +63,140 @@ func (l *lookup) forbidden() bool {
 func (l *lookup) minted() bool { return l.cred != nil && !l.cred.Expires.IsZero() }
 
 func (l *lookup) fresh(now time.Time) bool {
-	if l.err != nil && ReasonOf(l.err) != NoVersion {
-		return now.Sub(l.started) < lookAgainFailure
-	}
-	return now.Sub(l.started) < lookAgain && (l.cred == nil || !l.cred.Expired(now))
+	return now.Sub(l.started) < believed(l.err) && (l.err != nil || l.cred == nil || !l.cred.Expired(now))
 }
 
-// fetch asks the source once and files the answer.
-func (c *Cache) fetch(stage Stage, reason string) *lookup {
-	l := &lookup{started: time.Now()}
+// believed is how long an answer of a source is believed by logins. A source
+// that could not be asked may be back at any moment.
+func believed(err error) time.Duration {
+	if err != nil && ReasonOf(err) == Unavailable {
+		return lookAgainFailure
+	}
+	return lookAgain
+}
+
+// fetch asks the source and files the answer, which it did not give before the
+// moment given.
+func (c *Cache) fetch(stage Stage, after time.Time, reason string) *lookup {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		l.err = Errorf(Unavailable, "credproxy is shutting down")
-		return l
+		return &lookup{started: time.Now(), err: Errorf(Unavailable, "credproxy is shutting down")}
 	}
 	c.wg.Add(1)
 	c.mu.Unlock()
 	defer c.wg.Done()
 	ctx, cancel := context.WithTimeout(c.base, fetchTimeout)
 	defer cancel()
-	l.cred, l.err = c.src.Fetch(ctx, stage)
-	fetched := l.cred
+	l := c.ask(ctx, stage, after)
+	kind, answered := Fetched, l.cred
+	if l.held {
+		kind = Checked
+	}
 	rotated := c.file(stage, l)
-	c.opt.Notify(Event{Kind: Fetched, Stage: stage, Credential: fetched, Reason: reason, Err: l.err})
+	c.opt.Notify(Event{Kind: kind, Stage: stage, Credential: answered, Reason: reason, Err: l.err})
 	if rotated {
 		c.opt.Notify(Event{Kind: Rotated, Stage: stage, Credential: l.cred, Reason: reason})
 	}
 	return l
+}
+
+// ask asks which version carries the label, and for that version if it is not
+// held. A source that cannot tell, or may not, is asked for the version at once.
+func (c *Cache) ask(ctx context.Context, stage Stage, after time.Time) *lookup {
+	src, ok := c.src.(Labelled)
+	if ok && !time.Now().Before(c.describeFrom()) {
+		d := c.describe(ctx, src, after)
+		if d.err == nil {
+			return c.named(ctx, src, stage, d)
+		}
+		if ReasonOf(d.err) != Denied {
+			return &lookup{started: d.started, err: d.err}
+		}
+	}
+	l := &lookup{started: time.Now()}
+	l.err = c.guard(func() (err error) { l.cred, err = c.src.Fetch(ctx, stage); return err })
+	return l
+}
+
+// named is the version that carries the label according to d.
+func (c *Cache) named(ctx context.Context, src Labelled, stage Stage, d *description) *lookup {
+	l := &lookup{started: d.started}
+	id := d.labels.Versions[stage]
+	if id == "" {
+		l.err = Errorf(NoVersion, "no version of the secret is labelled %s", stage)
+		return l
+	}
+	c.mu.Lock()
+	l.cred = c.version(id)
+	c.mu.Unlock()
+	if l.held = l.cred != nil; !l.held {
+		l.err = c.guard(func() (err error) { l.cred, err = src.FetchVersion(ctx, id); return err })
+	}
+	return l
+}
+
+// describe asks which labels there are. An answer from after the moment given
+// serves all that ask for lookAgain.
+func (c *Cache) describe(ctx context.Context, src Labelled, after time.Time) *description {
+	c.describing.Lock() // held for fetchTimeout at most
+	defer c.describing.Unlock()
+	c.mu.Lock()
+	d := c.described
+	c.mu.Unlock()
+	if d != nil && !d.started.Before(after) && time.Since(d.started) < believed(d.err) {
+		return d
+	}
+	d = &description{started: time.Now()}
+	d.err = c.guard(func() (err error) { d.labels, err = src.Describe(ctx); return err })
+	c.mu.Lock()
+	c.described = d
+	c.mu.Unlock()
+	if d.err != nil && ReasonOf(d.err) == Denied {
+		c.opt.Notify(Event{Kind: Described, Err: d.err})
+	}
+	return d
+}
+
+// describeFrom is when to ask for labels next: not for Options.Refresh after it
+// was denied.
+func (c *Cache) describeFrom() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d := c.described; d != nil && d.err != nil && ReasonOf(d.err) == Denied {
+		return d.started.Add(c.opt.Refresh)
+	}
+	return time.Time{}
+}
+
+// newBreaker makes the circuit breaker of a source. Only a source that cannot be
+// asked trips it: a refusal, or a secret that is none, is an answer.
+func newBreaker() *gobreaker.CircuitBreaker[struct{}] {
+	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Timeout:      breakerOpen,
+		ReadyToTrip:  func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerFailures },
+		IsSuccessful: func(err error) bool { return err == nil || ReasonOf(err) != Unavailable },
+	})
+}
+
+// guard asks the source through its circuit breaker: after breakerFailures
+// failures in a row it is left alone for breakerOpen, then one call at a time
+// finds out whether it is back.
+func (c *Cache) guard(ask func() error) error {
+	var err error
+	_, refused := c.breaker.Execute(func() (struct{}, error) {
+		err = ask()
+		return struct{}{}, err
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case errors.Is(refused, gobreaker.ErrOpenState) || errors.Is(refused, gobreaker.ErrTooManyRequests):
+		return Errorf(Unavailable, "not asked again within %v of a failure: %w", breakerOpen, c.lastFailure)
+	case err != nil && ReasonOf(err) == Unavailable:
+		c.lastFailure = err
+	}
+	return err
 }
 
 // file stores a lookup and tells whether AWSCURRENT moved. A version already
@@ -82,7 +206,7 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l.err == nil {
-		if held := c.find(l.cred); held != nil {
+		if held := c.version(l.cred.VersionID); held != nil && held.same(l.cred) {
 			l.cred = held
 		}
 	}
@@ -109,16 +233,19 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 		}
 		c.first = l.cred // of the same version only the endpoint can differ
 	}
-	return moved && l.cred.Expires.IsZero()
+	if moved = moved && l.cred.Expires.IsZero(); moved {
+		c.rotated = l.started
+	}
+	return moved
 }
 
-// find returns the held credential of the same version, or nil. c.mu is held.
-func (c *Cache) find(cred *Credential) *Credential {
-	if c.accepted != nil && c.accepted.same(cred) {
+// version returns the held credential with this version id, or nil. c.mu is held.
+func (c *Cache) version(id string) *Credential {
+	if c.accepted != nil && c.accepted.VersionID == id {
 		return c.accepted
 	}
 	for _, l := range c.labels {
-		if l.cred != nil && l.cred.same(cred) {
+		if l.cred != nil && l.cred.VersionID == id {
 			return l.cred
 		}
 	}

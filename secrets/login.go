@@ -22,6 +22,11 @@ import (
 // given to an earlier login, or else the source's [Error].
 func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential) error) error {
 	l := login{cache: c, try: try, tried: map[string]bool{}}
+	if cred := c.inEmergency(); cred != nil {
+		if done, err := l.offerEmergency(ctx, cred); done {
+			return err
+		}
+	}
 	for range maxStraight {
 		if cred := c.trusted(); cred != nil {
 			delete(l.tried, cred.VersionID) // somebody else knows better by now
@@ -152,7 +157,7 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 	case ctx.Err() == nil: // else the client left, which says nothing
 		l.cache.undecided(cred)
 	}
-	l.cache.opt.Notify(Event{Kind: Tried, Stage: stage, Credential: cred, Err: err})
+	l.cache.opt.Notify(Event{Kind: Tried, Stage: stage, Credential: cred, Err: err, Peer: peerOf(ctx), Stale: l.cache.unconfirmed()})
 	return err == nil || !IsRejected(err), err
 }
 

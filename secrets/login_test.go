@@ -19,7 +19,7 @@ func TestLoginWhileTheDatabaseTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	src.set(current("v2"))
-	c.fetch(Current, ReasonChanged) // and now v2 comes first
+	c.fetch(Current, time.Time{}, ReasonChanged) // and now v2 comes first
 	db.take()
 	err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
 		if cred.Password() == "v1" {
@@ -52,7 +52,7 @@ func TestLateRefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 	src.set(current("v2"))
-	c.fetch(Current, ReasonChanged)
+	c.fetch(Current, time.Time{}, ReasonChanged)
 	loseConnection(t, c)
 	late := func(ctx context.Context, cred *Credential) error {
 		err := db.try(ctx, cred)
@@ -171,7 +171,7 @@ func TestStormAfterAnEarlyPromotion(t *testing.T) {
 		defer c.Close()
 		storm(t, c, 1, db.slow)
 		src.set(map[Stage]string{Current: "v2", Previous: "v1"})
-		c.fetch(Current, ReasonSchedule)
+		c.fetch(Current, time.Time{}, ReasonSchedule)
 		storm(t, c, 100, db.slow)
 		if db.refused > 1 {
 			t.Errorf("%d failed logins", db.refused)

@@ -24,6 +24,11 @@ func (c *Cache) heldInOrder() []*Credential {
 func (c *Cache) heldUnder(cred *Credential) Stage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.stageOf(cred)
+}
+
+// stageOf is heldUnder with c.mu held.
+func (c *Cache) stageOf(cred *Credential) Stage {
 	for _, stage := range []Stage{Current, Pending, Previous} {
 		if l := c.labels[stage]; l != nil && l.cred != nil && l.cred.VersionID == cred.VersionID {
 			return stage
@@ -32,17 +37,22 @@ func (c *Cache) heldUnder(cred *Credential) Stage {
 	return Current
 }
 
+// unconfirmed tells whether the source could not be asked when it last should
+// have been.
+func (c *Cache) unconfirmed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.labels[Current]
+	return l != nil && l.err != nil && ReasonOf(l.err) == Unavailable
+}
+
 // trusted returns the credential that any number of logins may offer at the same
 // time, or nil if one login has to find out first: the database has accepted it
 // just now, or has just given no verdict, so that there is nobody to wait for.
 func (c *Cache) trusted() *Credential {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	if c.first == nil || c.stale(c.first) || !now.Before(c.trustUntil) {
-		return nil
-	}
-	if r, ok := c.refused[c.first.VersionID]; ok && now.Before(r.until) {
+	if c.first == nil || c.stale(c.first) || !time.Now().Before(c.trustUntil) || c.isRefused(c.first) {
 		return nil
 	}
 	return c.first
@@ -138,6 +148,20 @@ func (c *Cache) remembered(cred *Credential) (refusal, bool) {
 		return r, false
 	}
 	return r, true
+}
+
+// refusedLately tells whether the database refused cred and it is not time to try
+// it again.
+func (c *Cache) refusedLately(cred *Credential) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isRefused(cred)
+}
+
+// isRefused is refusedLately with c.mu held.
+func (c *Cache) isRefused(cred *Credential) bool {
+	r, ok := c.refused[cred.VersionID]
+	return ok && time.Now().Before(r.until)
 }
 
 // undecided files that a login with cred ended without the database's verdict on

@@ -146,7 +146,7 @@ func (d *daemon) serveAdmin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w; choose another address, or \"\" for none", err)
 	}
-	srv := admin.Server(admin.State{Started: d.notStarted, Ready: d.notReady, Status: d.status, Quit: d.quit},
+	srv := admin.Server(admin.State{Started: d.notStarted, Ready: d.notReady, Status: d.status, Quit: d.quit, BreakGlass: d.breakGlass},
 		promhttp.HandlerFor(d.metrics.Registry, promhttp.HandlerOpts{}))
 	srv.ErrorLog = zap.NewStdLog(d.log)
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })

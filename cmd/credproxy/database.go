@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,8 +35,7 @@ type database struct {
 	addrs     []string // of the listeners; set before listening
 	listening atomic.Bool
 
-	mu       sync.Mutex
-	accepted string // the version last said to be accepted, to say it once
+	emergency emergency
 }
 
 // newDatabase builds what needs no secret. Its errors lie in the configuration.
@@ -53,13 +50,14 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 	if err != nil {
 		return nil, err
 	}
+	audit := newAuditor(db.log, cfg.Credentials)
 	db.cache = secrets.New(src, secrets.Options{
 		Refresh: cfg.Rotation.Refresh, MaxStale: cfg.Rotation.MaxStale, Grace: cfg.Rotation.Grace,
 		LoginTimeout: cfg.Limits.LoginTimeout,
 		Notify: func(e secrets.Event) {
 			observer.Credential(src.Kind(), e)
 			db.tally.credential(e)
-			db.audit(e)
+			audit.event(e)
 		},
 	})
 	if db.upstream, err = newUpstream(cfg); err != nil {
@@ -226,6 +224,7 @@ func (db *database) open(ctx context.Context) error {
 func (db *database) notReady() string {
 	s := db.cache.Status()
 	switch {
+	case s.Emergency != nil: // which was not refused, or else the secret's serves
 	case s.First == nil && s.Err != nil:
 		return "no credential yet: " + string(secrets.ReasonOf(s.Err))
 	case s.First == nil:
@@ -234,51 +233,9 @@ func (db *database) notReady() string {
 		return "the credential has expired or is older than rotation.max_stale, and its source does not answer"
 	case s.Refused:
 		return "the database refused the credential"
-	case db.server.Active() >= int64(db.cfg.Limits.MaxConnections):
+	}
+	if db.server.Active() >= int64(db.cfg.Limits.MaxConnections) {
 		return "limits.max_connections is reached"
 	}
 	return ""
-}
-
-// audit writes what happens to the credential to the log. Nothing it writes
-// holds a password: credentials redact themselves.
-func (db *database) audit(e secrets.Event) {
-	fields := []zap.Field{zap.Bool("audit", true), zap.String("stage", string(e.Stage))}
-	if e.Credential != nil {
-		fields = append(fields, zap.String("version", e.Credential.VersionID), zap.String("user", e.Credential.Username))
-	}
-	switch e.Kind {
-	case secrets.Fetched:
-		fields = append(fields, zap.String("reason", e.Reason))
-		switch {
-		case e.Err == nil:
-			db.log.Info("credential fetched", fields...)
-		case secrets.ReasonOf(e.Err) == secrets.NoVersion:
-			db.log.Debug("no version carries the label", fields...)
-		case !errors.Is(e.Err, context.Canceled):
-			db.log.Warn("credential not fetched", append(fields, zap.Error(e.Err))...)
-		}
-	case secrets.Rotated:
-		db.log.Info("credential rotated", fields...)
-	case secrets.Tried:
-		db.auditTried(e, fields)
-	}
-}
-
-// auditTried says each refusal, and each version's first acceptance.
-func (db *database) auditTried(e secrets.Event, fields []zap.Field) {
-	if secrets.IsRejected(e.Err) {
-		db.log.Warn("credential rejected by the database", append(fields, zap.Error(e.Err))...)
-		return
-	}
-	if e.Err != nil {
-		return
-	}
-	db.mu.Lock()
-	first := db.accepted != e.Credential.VersionID
-	db.accepted = e.Credential.VersionID
-	db.mu.Unlock()
-	if first {
-		db.log.Info("credential accepted by the database", fields...)
-	}
 }

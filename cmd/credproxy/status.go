@@ -42,22 +42,39 @@ func (db *database) status() admin.Database {
 	}
 	s.Ready = s.Reason == ""
 	db.tally.fill(&s)
+	held := db.cache.Status()
+	s.BreakGlass = db.breakGlassStatus(held)
+	s.SourceBreaker = sourceBreaker(held)
 	return s
 }
 
 func (db *database) credentialStatus() admin.Credential {
 	held := db.cache.Status()
-	s := admin.Credential{Source: held.Source, Accepted: held.Accepted, Refused: held.Refused, Stale: held.Stale}
+	s := admin.Credential{
+		Source: held.Source, Accepted: held.Accepted, Refused: held.Refused, Stale: held.Stale,
+		NextRefresh: held.NextRefresh.Round(0), NextRotation: held.NextRotation,
+	}
 	if held.Err != nil {
 		s.FetchError = string(secrets.ReasonOf(held.Err))
 	}
 	if held.First != nil {
 		s.User, s.VersionID, s.Expires = held.First.Username, held.First.VersionID, held.First.Expires
-		s.Stage = string(db.tally.stageOf(s.VersionID))
+		s.Stage = string(held.Stage)
 		s.Confirmed, s.AgeSeconds = held.Since.Round(0), time.Since(held.Since).Seconds()
 		s.UsableUntil = held.Since.Add(db.cfg.Rotation.MaxStale).Round(0)
 	}
 	return s
+}
+
+func sourceBreaker(held secrets.Status) *admin.Breaker {
+	if !held.SourceLeftAlone {
+		return &admin.Breaker{State: admin.BreakerClosed}
+	}
+	b := &admin.Breaker{State: admin.BreakerOpen}
+	if held.Err != nil {
+		b.Error = string(secrets.ReasonOf(held.Err))
+	}
+	return b
 }
 
 // upstreamName is host:port of the database, "" while the secret that names it is

@@ -23,7 +23,6 @@ type tally struct {
 	rate     rate
 	failures map[proxy.Kind]admin.Failure // bounded by the kinds there are
 	version  string                       // of the credential accepted last
-	stage    secrets.Stage                // and the label it was offered under
 	rotation *admin.Rotation              // replaced when it changes
 }
 
@@ -65,26 +64,16 @@ func (t *tally) LoginPhase(phase string, d time.Duration) {
 
 // credential hears of what happens to the credential.
 func (t *tally) credential(e secrets.Event) {
-	if e.Kind != secrets.Tried || e.Err != nil {
+	if e.Kind != secrets.Tried || e.Err != nil || e.Stage == secrets.Emergency {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.version
-	t.version, t.stage = e.Credential.VersionID, e.Stage
+	t.version = e.Credential.VersionID
 	if before != "" && before != t.version && e.Credential.Expires.IsZero() { // tokens do not rotate
 		t.rotation = &admin.Rotation{At: time.Now(), VersionID: t.version}
 	}
-}
-
-// stageOf is the label under which the version was offered last.
-func (t *tally) stageOf(version string) secrets.Stage {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.stage != "" && t.version == version {
-		return t.stage
-	}
-	return secrets.Current
 }
 
 // fill writes what was counted into db.

@@ -257,24 +257,32 @@ func (p *Proxy) Stop() int {
 }
 
 // Get asks the admin server and returns status and body.
-func (p *Proxy) Get(path string) (int, string, error) {
+func (p *Proxy) Get(path string) (int, string, error) { return p.ask(http.MethodGet, path, "") }
+
+// Post sends the admin server JSON and returns status and body.
+func (p *Proxy) Post(path, body string) (int, string, error) {
+	return p.ask(http.MethodPost, path, body)
+}
+
+func (p *Proxy) ask(method, path, body string) (int, string, error) {
 	if err := p.await(func() bool { return p.admin != "" }, "start the admin server"); err != nil {
 		return 0, "", err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.admin+path, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
 	req.Close = true
+	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	return res.StatusCode, string(body), err
+	answer, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(answer), err
 }
 
 // Metric returns the sum of all series of a metric whose labels contain all of

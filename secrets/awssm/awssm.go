@@ -1,7 +1,7 @@
 // Package awssm reads database credentials from AWS Secrets Manager.
 //
-// Invariant: a [Source] only reads, by GetSecretValue and a staging label, and
-// its errors never show a part of the secret.
+// Invariant: a [Source] only reads, by DescribeSecret and GetSecretValue, and its
+// errors never show a part of the secret.
 //
 // It does not cache, retry beyond the SDK's second attempt, or know rotation:
 // secrets.Cache decides what to fetch and when. It reads one secret; keys tell
@@ -79,36 +79,54 @@ func (s *Source) Kind() string { return "secrets_manager" }
 
 // Fetch gets the version that carries stage.
 func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Credential, error) {
-	// First, so that missing AWS credentials are not taken for an answer.
-	if _, err := s.config.Credentials(ctx); err != nil {
-		return nil, secrets.Errorf(secrets.ReasonOf(err), "secret %s: %w", s.id, err)
-	}
 	label := string(stage)
-	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.id, VersionStage: &label})
-	if awscfg.Expired(err) {
-		s.config.Invalidate()
-	}
-	err = s.explain(stage, err)
-	s.observe("GetSecretValue", err)
+	return s.get(ctx, label, &secretsmanager.GetSecretValueInput{SecretId: &s.id, VersionStage: &label})
+}
+
+// FetchVersion gets the version with this id. It is one of secrets.Labelled's
+// methods.
+func (s *Source) FetchVersion(ctx context.Context, id string) (*secrets.Credential, error) {
+	return s.get(ctx, "version "+id, &secretsmanager.GetSecretValueInput{SecretId: &s.id, VersionId: &id})
+}
+
+// get reads one version; which names it in errors.
+func (s *Source) get(ctx context.Context, which string, in *secretsmanager.GetSecretValueInput) (*secrets.Credential, error) {
+	var out *secretsmanager.GetSecretValueOutput
+	err := s.call(ctx, "GetSecretValue", which, func() (err error) { out, err = s.client.GetSecretValue(ctx, in); return err })
 	if err != nil {
 		return nil, err
 	}
-	return s.credential(stage, out)
+	return s.credential(which, out)
+}
+
+// call runs one call to Secrets Manager and explains its error.
+func (s *Source) call(ctx context.Context, operation, which string, run func() error) error {
+	// First, so that missing AWS credentials are not taken for an answer.
+	if _, err := s.config.Credentials(ctx); err != nil {
+		return secrets.Errorf(secrets.ReasonOf(err), "secret %s: %w", s.id, err)
+	}
+	err := run()
+	if awscfg.Expired(err) {
+		s.config.Invalidate()
+	}
+	err = s.explain(operation, which, err)
+	s.observe(operation, err)
+	return err
 }
 
 // credential reads the answer of Secrets Manager.
-func (s *Source) credential(stage secrets.Stage, out *secretsmanager.GetSecretValueOutput) (*secrets.Credential, error) {
+func (s *Source) credential(which string, out *secretsmanager.GetSecretValueOutput) (*secrets.Credential, error) {
 	switch {
 	case out.SecretString == nil && out.SecretBinary != nil:
-		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): it is binary; store the JSON as a string", s.id, stage)
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): it is binary; store the JSON as a string", s.id, which)
 	case out.SecretString == nil:
-		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): the answer holds no value", s.id, stage)
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): the answer holds no value", s.id, which)
 	case out.VersionId == nil || *out.VersionId == "":
-		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): the answer names no version id", s.id, stage)
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): the answer names no version id", s.id, which)
 	}
 	c, err := secrets.ParseDocument([]byte(*out.SecretString), s.keys)
 	if err != nil {
-		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s, version %s): %w", s.id, stage, *out.VersionId, err)
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s, version %s): %w", s.id, which, *out.VersionId, err)
 	}
 	c.VersionID = *out.VersionId
 	return c, nil

@@ -10,17 +10,17 @@ import (
 	"github.com/credproxy/credproxy/secrets/awscfg"
 )
 
-// explain makes a *secrets.Error of an error of GetSecretValue ("Errors" in its
-// API reference), with what an operator would do about it; nil stays nil.
-func (s *Source) explain(stage secrets.Stage, err error) error {
+// explain makes a *secrets.Error of an error of an operation ("Errors" in its API
+// reference), with what an operator would do about it; nil stays nil.
+func (s *Source) explain(operation, which string, err error) error {
 	if err == nil {
 		return nil
 	}
-	reason, advice := classify(err)
-	return secrets.Errorf(reason, "secret %s (%s): %w%s", s.id, stage, awscfg.Plain(err), advice)
+	reason, advice := classify(operation, err)
+	return secrets.Errorf(reason, "secret %s (%s): %w%s", s.id, which, awscfg.Plain(err), advice)
 }
 
-func classify(err error) (reason secrets.Reason, advice string) {
+func classify(operation string, err error) (reason secrets.Reason, advice string) {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return secrets.Unavailable, ""
@@ -50,7 +50,7 @@ func classify(err error) (reason secrets.Reason, advice string) {
 	if strings.Contains(message, "kms") {
 		return reason, allowDecrypt
 	}
-	return reason, "; allow secretsmanager:GetSecretValue on this secret, here and in the secret's own policy if it has one"
+	return reason, "; allow secretsmanager:" + operation + " on this secret, here and in the secret's own policy if it has one"
 }
 
 const allowDecrypt = "; allow kms:Decrypt on the key that encrypts this secret, here and in the key's policy, and see that the key is enabled"

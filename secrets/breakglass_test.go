@@ -1,0 +1,110 @@
+package secrets
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// emergencyCredential is what an operator put into the file.
+func emergencyCredential(password string) *Credential {
+	c := NewCredential("emergency", password)
+	c.VersionID = LocalVersion("emergency", password)
+	return c
+}
+
+func TestBreakGlass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "by hand"}
+		var mu sync.Mutex
+		var told []string
+		c := New(src, Options{Notify: func(e Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Kind == EmergencyBegan || e.Kind == EmergencyEnded || e.Stage == Emergency {
+				told = append(told, fmt.Sprint(e.Kind, " ", e.Credential.Username))
+			}
+		}})
+		defer c.Close()
+		login := func() error { return c.Login(t.Context(), db.try) }
+		if err := login(); !errors.Is(err, errPassword) {
+			t.Fatal(err)
+		}
+		c.BreakGlass(emergencyCredential("by hand"), time.Hour)
+		for range 3 {
+			if err := login(); err != nil {
+				t.Errorf("in the emergency: %v", err)
+			}
+		}
+		if s := c.Status(); s.Emergency == nil || time.Until(s.EmergencyUntil) != time.Hour {
+			t.Errorf("status %+v", s)
+		}
+		if cred, err := c.Get(t.Context()); err != nil || cred.Username != "emergency" {
+			t.Errorf("first offered is %v, %v", cred, err)
+		}
+		time.Sleep(time.Hour + time.Second) // it ends by itself
+		if err := login(); !errors.Is(err, errPassword) {
+			t.Errorf("after the emergency: %v", err)
+		}
+		if s := c.Status(); s.Emergency != nil {
+			t.Errorf("status %+v", s)
+		}
+		if c.EndBreakGlass() {
+			t.Error("ended twice")
+		}
+		want := "[emergency_began emergency tried emergency tried emergency tried emergency emergency_ended emergency]"
+		if fmt.Sprint(told) != want {
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
+func TestBreakGlassEndsOnTheOperatorsWord(t *testing.T) {
+	src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+	c := New(src, Options{})
+	defer c.Close()
+	c.BreakGlass(emergencyCredential("old"), time.Hour)
+	c.BreakGlass(emergencyCredential("new"), time.Hour) // another file
+	if !c.EndBreakGlass() {
+		t.Error("there was no emergency")
+	}
+	if err := c.Login(t.Context(), db.try); err != nil {
+		t.Error(err)
+	}
+	if got := fmt.Sprint(db.take()); got != "[v1]" {
+		t.Errorf("offered %s", got)
+	}
+}
+
+// TestBreakGlassRefused has the database refuse the emergency credential while it
+// accepts the secret's: logins go on, and do not lock the emergency account.
+func TestBreakGlassRefused(t *testing.T) {
+	src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+	c := New(src, Options{})
+	defer c.Close()
+	c.BreakGlass(emergencyCredential("mistyped"), time.Hour)
+	for range 20 {
+		if err := c.Login(t.Context(), db.try); err != nil {
+			t.Error(err)
+		}
+	}
+	if db.refused != 1 {
+		t.Errorf("%d failed logins", db.refused)
+	}
+}
+
+// TestBreakGlassAtAColdStart needs nothing from the source.
+func TestBreakGlassAtAColdStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{down: Errorf(Unavailable, "no route")}, &database{password: "by hand"}
+		c := New(src, Options{})
+		running(t, c)
+		c.BreakGlass(emergencyCredential("by hand"), time.Hour)
+		if err := c.Login(t.Context(), db.try); err != nil {
+			t.Error(err)
+		}
+	})
+}
