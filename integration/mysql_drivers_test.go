@@ -9,9 +9,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/credproxy/credproxy/integration/awsstub"
 	"github.com/credproxy/credproxy/integration/servers"
-	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 const (
@@ -79,14 +77,4 @@ func TestMySQLDrivers(t *testing.T) {
 			}
 		})
 	})
-}
-
-// TestPostgresNode runs one in node's driver for PostgreSQL.
-func TestPostgresNode(t *testing.T) {
-	pg := newPostgres(t, servers.PostgresOptions{Version: 18})
-	aws := startAWS(t, awsstub.Options{})
-	arn := aws.CreateSecret("prod/main", secretJSON(pg, "app", appPassword))
-	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", arn, "tls: "+tlsYAML("", pg.CAFile))}, appPassword)
-	clientProgram{argv: []string{"node", "pg.js"}}.run(t, w.Addr(t, "main"),
-		map[string]any{"sum": 42.0, "text": anyText, "rows": []any{anyText}, "user": "app", "error": "42P01", "pooled": 190.0})
 }
