@@ -33,5 +33,8 @@ COPY --from=build /out/credproxy /usr/bin/credproxy
 COPY deploy/image/passwd /etc/passwd
 COPY LICENSE /usr/share/doc/credproxy/LICENSE
 USER 65532:65532
+# Asks 127.0.0.1:9090; if the configuration says another admin.listen, set
+# CREDPROXY_ADMIN_LISTEN instead, which run and healthcheck both go by.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/bin/credproxy", "healthcheck"]
 ENTRYPOINT ["/usr/bin/credproxy"]
 CMD ["run", "-c", "/etc/credproxy/credproxy.yaml"]

@@ -31,6 +31,7 @@ type finalStage struct {
 	from, user      string
 	copies          [][2]string // source, destination
 	entrypoint, cmd []string
+	healthcheck     []string
 }
 
 func readDockerfile(t *testing.T) (f finalStage) {
@@ -61,6 +62,8 @@ func readDockerfile(t *testing.T) (f finalStage) {
 			f.entrypoint = execForm(t, line)
 		case "CMD":
 			f.cmd = execForm(t, line)
+		case "HEALTHCHECK":
+			f.healthcheck = execForm(t, line)
 		}
 	}
 	return f
@@ -151,6 +154,9 @@ func TestImage(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := inImage(t, dir, f, []string{"CREDPROXY_ADMIN_LISTEN=127.0.0.1:1"}, f.healthcheck).CombinedOutput(); err == nil || !strings.Contains(string(out), "nothing listens on 127.0.0.1:1 ") {
+		t.Errorf("the health check of an image that has not started: %v\n%s", err, out)
+	}
 	best := time.Hour
 	for range startTries {
 		if best = min(best, startImage(t, dir, f, aws.Env())); best < maxStart {
@@ -163,15 +169,21 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// startImage starts the image, waits until it says that it is ready, looks at the
-// process, stops it, and returns how long ready took.
-func startImage(t *testing.T, dir string, f finalStage, env []string) time.Duration {
+// inImage is a command in the image, as its user, in a chroot that is mounted read-only.
+func inImage(t *testing.T, dir string, f finalStage, env, args []string) *exec.Cmd {
 	t.Helper()
 	const script = `mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec chroot --userspec="$1" "$0" "${@:2}"`
-	args := append([]string{"--mount", "bash", "-c", script, dir, f.user}, f.entrypoint...)
-	cmd := exec.CommandContext(t.Context(), "unshare", append(args, f.cmd...)...)
+	cmd := exec.CommandContext(t.Context(), "unshare", append([]string{"--mount", "bash", "-c", script, dir, f.user}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// startImage starts the image, waits until it says that it is ready, asks its health
+// check, looks at the process, stops it, and returns how long ready took.
+func startImage(t *testing.T, dir string, f finalStage, env []string) time.Duration {
+	t.Helper()
+	cmd := inImage(t, dir, f, env, append(f.entrypoint, f.cmd...))
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +229,9 @@ func startImage(t *testing.T, dir string, f finalStage, env []string) time.Durat
 		time.Sleep(time.Millisecond)
 	}
 	took := time.Since(start)
+	if out, err := inImage(t, dir, f, []string{"CREDPROXY_ADMIN_LISTEN=" + admin}, f.healthcheck).CombinedOutput(); err != nil || string(out) != "ready\n" {
+		t.Errorf("the health check: %v\n%s", err, out)
+	}
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
 	if err != nil {
 		t.Fatal(err)
