@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+	yamlBlock = regexp.MustCompile("(?ms)^ *```yaml\n(.*?)^ *```$")
 	document  = regexp.MustCompile(`(?m)^---$`)
 	firstKey  = regexp.MustCompile(`(?m)^databases:`)
 )

@@ -50,7 +50,7 @@ complete() {
 		[[ -d $cache/$v && -d $cache/$v-template ]] && has_aws_plugin "$v" || return 1
 	done
 	[[ -f /etc/pam.d/credproxy-test-mariadb ]] || return 1
-	[[ -x $cache/prometheus/usr/bin/promtool ]] || return 1
+	[[ -x $cache/prometheus/usr/bin/promtool && -x $cache/pgbouncer/usr/sbin/pgbouncer ]] || return 1
 	cmp -s "$drivers/package-lock.json" "$cache/node/package-lock.json" || return 1
 	[[ -x $cache/pam/pam_script_auth && -z $(missing_packages) ]]
 }
@@ -227,5 +227,7 @@ done
 pam_service mariadb
 fetch prometheus bookworm prometheus # for promtool, which checks /metrics
 wrap "$cache/prometheus" "$cache/prometheus/usr/bin/promtool"
+fetch pgbouncer bookworm pgbouncer # as a client that pools
+wrap "$cache/pgbouncer" "$cache/pgbouncer/usr/sbin/pgbouncer"
 node_drivers
 complete
