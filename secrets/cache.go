@@ -82,7 +82,7 @@ type Cache struct {
 	changed chan struct{} // a source said so; capacity 1
 	breaker *gobreaker.CircuitBreaker[struct{}]
 
-	describing sync.Mutex // one description at a time
+	describing chan struct{} // holds a token while one description is under way
 
 	// base outlives the logins that start a fetch: a client that leaves must
 	// not cancel the fetch that others wait for. Close ends it.
@@ -136,11 +136,12 @@ func New(src Source, opt Options) *Cache {
 	base, cancel := context.WithCancel(context.Background())
 	return &Cache{
 		src: src, opt: opt, base: base, cancel: cancel,
-		changed: make(chan struct{}, 1),
-		breaker: newBreaker(),
-		prober:  make(chan struct{}, 1),
-		labels:  map[Stage]*lookup{},
-		refused: map[string]refusal{},
+		changed:    make(chan struct{}, 1),
+		breaker:    newBreaker(),
+		prober:     make(chan struct{}, 1),
+		describing: make(chan struct{}, 1),
+		labels:     map[Stage]*lookup{},
+		refused:    map[string]refusal{},
 	}
 }
 

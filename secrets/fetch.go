@@ -139,8 +139,8 @@ func (c *Cache) named(ctx context.Context, src Labelled, stage Stage, d *descrip
 // describe asks which labels there are. An answer from after the moment given
 // serves all that ask for lookAgain.
 func (c *Cache) describe(ctx context.Context, src Labelled, after time.Time) *description {
-	c.describing.Lock() // held for fetchTimeout at most
-	defer c.describing.Unlock()
+	c.describing <- struct{}{} // for fetchTimeout at most
+	defer func() { <-c.describing }()
 	c.mu.Lock()
 	d := c.described
 	c.mu.Unlock()
