@@ -1,0 +1,191 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	drainTimeout = 30 * time.Second // default of shutdown.drain_timeout
+	defaultGrace = 30 * time.Second // of terminationGracePeriodSeconds
+)
+
+// checker collects what is wrong with objects that are applied together.
+type checker struct {
+	objects []meta.Object
+	wrong   []string
+}
+
+// Check says what is wrong with objects that are applied together.
+func Check(objects []meta.Object) []string {
+	c := &checker{objects: objects}
+	for _, object := range objects {
+		if pod := PodTemplate(object); pod != nil {
+			c.pod(object.GetName(), object.GetNamespace(), &pod.Spec)
+		}
+		switch o := object.(type) {
+		case *networking.NetworkPolicy:
+			c.selects(o, &o.Spec.PodSelector, networkPorts(o)...)
+		case *PodMonitor:
+			for _, e := range o.Spec.PodMetricsEndpoints {
+				c.selects(o, &o.Spec.Selector, e.Port)
+			}
+		case *core.Service:
+			for _, p := range o.Spec.Ports {
+				c.selects(o, &meta.LabelSelector{MatchLabels: o.Spec.Selector}, p.TargetPort.StrVal)
+			}
+		case *SecretProviderClass:
+			var secrets []AWSSecret
+			if err := yaml.UnmarshalStrict([]byte(o.Spec.Parameters["objects"]), &secrets); err != nil || len(secrets) == 0 {
+				c.say("%s: parameters.objects: %v", o.Name, err)
+			}
+		}
+	}
+	return c.wrong
+}
+
+func (c *checker) say(format string, args ...any) {
+	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+}
+
+func networkPorts(p *networking.NetworkPolicy) (names []string) {
+	for _, rule := range p.Spec.Ingress {
+		for _, port := range rule.Ports {
+			names = append(names, port.Port.StrVal)
+		}
+	}
+	return names
+}
+
+// selects wants a pod that the selector finds, with the ports of these names.
+func (c *checker) selects(by meta.Object, selector *meta.LabelSelector, ports ...string) {
+	want, err := meta.LabelSelectorAsSelector(selector)
+	if err != nil {
+		c.say("%s: %v", by.GetName(), err)
+		return
+	}
+	found := false
+	for _, object := range c.objects {
+		pod := PodTemplate(object)
+		if pod == nil || object.GetNamespace() != by.GetNamespace() || !want.Matches(labels.Set(pod.Labels)) {
+			continue
+		}
+		found = true
+		for _, name := range ports {
+			if name != "" && !hasPort(&pod.Spec, intstr.FromString(name)) {
+				c.say("%s: %s has no port %q", by.GetName(), object.GetName(), name)
+			}
+		}
+	}
+	if !found {
+		c.say("%s: selects no pod", by.GetName())
+	}
+}
+
+func hasPort(pod *core.PodSpec, port intstr.IntOrString) bool {
+	for _, container := range containers(pod) {
+		for _, p := range container.Ports {
+			if port.StrVal == p.Name && p.Name != "" || port.IntVal == p.ContainerPort {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func containers(pod *core.PodSpec) []core.Container {
+	return append(append([]core.Container{}, pod.InitContainers...), pod.Containers...)
+}
+
+// has tells whether an object of the type is there.
+func has[T meta.Object](c *checker, namespace, name string) bool {
+	for _, object := range c.objects {
+		if _, ok := object.(T); ok && object.GetName() == name && object.GetNamespace() == namespace {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *checker) pod(name, namespace string, pod *core.PodSpec) {
+	if pod.ServiceAccountName == "" || !has[*core.ServiceAccount](c, namespace, pod.ServiceAccountName) {
+		c.say("%s: no service account %q", name, pod.ServiceAccountName)
+	}
+	volumes := map[string]bool{}
+	for _, v := range pod.Volumes {
+		volumes[v.Name] = true
+		if v.ConfigMap != nil && !has[*core.ConfigMap](c, namespace, v.ConfigMap.Name) {
+			c.say("%s: no config map %q", name, v.ConfigMap.Name)
+		}
+		if v.CSI != nil && !has[*SecretProviderClass](c, namespace, v.CSI.VolumeAttributes["secretProviderClass"]) {
+			c.say("%s: no secret provider class %q", name, v.CSI.VolumeAttributes["secretProviderClass"])
+		}
+	}
+	proxies := 0
+	for _, container := range containers(pod) {
+		for _, m := range container.VolumeMounts {
+			if !volumes[m.Name] {
+				c.say("%s: %s mounts %q, which is no volume", name, container.Name, m.Name)
+			}
+		}
+		for _, p := range container.Ports {
+			for _, why := range validation.IsValidPortName(p.Name) {
+				c.say("%s: port %q: %s", name, p.Name, why)
+			}
+		}
+		if container.Name == "credproxy" {
+			proxies++
+			c.proxy(name, pod, &container)
+		}
+	}
+	if proxies != 1 {
+		c.say("%s: %d containers credproxy", name, proxies)
+	}
+}
+
+// proxy holds credproxy's container to what docs/deploy.md promises of it.
+func (c *checker) proxy(name string, pod *core.PodSpec, container *core.Container) {
+	s := container.SecurityContext
+	if s == nil || !isTrue(s.RunAsNonRoot) || !isTrue(s.ReadOnlyRootFilesystem) || s.AllowPrivilegeEscalation == nil ||
+		*s.AllowPrivilegeEscalation || s.Capabilities == nil || len(s.Capabilities.Drop) != 1 || s.Capabilities.Drop[0] != "ALL" {
+		c.say("%s: security context", name)
+	}
+	for what, probe := range map[string]*core.Probe{"startup": container.StartupProbe, "readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
+		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != "/"+what || !hasPort(pod, probe.HTTPGet.Port) {
+			c.say("%s: %s probe", name, what)
+		}
+	}
+	if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
+		c.say("%s: no memory request or limit", name)
+	}
+	file := container.Args[len(container.Args)-1]
+	mounted := false
+	for _, m := range container.VolumeMounts {
+		mounted = mounted || strings.HasPrefix(file, m.MountPath+"/")
+	}
+	if !mounted {
+		c.say("%s: nothing is mounted for %s", name, file)
+	}
+	need := drainTimeout
+	if l := container.Lifecycle; l != nil && l.PreStop != nil && l.PreStop.Sleep != nil {
+		need += time.Duration(l.PreStop.Sleep.Seconds) * time.Second
+	}
+	grace := defaultGrace
+	if given := pod.TerminationGracePeriodSeconds; given != nil {
+		grace = time.Duration(*given) * time.Second
+	}
+	if grace < need {
+		c.say("%s: terminationGracePeriodSeconds is shorter than preStop and drain, %v", name, need)
+	}
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
