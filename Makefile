@@ -25,6 +25,7 @@ test: setup build unit ## every test, with the race detector, against real serve
 	cd integration && go test -race -count=1 -timeout 14m ./... # the binary is no input that Go caches by
 
 soak: setup ## SOAK (1000) rotations of each kind under load, which takes more than an hour
+	CREDPROXY_FLEET=10000 go test -count=1 -v -timeout 2h -run '^TestFleet$$' ./secrets
 	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 6 -timeout 6h -run '^TestRotationsUnderLoad$$' .
 
 unit: ## the tests that need no server

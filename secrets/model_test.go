@@ -15,8 +15,6 @@ import (
 // world is what there is outside of the cache: a secret and a database, of which
 // anything may change at any moment. It remembers all it ever was.
 type world struct {
-	describing bool // the source can tell labels apart from values
-
 	mu       sync.Mutex
 	now      state
 	since    time.Time
