@@ -21,7 +21,7 @@ demo: setup build ## real database servers, a stand-in for AWS, rotations under 
 	cd integration && go run ./cmd/demo -credproxy ../bin/credproxy
 
 test: setup build unit ## every test, with the race detector, against real servers
-	cd deploy/check && go test -count=1 ./manifest
+	cd deploy/check && go test -count=1 ./manifest ./ecs
 	cd integration && go test -race -count=1 -timeout 14m ./... # the binary is no input that Go caches by
 
 soak: setup ## SOAK (1000) rotations of each kind under load, which takes more than an hour
