@@ -1,0 +1,219 @@
+package deploy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	account   = "123456789012"
+	region    = "eu-west-1"
+	secretARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf"
+	keyARN    = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+	userARN   = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/app"
+	readerARN = "arn:aws:iam::210987654321:role/credproxy-reader"
+	topicARN  = "arn:aws:sns:eu-west-1:123456789012:alerts"
+	queueARN  = "arn:aws:sqs:eu-west-1:123456789012:rotations"
+)
+
+// TestCloudFormation renders each template with parameters that together take every
+// branch, and holds what comes out against the resource types' properties as AWS's
+// CloudFormation resource specification 117.0.0 gives them (testdata/cloudformation.json).
+func TestCloudFormation(t *testing.T) {
+	spec := readSpec(t)
+	for _, tt := range []struct {
+		template   string
+		parameters map[string]string
+		want       string // the resources
+	}{
+		{"account", nil, "Alerts AlertsPolicy RotationsSucceed SecretsAreUsed SecretsRotate"},
+		{"account", map[string]string{"Email": "ops@example.com", "TrailLogGroup": "trail", "ConfigRules": "false"},
+			"Alerts AlertsByEmail AlertsPolicy Denials DenialsAlarm"},
+		{"secret", ofSecret(), "Secret"},
+		{"secret", ofSecret("AlertTopicArn", topicARN, "TrailLogGroup", "trail"), "Secret"}, // nothing rotates
+		{"secret", ofSecret("RotationFunctionArn", "arn:aws:lambda:eu-west-1:123456789012:function:rotate", "AlertTopicArn", topicARN),
+			"Rotation RotationTrouble Secret"},
+		{"secret", ofSecret("RotationFunctionArn", "arn:aws:lambda:eu-west-1:123456789012:function:rotate", "AlertTopicArn", topicARN,
+			"TrailLogGroup", "trail", "KmsKeyArn", keyARN, "SuperuserSecretArn", secretARN),
+			"Abandoned AbandonedAlarm Failed FailedAlarm Rotation RotationTrouble Secret"},
+		{"credproxy", map[string]string{"Platform": "ecs", "SecretArn": secretARN}, "Log Role Rotations RotationsPolicy RotationsRule"},
+		{"credproxy", map[string]string{"Platform": "ec2", "DatabaseUserArn": userARN}, "InstanceProfile Log Role"},
+		{"credproxy", map[string]string{"Platform": "eks", "Namespace": "shop", "ServiceAccount": "orders", "ReaderRoleArn": readerARN}, "Log Role"},
+		{"reader", map[string]string{"TrustedRoleArn": "arn:aws:iam::123456789012:role/credproxy", "ExternalId": "shop", "SecretArn": secretARN, "KmsKeyArn": keyARN}, "Role"},
+	} {
+		t.Run(tt.template, func(t *testing.T) {
+			stack := readTemplate(t, tt.template).render(t, tt.parameters)
+			if got := strings.Join(slices.Sorted(maps.Keys(stack)), " "); got != tt.want {
+				t.Errorf("%v makes %s, want %s", tt.parameters, got, tt.want)
+			}
+			for name, r := range stack {
+				spec.check(t, name, r.Type, r.Properties)
+				for place, document := range policiesIn(r.Properties) {
+					checkPolicy(t, name+"."+place, document)
+				}
+			}
+		})
+	}
+}
+
+// TestCloudFormationRefuses gives parameters that the templates' rules forbid.
+func TestCloudFormationRefuses(t *testing.T) {
+	for template, parameters := range map[string]map[string]string{
+		"credproxy": {"Platform": "eks", "Namespace": "shop", "SecretArn": secretARN},
+		"reader":    {"TrustedRoleArn": readerARN, "ExternalId": "shop"},
+	} {
+		if broken := readTemplate(t, template).broken(t, parameters); broken == "" {
+			t.Errorf("%s takes %v", template, parameters)
+		}
+	}
+	if broken := readTemplate(t, "credproxy").broken(t, map[string]string{"Platform": "ecs"}); !strings.Contains(broken, "SecretArn") {
+		t.Errorf("a role without a policy: %q", broken)
+	}
+}
+
+func ofSecret(more ...string) map[string]string {
+	p := map[string]string{"Name": "prod/orders", "Engine": "postgres", "Host": "orders.abc.eu-west-1.rds.amazonaws.com", "Port": "5432", "Database": "orders", "Username": "app"}
+	for i := 0; i < len(more); i += 2 {
+		p[more[i]] = more[i+1]
+	}
+	return p
+}
+
+// TestSecretTemplates holds that a secret's value is the JSON that credproxy and AWS's
+// functions read.
+func TestSecretTemplates(t *testing.T) {
+	for superuser, want := range map[string]int{"": 5, secretARN: 6} {
+		stack := readTemplate(t, "secret").render(t, ofSecret("SuperuserSecretArn", superuser))
+		text := stack["Secret"].Properties["GenerateSecretString"].(map[string]any)["SecretStringTemplate"].(string)
+		var value map[string]any
+		if err := json.Unmarshal([]byte(text), &value); err != nil || len(value) != want || value["port"] != 5432.0 || value["dbname"] != "orders" {
+			t.Errorf("%v: %s", err, text)
+		}
+	}
+}
+
+// resourceSpec has the properties and attributes of a type, and the properties of
+// its parts as TYPE.PART. A kind ends in "!" where the property is required.
+type resourceSpec map[string]struct {
+	Properties map[string]string
+	Attributes []string
+}
+
+func readSpec(t *testing.T) (spec resourceSpec) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "cloudformation.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &spec)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// check holds properties against those of a type or part.
+func (s resourceSpec) check(t *testing.T, at, kind string, properties map[string]any) {
+	t.Helper()
+	known, ok := s[kind]
+	if !ok {
+		t.Errorf("%s: unknown type %s", at, kind)
+		return
+	}
+	for name, property := range known.Properties {
+		if _, written := properties[name]; !written && strings.HasSuffix(property, "!") {
+			t.Errorf("%s: %s needs %s", at, kind, name)
+		}
+	}
+	for name, value := range properties {
+		property, ok := known.Properties[name]
+		if !ok {
+			t.Errorf("%s: %s has no property %s", at, kind, name)
+			continue
+		}
+		s.checkValue(t, at+"."+name, kind, strings.TrimSuffix(property, "!"), value)
+	}
+}
+
+func (s resourceSpec) checkValue(t *testing.T, at, kind, property string, value any) {
+	t.Helper()
+	if item, isList := strings.CutPrefix(property, "["); isList {
+		list, ok := value.([]any)
+		if !ok || len(list) == 0 {
+			t.Errorf("%s: %v is no list with something in it", at, value)
+		}
+		for i, v := range list {
+			s.checkValue(t, fmt.Sprintf("%s[%d]", at, i), kind, strings.TrimSuffix(item, "]"), v)
+		}
+		return
+	}
+	ok := false
+	text := fmt.Sprint(value)
+	switch property {
+	case "String":
+		_, ok = value.(string)
+		ok = ok && text != ""
+	case "Integer", "Double":
+		ok = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`).MatchString(text)
+	case "Boolean":
+		ok = text == "true" || text == "false"
+	case "Json":
+		_, ok = value.(map[string]any)
+	default:
+		kind, _, _ = strings.Cut(kind, ".")
+		var part map[string]any
+		if part, ok = value.(map[string]any); ok {
+			s.check(t, at, kind+"."+property, part)
+		}
+	}
+	if !ok {
+		t.Errorf("%s: %#v is no %s", at, value, property)
+	}
+}
+
+// policiesIn finds the policy documents of a resource.
+func policiesIn(properties map[string]any) map[string]map[string]any {
+	found := map[string]map[string]any{}
+	for name, value := range properties {
+		if document, ok := value.(map[string]any); ok && strings.HasSuffix(name, "PolicyDocument") {
+			found[name] = document
+		}
+		if list, ok := value.([]any); ok && name == "Policies" {
+			for _, policy := range list {
+				maps.Copy(found, policiesIn(policy.(map[string]any)))
+			}
+		}
+	}
+	return found
+}
+
+// TestCloudFormationPolicies holds the roles against what credproxy policy prints for
+// the configuration that they are for.
+func TestCloudFormationPolicies(t *testing.T) {
+	all := map[string]string{"SecretArn": secretARN, "KmsKeyArn": keyARN, "DatabaseUserArn": userARN, "ReaderRoleArn": readerARN}
+	for platform, flags := range trusts() {
+		all["Platform"] = platform
+		all["Namespace"], all["ServiceAccount"] = "shop", "orders"
+		role := readTemplate(t, "credproxy").render(t, all)["Role"].Properties
+		samePolicy(t, platform, policiesIn(role)["AssumeRolePolicyDocument"], policyOf(t, flags...))
+		samePolicy(t, platform, policiesIn(role)["PolicyDocument"], ownPolicy(t))
+	}
+	reader := readTemplate(t, "reader").render(t, map[string]string{
+		"TrustedRoleArn": "arn:aws:iam::123456789012:role/credproxy", "ExternalId": "shop", "SecretArn": partnerARN})["Role"].Properties
+	samePolicy(t, "reader", policiesIn(reader)["PolicyDocument"], readerPolicy(t))
+	trust, want := policiesIn(reader)["AssumeRolePolicyDocument"]["Statement"].([]any)[0].(map[string]any), map[string]any{
+		"Sid": "TrustCredproxy", "Effect": "Allow", "Action": []any{"sts:AssumeRole"},
+		"Principal": map[string]any{"AWS": "arn:aws:iam::123456789012:role/credproxy"},
+		"Condition": map[string]any{"StringEquals": map[string]any{"sts:ExternalId": []any{"shop"}}},
+	}
+	if !reflect.DeepEqual(trust, want) {
+		t.Errorf("reader trusts %v, want %v", trust, want)
+	}
+}

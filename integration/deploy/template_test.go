@@ -1,0 +1,339 @@
+package deploy_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// template is a CloudFormation template: maps, lists and scalars, and a function
+// wherever a tag such as !Ref stood.
+type template map[string]any
+
+type function struct {
+	name string
+	of   any
+}
+
+type stackResource struct {
+	Type       string
+	Properties map[string]any
+}
+
+// readTemplate reads one and checks what holds for all parameters: its sections, and
+// that all it refers to is there.
+func readTemplate(t *testing.T, name string) template {
+	t.Helper()
+	path := filepath.Join(root, "deploy", "cloudformation", name+".yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil || len(file.Docs) != 1 {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if len(text) > 51200 {
+		t.Errorf("%s is longer than CloudFormation takes", path)
+	}
+	tmpl := template(plain(t, file.Docs[0].Body).(map[string]any))
+	tmpl.checkReferences(t, name)
+	return tmpl
+}
+
+// plain turns YAML into what it stands for; a key that is there twice is an error of
+// the parser's.
+func plain(t *testing.T, node ast.Node) any {
+	t.Helper()
+	switch n := node.(type) {
+	case *ast.TagNode:
+		return function{strings.TrimPrefix(n.Start.Value, "!"), plain(t, n.Value)}
+	case *ast.MappingNode:
+		m := map[string]any{}
+		for _, entry := range n.Values {
+			m[fmt.Sprint(plain(t, entry.Key))] = plain(t, entry.Value)
+		}
+		return m
+	case *ast.MappingValueNode:
+		return map[string]any{fmt.Sprint(plain(t, n.Key)): plain(t, n.Value)}
+	case *ast.SequenceNode:
+		list := []any{}
+		for _, entry := range n.Values {
+			list = append(list, plain(t, entry))
+		}
+		return list
+	case *ast.LiteralNode:
+		return n.Value.Value
+	case ast.ScalarNode:
+		return n.GetValue()
+	}
+	t.Fatalf("%T in a template: %s", node, node)
+	return nil
+}
+
+func (tmpl template) section(name string) map[string]any {
+	section, _ := tmpl[name].(map[string]any)
+	return section
+}
+
+var (
+	sections     = []string{"AWSTemplateFormatVersion", "Description", "Parameters", "Rules", "Conditions", "Resources", "Outputs"}
+	resourceKeys = []string{"Type", "Condition", "DeletionPolicy", "UpdateReplacePolicy", "Properties"}
+	pseudo       = map[string]string{"AWS::AccountId": account, "AWS::Region": region, "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com", "AWS::NoValue": ""}
+	placeholder  = regexp.MustCompile(`\$\{([^}]*)\}`)
+)
+
+func (tmpl template) checkReferences(t *testing.T, name string) {
+	t.Helper()
+	spec, used := readSpec(t), map[string]bool{}
+	for section := range tmpl {
+		if !slices.Contains(sections, section) {
+			t.Errorf("%s: section %s", name, section)
+		}
+	}
+	fail := func(what any) { t.Errorf("%s: %v refers to nothing", name, what) }
+	refer := func(to string) {
+		to, attribute, isAttribute := strings.Cut(to, ".")
+		resource, isResource := tmpl.section("Resources")[to].(map[string]any)
+		_, isParameter := tmpl.section("Parameters")[to]
+		_, isPseudo := pseudo[to]
+		switch {
+		case isAttribute && isResource && slices.Contains(spec[resource["Type"].(string)].Attributes, attribute):
+		case !isAttribute && (isResource || isParameter || isPseudo):
+		default:
+			fail(to + " " + attribute)
+		}
+		used[to] = true
+	}
+	condition := func(name any) {
+		if _, known := tmpl.section("Conditions")[fmt.Sprint(name)]; !known {
+			fail(name)
+		}
+		used[fmt.Sprint(name)] = true
+	}
+	for _, r := range tmpl.section("Resources") {
+		resource := r.(map[string]any)
+		for key := range resource {
+			if !slices.Contains(resourceKeys, key) {
+				t.Errorf("%s: a resource has no key %s", name, key)
+			}
+		}
+		if c, has := resource["Condition"]; has {
+			condition(c)
+		}
+	}
+	for _, o := range tmpl.section("Outputs") {
+		if c, has := o.(map[string]any)["Condition"]; has {
+			condition(c)
+		}
+	}
+	walk(map[string]any(tmpl), func(f function) {
+		switch f.name {
+		case "Ref", "GetAtt":
+			refer(f.of.(string))
+		case "Sub":
+			for _, match := range placeholder.FindAllStringSubmatch(f.of.(string), -1) {
+				refer(match[1])
+			}
+		case "If":
+			condition(f.of.([]any)[0])
+		case "Condition":
+			condition(f.of)
+		case "Equals", "Not", "And":
+		default:
+			t.Errorf("%s: function %s", name, f.name)
+		}
+	})
+	for _, section := range []string{"Parameters", "Conditions"} {
+		for key := range tmpl.section(section) {
+			if !used[key] {
+				t.Errorf("%s: nothing uses %s", name, key)
+			}
+		}
+	}
+}
+
+func walk(value any, visit func(function)) {
+	switch v := value.(type) {
+	case function:
+		visit(v)
+		walk(v.of, visit)
+	case map[string]any:
+		for _, inner := range v {
+			walk(inner, visit)
+		}
+	case []any:
+		for _, inner := range v {
+			walk(inner, visit)
+		}
+	}
+}
+
+// stack is a template with its parameters.
+type stack struct {
+	t          *testing.T
+	template   template
+	parameters map[string]string
+}
+
+func (tmpl template) with(t *testing.T, parameters map[string]string) *stack {
+	t.Helper()
+	s := &stack{t, tmpl, map[string]string{}}
+	for name, p := range tmpl.section("Parameters") {
+		declared := p.(map[string]any)
+		value, given := parameters[name]
+		if !given {
+			value = fmt.Sprint(declared["Default"])
+		}
+		if _, has := declared["Default"]; !has && !given {
+			t.Errorf("parameter %s has no value", name)
+		}
+		allowed, _ := declared["AllowedValues"].([]any)
+		if len(allowed) > 0 && !slices.ContainsFunc(allowed, func(a any) bool { return fmt.Sprint(a) == value }) {
+			t.Errorf("parameter %s may not be %q", name, value)
+		}
+		s.parameters[name] = value
+	}
+	return s
+}
+
+// render returns the resources that the template makes.
+func (tmpl template) render(t *testing.T, parameters map[string]string) map[string]stackResource {
+	t.Helper()
+	s := tmpl.with(t, parameters)
+	if broken := tmpl.broken(t, parameters); broken != "" {
+		t.Errorf("%v: %s", parameters, broken)
+	}
+	made := map[string]stackResource{}
+	for name, r := range tmpl.section("Resources") {
+		resource := r.(map[string]any)
+		if s.has(name) {
+			properties, _ := s.value(resource["Properties"]).(map[string]any)
+			made[name] = stackResource{resource["Type"].(string), properties}
+		}
+	}
+	for name, o := range tmpl.section("Outputs") {
+		output := o.(map[string]any)
+		if c, has := output["Condition"]; !has || s.condition(c.(string)) {
+			if s.value(output["Value"]) == "" {
+				t.Errorf("output %s is empty", name)
+			}
+		}
+	}
+	return made
+}
+
+// broken returns what the first rule that the parameters break says.
+func (tmpl template) broken(t *testing.T, parameters map[string]string) string {
+	t.Helper()
+	s := tmpl.with(t, parameters)
+	for _, r := range tmpl.section("Rules") {
+		rule := r.(map[string]any)
+		if c, has := rule["RuleCondition"]; has && s.value(c) != true {
+			continue
+		}
+		for _, a := range rule["Assertions"].([]any) {
+			assertion := a.(map[string]any)
+			if s.value(assertion["Assert"]) != true {
+				return assertion["AssertDescription"].(string)
+			}
+		}
+	}
+	return ""
+}
+
+func (s *stack) has(resource string) bool {
+	c, conditional := s.template.section("Resources")[resource].(map[string]any)["Condition"]
+	return !conditional || s.condition(c.(string))
+}
+
+func (s *stack) condition(name string) bool {
+	return s.value(s.template.section("Conditions")[name]) == true
+}
+
+// noValue stands where the template says !Ref AWS::NoValue.
+var noValue = new(int)
+
+func (s *stack) value(v any) any {
+	switch v := v.(type) {
+	case function:
+		return s.call(v)
+	case map[string]any:
+		m := map[string]any{}
+		for key, inner := range v {
+			if value := s.value(inner); value != any(noValue) {
+				m[key] = value
+			}
+		}
+		return m
+	case []any:
+		list := []any{}
+		for _, inner := range v {
+			if value := s.value(inner); value != any(noValue) {
+				list = append(list, value)
+			}
+		}
+		return list
+	}
+	return v
+}
+
+func (s *stack) call(f function) any {
+	switch f.name {
+	case "Ref":
+		if f.of == "AWS::NoValue" {
+			return noValue
+		}
+		return s.refer(f.of.(string))
+	case "GetAtt":
+		return s.refer(f.of.(string))
+	case "Sub":
+		return placeholder.ReplaceAllStringFunc(f.of.(string), func(p string) string { return s.refer(p[2 : len(p)-1]) })
+	case "Condition":
+		return s.condition(f.of.(string))
+	}
+	args := f.of.([]any)
+	switch f.name {
+	case "If":
+		if s.condition(args[0].(string)) {
+			return s.value(args[1])
+		}
+		return s.value(args[2])
+	case "Equals":
+		return fmt.Sprint(s.value(args[0])) == fmt.Sprint(s.value(args[1]))
+	case "Not":
+		return s.value(args[0]) != true
+	case "And":
+		return !slices.ContainsFunc(args, func(a any) bool { return s.value(a) != true })
+	}
+	s.t.Fatalf("function %s", f.name)
+	return nil
+}
+
+// refer is the value of a reference. What a resource would be called is made up.
+func (s *stack) refer(to string) string {
+	if value, ok := pseudo[to]; ok {
+		return value
+	}
+	if value, ok := s.parameters[to]; ok {
+		return value
+	}
+	name, _, _ := strings.Cut(to, ".")
+	if !s.has(name) {
+		s.t.Errorf("something refers to %s, which these parameters do not make", name)
+	}
+	switch name {
+	case "Rotations":
+		return queueARN
+	case "Secret":
+		return secretARN
+	}
+	return "arn:aws:made-up:" + region + ":" + account + ":" + name
+}
