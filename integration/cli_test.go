@@ -41,6 +41,7 @@ func TestUsage(t *testing.T) {
 		"typo.yaml":  "databases:\n  - name: main\n    engin: postgres\n    tls: {mode: verify}\n    credentials: {file: {path: /x}}\n",
 		"tls.yaml":   "databases:\n  - name: main\n    tls: {mode: require, ca_file: " + filepath.Join(dir, "tls.yaml") + "}\n    credentials: {file: {path: /x}}\n",
 		"plain.yaml": "databases:\n  - name: main\n    engine: postgres\n    host: db.test\n    tls: {mode: disable}\n    credentials: {iam: {user: app, region: eu-west-1}}\n",
+		"user.yaml":  "databases:\n  - name: main\n    access: {uids: [0, no-such-user]}\n    credentials: {file: {path: /x}}\n",
 		"open.yaml":  "databases:\n  - name: main\n    listen: 0.0.0.0:5432\n    credentials: {file: {path: /x}}\n",
 		"pem.yaml":   "databases:\n  - name: main\n    tls: {ca_file: " + filepath.Join(dir, "pem.yaml") + "}\n    credentials: {file: {path: /x}}\n",
 	})
@@ -56,6 +57,7 @@ func TestUsage(t *testing.T) {
 		{"no configuration", []string{"run"}, 2, []string{"no configuration", "-c"}},
 		{"unknown flag", []string{"run", "--listen=1"}, 2, []string{"--listen", "--help"}},
 		{"bad value", []string{"run", "--log-level=loud", "-c", at("open.yaml")}, 2, nil},
+		{"no such user", []string{"run", "-c", at("user.yaml")}, 2, []string{"database main: access.uids[1]", "no-such-user"}},
 		{"no such file", []string{"run", "-c", at("none.yaml")}, 2, []string{"none.yaml"}},
 		{"not an ARN", []string{"run", "prod/orders"}, 2, []string{"arn:aws:secretsmanager:"}},
 		{"typing errors", []string{"run", "-c", at("typo.yaml")}, 2, []string{

@@ -1,6 +1,6 @@
 // Package proxy is what all database engines share: listening, accepting,
-// limits, dialling the database over verified TLS, relaying bytes, draining,
-// and one classification of errors.
+// limits, the identity of clients, dialling the database over verified TLS,
+// relaying bytes, draining, and one classification of errors.
 //
 // Data goes one way: accept → request → login → relay. [Server] accepts and owns
 // every goroutine; an [Engine] (packages proxy/postgres and proxy/mysql) reads

@@ -44,8 +44,8 @@ type Engine interface {
 
 // Observer hears how sessions fare.
 type Observer interface {
-	// SessionEnded is called once per connection, but for cancel requests and
-	// probes of the port. told is what the client was told about a failure; it
+	// SessionEnded is called once per connection, but for allowed cancel requests
+	// and probes of the port. told is what the client was told about a failure; it
 	// holds no secret.
 	SessionEnded(kind Kind, told string)
 	// LoginPhase says how long one phase of a login took, also of an attempt
@@ -63,7 +63,9 @@ type Server struct {
 	Log      *zap.Logger
 	Observer Observer
 	Traffic  Traffic
+	Access   Access
 
+	refusals pace // of their log lines
 	nextID   atomic.Uint64
 	active   atomic.Int64 // admitted sessions
 	conns    atomic.Int64 // all connections
@@ -172,10 +174,9 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 // serve runs one session and writes its end to the log. A panic ends only this
 // session.
 func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	sess := &Session{
-		Client: conn, Accepted: time.Now(), server: s,
-		Log: s.Log.With(zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn))),
-	}
+	sess := &Session{Client: conn, Accepted: time.Now(), server: s, identity: s.Access.identify(conn)}
+	sess.Log = s.Log.With(append(s.Access.fields(sess.identity),
+		zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))...)
 	defer sess.release()
 	err := func() (err error) {
 		defer func() {
@@ -212,6 +213,7 @@ type Session struct {
 	Log      *zap.Logger
 
 	server   *Server
+	identity identity
 	admitted bool
 	outcome  *Outcome // after the login
 	quiet    bool     // nothing worth a line happened
@@ -223,10 +225,13 @@ func (s *Session) Deadline() time.Time { return s.Accepted.Add(s.server.Limits.L
 // LoginTimeout is how long a login may take.
 func (s *Session) LoginTimeout() time.Duration { return s.server.Limits.LoginTimeout }
 
-// Admit counts the session toward the limit of connections. The error is an
-// *Error of kind TooMany or ShuttingDown.
+// Admit counts the session toward the limit of connections, if its user may
+// connect. The error is an *Error of kind TooMany or ShuttingDown, or Allowed's.
 func (s *Session) Admit() error {
 	s.server.leaveLobby(s.Client)
+	if err := s.Allowed(); err != nil {
+		return err
+	}
 	if s.server.draining.Load() {
 		return ErrShuttingDown(nil)
 	}
@@ -289,7 +294,11 @@ func (s *Session) end(ctx context.Context, err error) {
 	if err != nil {
 		e := AsError(err)
 		s.server.Observer.SessionEnded(e.Kind, e.told())
-		if ce := s.Log.Check(e.Kind.level(), "session failed"); ce != nil {
+		log := s.Log
+		if e.Kind == NotAllowed {
+			log = s.server.refusals.log(log, time.Now())
+		}
+		if ce := log.Check(e.Kind.level(), "session failed"); ce != nil {
 			ce.Write(zap.String("result", string(e.Kind)), zap.Error(err), zap.String("hint", e.Hint))
 		}
 		return

@@ -18,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/metrics"
+	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets/awssm"
 )
 
@@ -28,6 +29,7 @@ type daemon struct {
 	metrics   *metrics.Metrics
 	databases []*database
 	queues    *awssm.Queues
+	peers     proxy.Peers
 	ports     ports
 	draining  atomic.Bool
 	started   time.Time
@@ -52,6 +54,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	defer stopServing()
 	d := &daemon{cfg: cfg, log: log, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, accepting: accepting, sessions: sessions, serving: serving,
 		started: time.Now(), quit: quit}
+	defer d.peers.Close()
 
 	d.ports.reserve(cfg)
 	for i := range cfg.Databases {

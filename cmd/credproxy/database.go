@@ -68,8 +68,12 @@ func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*databas
 			return nil, err
 		}
 	}
+	access, err := newAccess(ctx, d, cfg)
+	if err != nil {
+		return nil, err
+	}
 	db.server = &proxy.Server{
-		Log: db.log, Observer: db.tally,
+		Log: db.log, Observer: db.tally, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)

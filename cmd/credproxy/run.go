@@ -115,7 +115,6 @@ func notYet(cfg *config.Config) (missing []string) {
 	for _, d := range cfg.Databases {
 		at := "database " + d.Name + ": "
 		say(d.Probe.Interval > 0 || d.Probe.WriteTable != "", at+"probe")
-		say(len(d.Access.UIDs) > 0, at+"access.uids")
 	}
 	return missing
 }

@@ -52,6 +52,9 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) error {
 		s.Quiet()
 		return nil
 	case err == nil && req.cancel != nil:
+		if err := s.Allowed(); err != nil {
+			return err // a cancel is never answered
+		}
 		return e.cancel(ctx, s, *req.cancel)
 	case err == nil:
 		s.Phase("request", s.Accepted)

@@ -1,0 +1,102 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// serveWith runs one session of a server with access that only asks to be
+// admitted, and returns what came of it.
+func serveWith(access Access) (s *Server, logs *observer.ObservedLogs, run func() error) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	var admitted error
+	s = &Server{Access: access, Log: zap.New(core), Observer: nopObserver{}, Limits: Limits{MaxConnections: 10, LoginTimeout: time.Second},
+		Engine: engineFunc(func(_ context.Context, s *Session) error {
+			if admitted = s.Admit(); admitted == nil {
+				s.LoggedIn()
+			}
+			return admitted
+		})}
+	return s, logs, func() error {
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		s.serve(context.Background(), b)
+		return admitted
+	}
+}
+
+func is(uid uint32) func(net.Conn) (uint32, error) {
+	return func(net.Conn) (uint32, error) { return uid, nil }
+}
+
+func TestAccess(t *testing.T) {
+	only := map[uint32]string{1000: "app", 1001: ""}
+	unknown := func(err error) func(net.Conn) (uint32, error) {
+		return func(net.Conn) (uint32, error) { return 0, err }
+	}
+	for name, tc := range map[string]struct {
+		access Access
+		kind   Kind // of the refusal
+		error  string
+		field  any // peer_uid in the log
+		user   any
+	}{
+		"everybody":              {Access{Owner: is(7)}, "", "", uint32(7), nil},
+		"everybody, unknown":     {Access{Owner: unknown(errors.New("no netlink"))}, "", "", nil, nil},
+		"everybody, nobody asks": {Access{}, "", "", nil, nil},
+		"named":                  {Access{is(1000), only}, "", "", uint32(1000), "app"},
+		"numbered":               {Access{is(1001), only}, "", "", uint32(1001), nil},
+		"another":                {Access{is(1002), only}, NotAllowed, "the user with id 1002", uint32(1002), nil},
+		"root is another too":    {Access{is(0), only}, NotAllowed, "the user with id 0", uint32(0), nil},
+		"unknown":                {Access{unknown(errors.New("no netlink")), only}, NotAllowed, "who connects is not known: no netlink", nil, nil},
+		"unknown, root allowed":  {Access{unknown(errors.New("no netlink")), map[uint32]string{0: "root"}}, NotAllowed, "not known", nil, nil},
+		"nobody to ask":          {Access{UIDs: only}, NotAllowed, "not known", nil, nil},
+		"gone":                   {Access{unknown(errPeerGone), only}, ClientGone, "left", nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, logs, run := serveWith(tc.access)
+			err := run()
+			var kind Kind
+			if err != nil {
+				kind = AsError(err).Kind
+			}
+			if kind != tc.kind || err != nil && !strings.Contains(err.Error(), tc.error) {
+				t.Errorf("%q: %v", kind, err)
+			}
+			line := logs.All()[0].ContextMap()
+			if line["peer_uid"] != tc.field || line["peer_user"] != tc.user {
+				t.Errorf("the log says %v", line)
+			}
+		})
+	}
+}
+
+func TestRefusalsDoNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, logs, run := serveWith(Access{is(7), map[uint32]string{1000: ""}})
+		for range 500 {
+			if err := run(); AsError(err).Kind != NotAllowed {
+				t.Fatal(err)
+			}
+		}
+		if n := logs.Len(); n != refusedLines {
+			t.Errorf("%d lines of 500 refusals at once", n)
+		}
+		time.Sleep(time.Second)
+		_ = run()
+		last := logs.All()[logs.Len()-1].ContextMap()
+		if logs.Len() != refusedLines+1 || last["lines_left_out"] != int64(500-refusedLines) {
+			t.Errorf("%d lines, the last says %v", logs.Len(), last)
+		}
+	})
+}
