@@ -157,7 +157,7 @@ func TestTokensOfAShortLivedSigner(t *testing.T) {
 			t.Errorf("%d logins failed without a signer that lives", failed)
 		}
 		renew()
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second) // a source that fails is left alone for 2 s at a time
 		if err := tokenLogin(c); err != nil {
 			t.Errorf("login when there are newer ones again: %v", err)
 		}
