@@ -13,11 +13,11 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// template is a CloudFormation template: maps, lists and scalars, and a function
+// template is a CloudFormation template: maps, lists and scalars, and an intrinsic function
 // wherever a tag such as !Ref stood.
 type template map[string]any
 
-type function struct {
+type intrinsic struct {
 	name string
 	of   any
 }
@@ -54,7 +54,7 @@ func plain(t *testing.T, node ast.Node) any {
 	t.Helper()
 	switch n := node.(type) {
 	case *ast.TagNode:
-		return function{strings.TrimPrefix(n.Start.Value, "!"), plain(t, n.Value)}
+		return intrinsic{strings.TrimPrefix(n.Start.Value, "!"), plain(t, n.Value)}
 	case *ast.MappingNode:
 		m := map[string]any{}
 		for _, entry := range n.Values {
@@ -134,7 +134,7 @@ func (tmpl template) checkReferences(t *testing.T, name string) {
 			condition(c)
 		}
 	}
-	walk(map[string]any(tmpl), func(f function) {
+	walk(map[string]any(tmpl), func(f intrinsic) {
 		switch f.name {
 		case "Ref", "GetAtt":
 			refer(f.of.(string))
@@ -160,9 +160,9 @@ func (tmpl template) checkReferences(t *testing.T, name string) {
 	}
 }
 
-func walk(value any, visit func(function)) {
+func walk(value any, visit func(intrinsic)) {
 	switch v := value.(type) {
-	case function:
+	case intrinsic:
 		visit(v)
 		walk(v.of, visit)
 	case map[string]any:
@@ -263,7 +263,7 @@ var noValue = new(int)
 
 func (s *stack) value(v any) any {
 	switch v := v.(type) {
-	case function:
+	case intrinsic:
 		return s.call(v)
 	case map[string]any:
 		m := map[string]any{}
@@ -285,7 +285,7 @@ func (s *stack) value(v any) any {
 	return v
 }
 
-func (s *stack) call(f function) any {
+func (s *stack) call(f intrinsic) any {
 	switch f.name {
 	case "Ref":
 		if f.of == "AWS::NoValue" {

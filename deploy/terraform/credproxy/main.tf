@@ -1,0 +1,224 @@
+# credproxy, once for each service that uses it: its role with the least policy, as
+# "credproxy policy" prints it, a queue of rotations, and a log group. For IRSA or several
+# roles take what credproxy policy prints.
+
+variable "name" {
+  type    = string
+  default = "credproxy"
+}
+
+variable "platform" {
+  description = "Who may take the role: ECS tasks, a pod by EKS Pod Identity, or EC2 instances."
+  type        = string
+  validation {
+    condition     = contains(["ecs", "eks", "ec2"], var.platform)
+    error_message = "ecs, eks or ec2."
+  }
+  validation {
+    condition     = var.platform != "eks" || (var.namespace != "" && var.service_account != "")
+    error_message = "eks needs namespace and service_account, else every pod of the account's clusters could take the role."
+  }
+}
+
+variable "namespace" {
+  description = "eks: of the pod."
+  type        = string
+  default     = ""
+}
+
+variable "service_account" {
+  description = "eks: of the pod."
+  type        = string
+  default     = ""
+}
+
+variable "secret_arn" {
+  description = "Secret in this account that credproxy reads. Output of secret."
+  type        = string
+  default     = ""
+}
+
+variable "kms_key_arn" {
+  description = "The secret's key, if it is your own."
+  type        = string
+  default     = ""
+}
+
+variable "database_user_arn" {
+  description = "IAM authentication: such as arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/app"
+  type        = string
+  default     = ""
+}
+
+variable "reader_role_arn" {
+  description = "Role in another account to take first. Output of reader there."
+  type        = string
+  default     = ""
+}
+
+variable "log_group_name" {
+  type    = string
+  default = "/credproxy"
+}
+
+variable "log_retention_days" {
+  type    = number
+  default = 30
+}
+
+data "aws_caller_identity" "this" {}
+data "aws_partition" "this" {}
+data "aws_region" "this" {}
+
+locals {
+  account   = data.aws_caller_identity.this.account_id
+  partition = data.aws_partition.this.partition
+  region    = data.aws_region.this.region
+
+  trust = {
+    ecs = {
+      Sid       = "TrustThePlatform"
+      Effect    = "Allow"
+      Principal = { Service = "ecs-tasks.amazonaws.com" }
+      Action    = ["sts:AssumeRole"]
+      Condition = {
+        ArnLike      = { "aws:SourceArn" = ["arn:${local.partition}:ecs:${local.region}:${local.account}:*"] }
+        StringEquals = { "aws:SourceAccount" = [local.account] }
+      }
+    }
+    eks = {
+      Sid       = "TrustThePlatform"
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Condition = {
+        StringEquals = {
+          "aws:RequestTag/kubernetes-namespace"       = [var.namespace]
+          "aws:RequestTag/kubernetes-service-account" = [var.service_account]
+          "aws:SourceAccount"                         = [local.account]
+        }
+      }
+    }
+    ec2 = {
+      Sid       = "TrustThePlatform"
+      Effect    = "Allow"
+      Principal = { Service = "ec2.${data.aws_partition.this.dns_suffix}" }
+      Action    = ["sts:AssumeRole"]
+    }
+  }
+
+  policy = concat(
+    var.reader_role_arn == "" ? [] : [{
+      Sid      = "AssumeRoles"
+      Effect   = "Allow"
+      Action   = ["sts:AssumeRole"]
+      Resource = [var.reader_role_arn]
+    }],
+    var.database_user_arn == "" ? [] : [{
+      Sid      = "ConnectToDatabases"
+      Effect   = "Allow"
+      Action   = ["rds-db:connect"]
+      Resource = [var.database_user_arn]
+    }],
+    var.kms_key_arn == "" ? [] : [{
+      Sid       = "DecryptSecrets"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt"]
+      Resource  = [var.kms_key_arn]
+      Condition = { StringEquals = { "kms:ViaService" = ["secretsmanager.${local.region}.amazonaws.com"] } }
+    }],
+    var.secret_arn == "" ? [] : [{
+      Sid      = "ReadSecrets"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+      Resource = [var.secret_arn]
+    }],
+    var.secret_arn == "" ? [] : [{
+      Sid      = "ReceiveRotationEvents"
+      Effect   = "Allow"
+      Action   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
+      Resource = aws_sqs_queue.rotations[*].arn
+    }],
+  )
+}
+
+resource "aws_iam_role" "this" {
+  name_prefix        = "${var.name}-"
+  description        = "credproxy"
+  assume_role_policy = jsonencode({ Version = "2012-10-17", Statement = [local.trust[var.platform]] })
+
+  lifecycle {
+    precondition {
+      condition     = length(local.policy) > 0
+      error_message = "One of secret_arn, database_user_arn and reader_role_arn is needed."
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "this" {
+  name   = "credproxy"
+  role   = aws_iam_role.this.id
+  policy = jsonencode({ Version = "2012-10-17", Statement = local.policy })
+}
+
+resource "aws_iam_instance_profile" "this" {
+  count       = var.platform == "ec2" ? 1 : 0
+  name_prefix = "${var.name}-"
+  role        = aws_iam_role.this.name
+}
+
+# One queue for each process that is to hear of every rotation; see docs/events.md.
+resource "aws_sqs_queue" "rotations" {
+  count                     = var.secret_arn == "" ? 0 : 1
+  name_prefix               = "${var.name}-rotations-"
+  message_retention_seconds = 3600
+  sqs_managed_sse_enabled   = true
+}
+
+resource "aws_cloudwatch_event_rule" "rotations" {
+  count       = var.secret_arn == "" ? 0 : 1
+  name_prefix = "${var.name}-rotations-"
+  description = "AWSCURRENT of credproxy's secret moves"
+  event_pattern = jsonencode({
+    source      = ["aws.secretsmanager"]
+    detail-type = ["Secret Label Updated"]
+    resources   = [var.secret_arn]
+    detail      = { labelUpdated = ["AWSCURRENT"] }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "rotations" {
+  count = var.secret_arn == "" ? 0 : 1
+  rule  = aws_cloudwatch_event_rule.rotations[0].name
+  arn   = aws_sqs_queue.rotations[0].arn
+}
+
+resource "aws_sqs_queue_policy" "rotations" {
+  count     = var.secret_arn == "" ? 0 : 1
+  queue_url = aws_sqs_queue.rotations[0].id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "TheRule"
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = aws_sqs_queue.rotations[0].arn
+      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.rotations[0].arn } }
+    }]
+  })
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  name              = var.log_group_name
+  retention_in_days = var.log_retention_days
+}
+
+output "role_arn" {
+  value = aws_iam_role.this.arn
+}
+
+output "queue_url" {
+  description = "For rotation.events.sqs_queue_url."
+  value       = one(aws_sqs_queue.rotations[*].url)
+}

@@ -1,0 +1,179 @@
+# credproxy, once for each secret: a secret of a database, its rotation by a function that
+# is there already (AWS's own from the Serverless Application Repository), and alerts when
+# a rotation fails. The first password is in no plan and no state.
+
+variable "name" {
+  description = "Of the secret, such as prod/orders."
+  type        = string
+}
+
+variable "engine" {
+  type = string
+  validation {
+    condition     = contains(["postgres", "mysql", "mariadb"], var.engine)
+    error_message = "postgres, mysql or mariadb."
+  }
+}
+
+variable "host" {
+  type = string
+}
+
+variable "port" {
+  type = number
+}
+
+variable "database" {
+  type = string
+}
+
+variable "username" {
+  description = "Make this user in the database, with the secret's password, before the first rotation."
+  type        = string
+}
+
+variable "kms_key_arn" {
+  description = "Key that encrypts the secret. Empty: AWS's own, which other accounts cannot use."
+  type        = string
+  default     = ""
+}
+
+variable "superuser_secret_arn" {
+  description = "Secret of a user who may set passwords, for alternating users. Empty: single user."
+  type        = string
+  default     = ""
+}
+
+variable "rotation_function_arn" {
+  description = "Empty: no rotation yet."
+  type        = string
+  default     = ""
+}
+
+variable "rotation_schedule" {
+  type    = string
+  default = "rate(30 days)"
+}
+
+variable "rotation_window" {
+  description = "A rotation begins within this time."
+  type        = string
+  default     = "2h"
+}
+
+variable "alert_topic_arn" {
+  description = "Output of account. Empty: nobody is told."
+  type        = string
+  default     = ""
+}
+
+variable "trail_log_group" {
+  description = "Log group that CloudTrail writes management events to. Empty: no CloudWatch alarms."
+  type        = string
+  default     = ""
+}
+
+locals {
+  login = {
+    engine   = var.engine
+    host     = var.host
+    port     = var.port
+    dbname   = var.database
+    username = var.username
+    password = ephemeral.aws_secretsmanager_random_password.first.random_password
+  }
+  superuser = var.superuser_secret_arn == "" ? {} : { masterarn = var.superuser_secret_arn }
+  rotates   = var.rotation_function_arn != ""
+  tells     = local.rotates && var.alert_topic_arn != ""
+  troubles  = local.tells && var.trail_log_group != "" ? toset(["RotationFailed", "RotationAbandoned"]) : toset([])
+}
+
+ephemeral "aws_secretsmanager_random_password" "first" {
+  password_length    = 32
+  exclude_characters = " \"'%/:@\\"
+}
+
+resource "aws_secretsmanager_secret" "this" {
+  name        = var.name
+  description = "Login of ${var.username} to ${var.host}, for credproxy"
+  kms_key_id  = var.kms_key_arn == "" ? null : var.kms_key_arn
+}
+
+# Written once; from then on the value belongs to the rotation. A higher
+# secret_string_wo_version would write a new password that the database does not know.
+resource "aws_secretsmanager_secret_version" "first" {
+  secret_id                = aws_secretsmanager_secret.this.id
+  secret_string_wo         = jsonencode(merge(local.login, local.superuser))
+  secret_string_wo_version = 1
+
+  lifecycle {
+    ignore_changes = [version_stages]
+  }
+}
+
+resource "aws_secretsmanager_secret_rotation" "this" {
+  count               = local.rotates ? 1 : 0
+  secret_id           = aws_secretsmanager_secret_version.first.secret_id
+  rotation_lambda_arn = var.rotation_function_arn
+  rotate_immediately  = false
+
+  rotation_rules {
+    schedule_expression = var.rotation_schedule
+    duration            = var.rotation_window
+  }
+}
+
+# One message for each event, at once. Needs a trail in the region, but no log group.
+resource "aws_cloudwatch_event_rule" "trouble" {
+  count       = local.tells ? 1 : 0
+  name_prefix = "credproxy-rotation-trouble-"
+  description = "A rotation of ${var.name} failed or was abandoned"
+  event_pattern = jsonencode({
+    source      = ["aws.secretsmanager"]
+    detail-type = ["AWS Service Event via CloudTrail"]
+    detail = {
+      eventSource         = ["secretsmanager.amazonaws.com"]
+      eventName           = ["RotationFailed", "RotationAbandoned"]
+      additionalEventData = { SecretId = [aws_secretsmanager_secret.this.arn] }
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "trouble" {
+  count = local.tells ? 1 : 0
+  rule  = aws_cloudwatch_event_rule.trouble[0].name
+  arn   = var.alert_topic_arn
+}
+
+# Alarms have a state, for dashboards and for who escalates; they need the trail's log group.
+resource "aws_cloudwatch_log_metric_filter" "trouble" {
+  for_each       = local.troubles
+  name           = "credproxy ${each.key} ${var.name}"
+  log_group_name = var.trail_log_group
+  pattern        = "{ ($.eventSource = \"secretsmanager.amazonaws.com\") && ($.eventName = \"${each.key}\") && ($.additionalEventData.SecretId = \"${aws_secretsmanager_secret.this.arn}\") }"
+
+  metric_transformation {
+    namespace = "credproxy"
+    name      = "${each.key} ${var.name}"
+    value     = "1"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "trouble" {
+  for_each            = local.troubles
+  alarm_name          = "credproxy ${each.key} ${var.name}"
+  alarm_description   = "See docs/runbook.md, \"${each.key}\"."
+  namespace           = "credproxy"
+  metric_name         = "${each.key} ${var.name}"
+  statistic           = "Sum"
+  period              = 3600
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [var.alert_topic_arn]
+}
+
+output "secret_arn" {
+  value = aws_secretsmanager_secret.this.arn
+}

@@ -1,0 +1,219 @@
+package deploy_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+)
+
+// TestTerraform evaluates every expression of each module with the HCL library that
+// Terraform is built upon, and holds resources against the schema of the AWS provider
+// 6.25.0 (testdata/terraform.json).
+func TestTerraform(t *testing.T) {
+	for _, tt := range []struct {
+		module    string
+		variables string // as JSON
+		want      string // the resources
+	}{
+		{"account", `{}`, "aws_config_config_rule.rotation aws_config_config_rule.unused aws_sns_topic.alerts aws_sns_topic_policy.alerts"},
+		{"account", `{"email":"ops@example.com","trail_log_group":"trail","config_rules":false}`,
+			"aws_cloudwatch_log_metric_filter.denials aws_cloudwatch_metric_alarm.denials aws_sns_topic.alerts aws_sns_topic_policy.alerts aws_sns_topic_subscription.email"},
+		{"secret", ofModule(``), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
+		{"secret", ofModule(`,"alert_topic_arn":"` + topicARN + `","trail_log_group":"trail"`), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
+		{"secret", ofModule(`,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate","alert_topic_arn":"` + topicARN +
+			`","trail_log_group":"trail","kms_key_arn":"` + keyARN + `","superuser_secret_arn":"` + secretARN + `"`),
+			"aws_cloudwatch_event_rule.trouble aws_cloudwatch_event_target.trouble aws_cloudwatch_log_metric_filter.trouble aws_cloudwatch_metric_alarm.trouble " +
+				"aws_secretsmanager_secret.this aws_secretsmanager_secret_rotation.this aws_secretsmanager_secret_version.first"},
+		{"credproxy", `{"platform":"ecs","secret_arn":"` + secretARN + `"}`, "aws_cloudwatch_event_rule.rotations aws_cloudwatch_event_target.rotations " +
+			"aws_cloudwatch_log_group.this aws_iam_role.this aws_iam_role_policy.this aws_sqs_queue.rotations aws_sqs_queue_policy.rotations"},
+		{"credproxy", `{"platform":"ec2","database_user_arn":"` + userARN + `"}`, "aws_cloudwatch_log_group.this aws_iam_instance_profile.this aws_iam_role.this aws_iam_role_policy.this"},
+		{"reader", `{"trusted_role_arn":"` + readerARN + `","external_id":"shop","secret_arn":"` + secretARN + `","kms_key_arn":"` + keyARN + `"}`,
+			"aws_iam_role.this aws_iam_role_policy.this"},
+	} {
+		t.Run(tt.module, func(t *testing.T) {
+			m := readModule(t, tt.module)
+			m.checkSchema(t)
+			m.evaluate(t, tt.variables)
+			if got := strings.Join(slices.Sorted(maps.Keys(m.made)), " "); got != tt.want {
+				t.Errorf("%s makes %s, want %s", tt.variables, got, tt.want)
+			}
+			for name, resource := range m.made {
+				for _, key := range []string{"policy", "assume_role_policy"} {
+					if document := policyAt(t, resource, key); document != nil {
+						checkPolicy(t, name+"."+key, document)
+					}
+				}
+			}
+			if m.refused() {
+				t.Errorf("refused: %v", m.conditions)
+			}
+		})
+	}
+}
+
+func ofModule(more string) string {
+	return `{"name":"prod/orders","engine":"postgres","host":"orders.abc.eu-west-1.rds.amazonaws.com","port":5432,"database":"orders","username":"app"` + more + `}`
+}
+
+// TestTerraformRefuses gives variables that the modules forbid.
+func TestTerraformRefuses(t *testing.T) {
+	for variables, module := range map[string]string{
+		`{"platform":"eks","namespace":"shop","secret_arn":"` + secretARN + `"}`: "credproxy",
+		`{"platform":"fargate","secret_arn":"` + secretARN + `"}`:                "credproxy",
+		`{"platform":"ec2"}`: "credproxy",
+		`{"trusted_role_arn":"` + readerARN + `","external_id":"shop"}`: "reader",
+		ofModule(`,"engine":"oracle"`):                                  "secret",
+	} {
+		m := readModule(t, module)
+		m.evaluate(t, variables)
+		if !m.refused() {
+			t.Errorf("%s takes %s", module, variables)
+		}
+	}
+}
+
+// TestTerraformPolicies holds the roles against what credproxy policy prints for the
+// configuration that they are for.
+func TestTerraformPolicies(t *testing.T) {
+	for platform, flags := range trusts() {
+		m := readModule(t, "credproxy")
+		m.evaluate(t, `{"platform":"`+platform+`","namespace":"shop","service_account":"orders","secret_arn":"`+secretARN+
+			`","kms_key_arn":"`+keyARN+`","database_user_arn":"`+userARN+`","reader_role_arn":"`+readerARN+`"}`)
+		samePolicy(t, platform, policyAt(t, m.made["aws_iam_role.this"], "assume_role_policy"), policyOf(t, flags...))
+		samePolicy(t, platform, policyAt(t, m.made["aws_iam_role_policy.this"], "policy"), ownPolicy(t))
+	}
+	m := readModule(t, "reader")
+	m.evaluate(t, `{"trusted_role_arn":"arn:aws:iam::123456789012:role/credproxy","external_id":"shop","secret_arn":"`+partnerARN+`"}`)
+	samePolicy(t, "reader", policyAt(t, m.made["aws_iam_role_policy.this"], "policy"), readerPolicy(t))
+	trust := policyAt(t, m.made["aws_iam_role.this"], "assume_role_policy")["Statement"].([]any)[0].(map[string]any)
+	if want := map[string]any{"StringEquals": map[string]any{"sts:ExternalId": []any{"shop"}}}; !reflect.DeepEqual(trust["Condition"], want) {
+		t.Errorf("reader trusts %v", trust)
+	}
+}
+
+func policyAt(t *testing.T, resource map[string]cty.Value, key string) (document map[string]any) {
+	t.Helper()
+	if value, ok := resource[key]; ok {
+		if err := json.Unmarshal([]byte(value.AsString()), &document); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return document
+}
+
+// module is a Terraform module: its blocks, and after evaluate what it makes.
+type module struct {
+	blocks     []*hclsyntax.Block
+	scope      *hcl.EvalContext
+	made       map[string]map[string]cty.Value // by address, without count's index
+	conditions map[string]bool                 // those of validations and preconditions that failed
+}
+
+func readModule(t *testing.T, name string) *module {
+	t.Helper()
+	m := &module{}
+	files, err := filepath.Glob(filepath.Join(root, "deploy", "terraform", name, "*.tf"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no module %s: %v", name, err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(hclwrite.Format(text), text) {
+			t.Errorf("%s is not formatted: terraform fmt", path)
+		}
+		file, faults := hclsyntax.ParseConfig(text, path, hcl.InitialPos)
+		if faults.HasErrors() {
+			t.Fatal(faults)
+		}
+		m.blocks = append(m.blocks, file.Body.(*hclsyntax.Body).Blocks...)
+	}
+	return m
+}
+
+// meta are the arguments and blocks that every resource has.
+var meta = []string{"count", "for_each", "block lifecycle"}
+
+// checkSchema holds the resources against the provider's schema, in which true stands
+// for what is required.
+func (m *module) checkSchema(t *testing.T) {
+	t.Helper()
+	var schema map[string]map[string]bool
+	text, err := os.ReadFile(filepath.Join("testdata", "terraform.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &schema)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range m.blocks {
+		switch b.Type {
+		case "resource":
+			checkBlock(t, schema, b.Labels[0], b.Body)
+		case "data", "ephemeral":
+			checkBlock(t, schema, b.Type+"."+b.Labels[0], b.Body)
+		case "terraform", "variable", "locals", "output":
+		default:
+			t.Errorf("block %s", b.Type)
+		}
+	}
+}
+
+func checkBlock(t *testing.T, schema map[string]map[string]bool, kind string, body *hclsyntax.Body) {
+	t.Helper()
+	known, ok := schema[kind]
+	if !ok {
+		t.Errorf("unknown type %s", kind)
+		return
+	}
+	written := map[string]bool{}
+	for name := range body.Attributes {
+		written[name] = true
+	}
+	for _, inner := range body.Blocks {
+		written["block "+inner.Type] = true
+		if inner.Type != "lifecycle" {
+			checkBlock(t, schema, kind+"."+inner.Type, inner.Body)
+		}
+	}
+	for name := range written {
+		if _, ok := known[name]; !ok && !slices.Contains(meta, name) {
+			t.Errorf("%s has no %s", kind, name)
+		}
+	}
+	for name, required := range known {
+		if required && !written[name] {
+			t.Errorf("%s needs %s", kind, name)
+		}
+	}
+}
+
+var functions = map[string]function.Function{
+	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "jsonencode": stdlib.JSONEncodeFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc,
+	"tostring": stdlib.MakeToFunc(cty.String), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+	"one": function.New(&function.Spec{ // of a list of none or one
+		Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if list := args[0].AsValueSlice(); len(list) == 1 {
+				return list[0], nil
+			}
+			return cty.NullVal(cty.String), nil
+		},
+	}),
+}
