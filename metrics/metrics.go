@@ -11,6 +11,7 @@
 package metrics
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,11 +27,14 @@ const namespace = "credproxy"
 type Metrics struct {
 	Registry *prometheus.Registry
 	draining prometheus.Gauge
+
+	mu        sync.Mutex
+	databases map[string]*Database
 }
 
 // New makes a registry with the metrics of the process and of the Go runtime.
 func New() *Metrics {
-	m := &Metrics{Registry: prometheus.NewRegistry(), draining: prometheus.NewGauge(prometheus.GaugeOpts{
+	m := &Metrics{Registry: prometheus.NewRegistry(), databases: map[string]*Database{}, draining: prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "draining", Help: "1 while credproxy shuts down and takes no new sessions.",
 	})}
 	m.Registry.MustRegister(m.draining, collectors.NewGoCollector(),
@@ -43,7 +47,11 @@ func (m *Metrics) Draining() { m.draining.Set(1) }
 
 // Database holds the metrics of one database. It implements [proxy.Observer].
 type Database struct {
-	reg prometheus.Registerer
+	metrics *Metrics
+	name    string
+	reg     *registerer
+	users   int // calls of Metrics.Database without a Release; metrics.mu guards it
+	servers servers
 
 	sessions  *prometheus.CounterVec
 	phases    *prometheus.HistogramVec
@@ -60,11 +68,25 @@ type Database struct {
 // in seconds.
 var loginBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 90}
 
-// Database makes the metrics of the database called name. Each name may be used
-// once.
+// Database returns the metrics of the database called name, which stay until they
+// have been released as often: when a reload changes a database, its metrics go
+// on.
 func (m *Metrics) Database(name string) *Database {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.databases[name]
+	if d == nil {
+		d = m.newDatabase(name)
+		m.databases[name] = d
+	}
+	d.users++
+	return d
+}
+
+func (m *Metrics) newDatabase(name string) *Database {
 	d := &Database{
-		reg:       prometheus.WrapRegistererWith(prometheus.Labels{"database": name}, m.Registry),
+		metrics: m, name: name,
+		reg:       &registerer{Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"database": name}, m.Registry)},
 		sessions:  counterVec("connections_total", "Client connections that have ended, by how.", "result"),
 		cancels:   counterVec("cancel_requests_total", "Cancel requests of clients, by what became of them.", "result"),
 		attempts:  counterVec("login_attempts_total", "Credentials offered to the database, by source and staging label.", "source", "stage", "result"),
@@ -83,31 +105,12 @@ func (m *Metrics) Database(name string) *Database {
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
 		}),
 	}
-	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up)
+	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)
 	return d
 }
 
 func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
-}
-
-// Observe adds the metrics that are read off a running server and its cache.
-func (d *Database) Observe(s *proxy.Server, credential func() secrets.Status) {
-	d.reg.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "connections_active", Help: "Sessions that are logged in or logging in.",
-		}, func() float64 { return float64(s.Active()) }),
-		relayBytes("to_upstream", func() float64 { return float64(s.Traffic.ToUpstream.Load()) }),
-		relayBytes("to_client", func() float64 { return float64(s.Traffic.ToClient.Load()) }),
-		credentialCollector{credential},
-	)
-}
-
-func relayBytes(direction string, f func() float64) prometheus.Collector {
-	return prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: namespace, Name: "relay_bytes_total", Help: "Bytes relayed after login.",
-		ConstLabels: prometheus.Labels{"direction": direction},
-	}, f)
 }
 
 // SessionEnded implements proxy.Observer.
@@ -165,43 +168,4 @@ func sourceResult(err error) string {
 		return "ok"
 	}
 	return string(secrets.ReasonOf(err))
-}
-
-// credentialCollector describes the credential that the next login offers first.
-type credentialCollector struct{ status func() secrets.Status }
-
-var (
-	versionDesc = prometheus.NewDesc(namespace+"_credential_version_info",
-		"1, with the first 8 characters of the id of the credential's version.", []string{"version"}, nil)
-	ageDesc = prometheus.NewDesc(namespace+"_credential_age_seconds",
-		"Time since the credential's source last confirmed it.", nil, nil)
-	breakerDesc = prometheus.NewDesc(namespace+"_source_breaker_open",
-		"1 while the credential's source fails so often that it is asked only now and then.", nil, nil)
-	emergencyDesc = prometheus.NewDesc(namespace+"_break_glass_active",
-		"1 while logins use the emergency credential.", nil, nil)
-)
-
-func oneIf(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func (c credentialCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- versionDesc
-	ch <- ageDesc
-	ch <- breakerDesc
-	ch <- emergencyDesc
-}
-
-func (c credentialCollector) Collect(ch chan<- prometheus.Metric) {
-	s := c.status()
-	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, oneIf(s.SourceLeftAlone))
-	ch <- prometheus.MustNewConstMetric(emergencyDesc, prometheus.GaugeValue, oneIf(s.Emergency != nil))
-	if s.First == nil {
-		return
-	}
-	ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, 1, s.First.ShortVersion())
-	ch <- prometheus.MustNewConstMetric(ageDesc, prometheus.GaugeValue, time.Since(s.Since).Seconds())
 }

@@ -101,3 +101,44 @@ credproxy_upstream_up{database="orders"} 1
 		t.Errorf("%v, %v", problems, err)
 	}
 }
+
+// TestADatabaseThatChangesKeepsItsMetricsAndOneThatGoesTakesThemAlong follows a
+// database through a reload that changes it, its removal, and its return.
+func TestADatabaseThatChangesKeepsItsMetricsAndOneThatGoesTakesThemAlong(t *testing.T) {
+	m := New()
+	add := func() (*Database, *proxy.Server) {
+		d, s := m.Database("orders"), &proxy.Server{}
+		d.Observe(s, func() secrets.Status { return secrets.Status{} })
+		return d, s
+	}
+	relayed := func(want string) {
+		t.Helper()
+		text := ""
+		if want != "" {
+			text = `
+# HELP credproxy_relay_bytes_total Bytes relayed after login.
+# TYPE credproxy_relay_bytes_total counter
+credproxy_relay_bytes_total{database="orders",direction="to_client"} 0
+credproxy_relay_bytes_total{database="orders",direction="to_upstream"} ` + want + "\n"
+		}
+		if err := testutil.GatherAndCompare(m.Registry, strings.NewReader(text), "credproxy_relay_bytes_total"); err != nil {
+			t.Error(err)
+		}
+	}
+	d, old := add()
+	old.Traffic.ToUpstream.Add(5)
+	changed, s := add()
+	s.Traffic.ToUpstream.Add(2)
+	relayed("7")
+	d.Release(old)
+	relayed("7") // a counter never falls
+	changed.Release(s)
+	relayed("")
+	if n, err := testutil.GatherAndCount(m.Registry, "credproxy_connections_active", "credproxy_upstream_up"); err != nil || n > 0 {
+		t.Errorf("%d series are left, %v", n, err)
+	}
+	m.Database("broken").Release(nil) // was not even built
+	_, s = add()
+	s.Traffic.ToUpstream.Add(1)
+	relayed("1")
+}

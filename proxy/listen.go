@@ -17,13 +17,20 @@ import (
 // in bytes (sun_path is 104 bytes on macOS and BSD, 108 on Linux, with a NUL).
 const maxSocketPath = 103
 
+// Listener is a listener whose Accept can be broken off without closing it.
+type Listener interface {
+	net.Listener
+	// SetDeadline makes Accept fail with os.ErrDeadlineExceeded from then on.
+	SetDeadline(time.Time) error
+}
+
 // Listen listens on "host:port" (TCP) or "unix:/path/of/socket".
 //
 // The folder of a socket is made with mode 0750 if it is missing. The socket
 // gets mode 0660 (0600 would shut out an application of another user in the same
 // group); it never exists with a wider one. A socket left by a process that died
 // is removed, one that somebody answers on is not.
-func Listen(ctx context.Context, addr string) (net.Listener, error) {
+func Listen(ctx context.Context, addr string) (Listener, error) {
 	path, ok := strings.CutPrefix(addr, "unix:")
 	if !ok {
 		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
@@ -33,7 +40,7 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", addr, err)
 		}
-		return ln, nil
+		return ln.(*net.TCPListener), nil
 	}
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("listen on %s: the path of a unix socket may have %d bytes, this one has %d; choose a shorter folder", addr, maxSocketPath, len(path))
@@ -79,7 +86,7 @@ func removeStaleSocket(ctx context.Context, path string) error {
 
 // listenUnix binds the socket under a private name, gives it its mode, and then
 // moves it into place, so that it never is more open than it should be.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+func listenUnix(ctx context.Context, path string) (Listener, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
 	if err != nil {
 		return nil, err
@@ -93,21 +100,22 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	unix := ln.(*net.UnixListener)
+	unix.SetUnlinkOnClose(false)
 	err = os.Chmod(private, 0o660)
 	if err == nil {
 		err = os.Rename(private, path)
 	}
 	if err != nil {
-		_ = ln.Close()
+		_ = unix.Close()
 		return nil, err
 	}
-	return &unixListener{ln, path}, nil
+	return &unixListener{unix, path}, nil
 }
 
 // unixListener knows where its socket was moved to.
 type unixListener struct {
-	net.Listener
+	*net.UnixListener
 	path string
 }
 
@@ -115,11 +123,11 @@ func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net:
 
 // Accept names the socket as clients know it.
 func (l *unixListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+	c, err := l.AcceptUnix()
 	if err != nil {
 		return nil, err
 	}
-	return &unixConn{c.(*net.UnixConn), l.Addr()}, nil
+	return &unixConn{c, l.Addr()}, nil
 }
 
 type unixConn struct {
@@ -130,7 +138,7 @@ type unixConn struct {
 func (c *unixConn) LocalAddr() net.Addr { return c.addr }
 
 func (l *unixListener) Close() error {
-	err := l.Listener.Close()
+	err := l.UnixListener.Close()
 	_ = os.Remove(l.path)
 	return err
 }

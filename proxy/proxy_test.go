@@ -232,7 +232,7 @@ func TestWithClientNoticesALeavingClientAndKeepsWhatOneSends(t *testing.T) {
 
 // failingListener fails with EMFILE a few times, then accepts.
 type failingListener struct {
-	net.Listener
+	Listener
 	failures atomic.Int32
 }
 
@@ -259,10 +259,7 @@ func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
 		_, _ = s.Client.Write([]byte("fine"))
 		return nil
 	})
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tcp := listen(t)
 	ln := &failingListener{Listener: tcp}
 	ln.failures.Store(5)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -282,18 +279,69 @@ func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
 	until(t, func() bool { return o.count(Internal) == 2 }, "two panics counted")
 	cancel()
 	s.Wait()
-	if _, err := net.Dial("tcp", tcp.Addr().String()); err == nil {
-		t.Error("still listening after the end")
+}
+
+// TestServersHandOverAListener has clients connect all the time while one server
+// after the other accepts them.
+func TestServersHandOverAListener(t *testing.T) {
+	ln := listen(t)
+	first := make(chan net.Conn, 1)
+	go func() {
+		defer close(first)
+		for range 300 {
+			c, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			if got, err := io.ReadAll(c); string(got) != "hello" {
+				t.Errorf("got %q, %v", got, err)
+			}
+			_ = c.Close()
+		}
+	}()
+	var served, servers int
+	for done := false; !done; servers++ {
+		var here atomic.Int32
+		s, _ := newServer(func(_ context.Context, s *Session) error {
+			here.Add(1)
+			_, err := io.WriteString(s.Client, "hello")
+			return err
+		})
+		s.Limits.MaxConnections = 1000
+		ctx, stop := context.WithCancel(t.Context())
+		s.Go(ctx, t.Context(), ln)
+		select {
+		case <-first:
+			done = true
+		case <-time.After(time.Millisecond):
+		}
+		stop()
+		s.WaitAccept()
+		s.Wait()
+		served += int(here.Load())
 	}
+	if served != 300 || servers < 2 {
+		t.Errorf("%d clients were served by %d servers", served, servers)
+	}
+}
+
+// listen listens on a free port until the test's end.
+func listen(t *testing.T) *net.TCPListener {
+	t.Helper()
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
 }
 
 func TestServerLimitsWhoHasNotAskedYet(t *testing.T) {
 	release := make(chan struct{})
 	s, o := newServer(func(_ context.Context, s *Session) error { <-release; return nil })
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.Go(ctx, t.Context(), ln)
 	for range lobby + 2 + 5 {
@@ -314,10 +362,7 @@ func TestEndingSessionsClosesTheirConnections(t *testing.T) {
 		_, err := s.Client.Read(make([]byte, 1))
 		return err
 	})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	accepting, stop := context.WithCancel(t.Context())
 	sessions, end := context.WithCancel(t.Context())
 	s.Go(accepting, sessions, ln)
@@ -352,7 +397,7 @@ func TestListenUnix(t *testing.T) {
 	if _, err := Listen(t.Context(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "another process answers") {
 		t.Errorf("second listener: %v", err)
 	}
-	_ = ln.(*unixListener).Listener.Close() // as if the process had died
+	_ = ln.(*unixListener).UnixListener.Close() // as if the process had died
 	again, err := Listen(t.Context(), "unix:"+path)
 	if err != nil {
 		t.Fatalf("a stale socket is in the way: %v", err)
@@ -542,10 +587,7 @@ func BenchmarkRelay(b *testing.B) {
 // and neither holds up the end.
 func TestDrainClosesSilentClients(t *testing.T) {
 	s := &Server{Engine: silentEngine{}, Limits: Limits{MaxConnections: 10, LoginTimeout: time.Hour}, Log: zap.NewNop(), Observer: nopObserver{}}
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	ctx, stop := context.WithCancel(t.Context())
 	s.Go(ctx, context.WithoutCancel(ctx), ln)
 	var clients []net.Conn

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -27,8 +28,8 @@ type Limits struct {
 // not asked for anything yet, or only for a cancel. More are closed unheard.
 const lobby = 256
 
-// lobbyGrace is how long a client that has connected before or while a server
-// drains may take to ask for a session, to be told that it comes too late.
+// lobbyGrace is how long a client that was accepted before a server drains may
+// take to ask for a session.
 const lobbyGrace = time.Second
 
 // Engine speaks one wire protocol.
@@ -70,7 +71,8 @@ type Server struct {
 	active   atomic.Int64 // admitted sessions
 	conns    atomic.Int64 // all connections
 	draining atomic.Bool
-	wg       sync.WaitGroup
+	loops    sync.WaitGroup // of Go
+	sessions sync.WaitGroup
 
 	mu      sync.Mutex
 	waiting map[net.Conn]bool // connections in the lobby
@@ -80,50 +82,54 @@ type Server struct {
 // Active is the number of sessions that are logged in or logging in.
 func (s *Server) Active() int64 { return s.active.Load() }
 
-// Serve accepts on ln until ctx ends or ln is closed. Accepting survives errors
-// such as EMFILE: it tries again after a pause that doubles from 5 ms to 1 s.
-// It returns nil when ln was closed or ctx ended; sessions go on (see Wait).
+// Serve accepts on ln until ctx ends or ln is closed. It leaves ln open: another
+// server may go on accepting. Accepting survives errors such as EMFILE: it tries
+// again after a pause that doubles from 5 ms to 1 s. Sessions go on when it
+// returns (see Wait).
 //
 // sessions is the context of the sessions: when it ends, their connections are
 // closed.
-func (s *Server) Serve(ctx, sessions context.Context, ln net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+func (s *Server) Serve(ctx, sessions context.Context, ln Listener) {
+	_ = ln.SetDeadline(time.Time{})
+	stop := context.AfterFunc(ctx, func() { _ = ln.SetDeadline(expired) })
 	defer stop()
 	pause := time.Duration(0)
-	for {
+	for ctx.Err() == nil {
 		conn, err := ln.Accept()
-		if err == nil {
+		switch {
+		case err == nil:
 			pause = 0
 			s.start(sessions, conn)
 			continue
-		}
-		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-			return nil
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded): // the last server's, too late
+			_ = ln.SetDeadline(time.Time{})
+			continue
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		s.Log.Error("accept failed; trying again", zap.Error(err), zap.Duration("pause", pause))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil
 		}
 	}
 }
 
 // Go runs Serve in a goroutine that Wait waits for.
-func (s *Server) Go(ctx, sessions context.Context, ln net.Listener) {
-	s.wg.Go(func() { _ = s.Serve(ctx, sessions, ln) })
+func (s *Server) Go(ctx, sessions context.Context, ln Listener) {
+	s.loops.Go(func() { s.Serve(ctx, sessions, ln) })
 }
 
-// Drain makes new sessions refused, and after a second closes the connections
-// that have not asked for one; sessions under way go on. Close the listeners by
-// ending the context of Serve.
-func (s *Server) Drain() {
-	s.draining.Store(true)
-	time.AfterFunc(lobbyGrace, s.closeLobby)
-}
+// WaitAccept returns when every Serve that Go started has.
+func (s *Server) WaitAccept() { s.loops.Wait() }
+
+// Drain is for when every Serve has returned: who has been accepted gets a second
+// to ask for a session, and then is closed; sessions under way go on.
+func (s *Server) Drain() { time.AfterFunc(lobbyGrace, s.closeLobby) }
 
 func (s *Server) closeLobby() {
+	s.draining.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -151,7 +157,10 @@ func (s *Server) leaveLobby(conn net.Conn) {
 }
 
 // Wait returns when the last session and the last listener have ended.
-func (s *Server) Wait() { s.wg.Wait() }
+func (s *Server) Wait() {
+	s.loops.Wait()
+	s.sessions.Wait()
+}
 
 func (s *Server) start(ctx context.Context, conn net.Conn) {
 	if s.conns.Add(1) > int64(s.Limits.MaxConnections+lobby) {
@@ -161,7 +170,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		return
 	}
 	s.enterLobby(conn)
-	s.wg.Go(func() {
+	s.sessions.Go(func() {
 		defer s.conns.Add(-1)
 		defer conn.Close()
 		defer s.leaveLobby(conn)

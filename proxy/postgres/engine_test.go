@@ -312,7 +312,7 @@ func TestTooManyConnections(t *testing.T) {
 	}
 }
 
-func TestDrainingRefusesNewSessionsOnly(t *testing.T) {
+func TestDrainServesThoseWhoCameBefore(t *testing.T) {
 	r := newRig(t, nil, trusting)
 	old := newPeer(t, r.Dial(t))
 	old.startup()
@@ -321,11 +321,16 @@ func TestDrainingRefusesNewSessionsOnly(t *testing.T) {
 			t.Fatalf("message %q, want %q", kind, want)
 		}
 	}
+	asking, silent := newPeer(t, r.Dial(t)), newPeer(t, r.Dial(t))
 	r.Server.Drain()
-	c := newPeer(t, r.Dial(t))
-	c.startup()
-	if e := c.fatal(); e.Code != "57P01" {
-		t.Errorf("%+v", e)
+	asking.startup()
+	for _, want := range []byte("RSKZ") {
+		if kind, _ := asking.message(); kind != want {
+			t.Fatalf("message %q, want %q", kind, want)
+		}
+	}
+	if b, err := io.ReadAll(silent.r); len(b) > 0 {
+		t.Errorf("a client that asks for nothing: %q, %v", b, err)
 	}
 	old.send(frame('Q', "hello\x00"))
 	if kind, body := old.message(); kind != 'Q' || string(body) != "hello\x00" {

@@ -120,6 +120,7 @@ func Start(t *testing.T, build func(*proxy.Upstream) proxy.Engine, script func(n
 	t.Cleanup(func() {
 		cancel()
 		r.Server.Wait()
+		_ = ln.Close()
 		_ = database.Close()
 		scripts.Wait()
 		for _, e := range logs.All() {
@@ -132,9 +133,9 @@ func Start(t *testing.T, build func(*proxy.Upstream) proxy.Engine, script func(n
 }
 
 // Listen listens on a free port of loopback.
-func Listen(t *testing.T) net.Listener {
+func Listen(t *testing.T) *net.TCPListener {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}

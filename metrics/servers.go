@@ -1,0 +1,135 @@
+package metrics
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// servers collects what is read off the running servers of a database and their
+// caches: one of each, and after a reload also those whose sessions are ending.
+type servers struct {
+	mu       sync.Mutex
+	all      []observed
+	finished traffic // of those that were released
+}
+
+type observed struct {
+	server     *proxy.Server
+	credential func() secrets.Status
+}
+
+type traffic struct{ toUpstream, toClient int64 }
+
+func (t *traffic) add(s *proxy.Server) {
+	t.toUpstream += s.Traffic.ToUpstream.Load()
+	t.toClient += s.Traffic.ToClient.Load()
+}
+
+var (
+	activeDesc = prometheus.NewDesc(namespace+"_connections_active",
+		"Sessions that are logged in or logging in.", nil, nil)
+	relayDesc = prometheus.NewDesc(namespace+"_relay_bytes_total",
+		"Bytes relayed after login.", []string{"direction"}, nil)
+	versionDesc = prometheus.NewDesc(namespace+"_credential_version_info",
+		"1, with the first 8 characters of the id of the credential's version.", []string{"version"}, nil)
+	ageDesc = prometheus.NewDesc(namespace+"_credential_age_seconds",
+		"Time since the credential's source last confirmed it.", nil, nil)
+	breakerDesc = prometheus.NewDesc(namespace+"_source_breaker_open",
+		"1 while the credential's source fails so often that it is asked only now and then.", nil, nil)
+	emergencyDesc = prometheus.NewDesc(namespace+"_break_glass_active",
+		"1 while logins use the emergency credential.", nil, nil)
+)
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Observe adds the metrics that are read off a running server and its cache, until
+// Release. The credential is the one of the server observed last.
+func (d *Database) Observe(s *proxy.Server, credential func() secrets.Status) {
+	d.servers.mu.Lock()
+	defer d.servers.mu.Unlock()
+	d.servers.all = append(d.servers.all, observed{s, credential})
+}
+
+// Release undoes one call of Metrics.Database and the Observe of a server, which
+// has no session left; nil if there was none. With the last user the metrics
+// vanish.
+func (d *Database) Release(s *proxy.Server) {
+	d.servers.release(s)
+	d.metrics.mu.Lock()
+	defer d.metrics.mu.Unlock()
+	if d.users--; d.users == 0 {
+		d.reg.unregister()
+		delete(d.metrics.databases, d.name)
+	}
+}
+
+func (c *servers) release(s *proxy.Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := slices.DeleteFunc(c.all, func(o observed) bool { return o.server == s })
+	if len(all) < len(c.all) {
+		c.finished.add(s)
+	}
+	c.all = all
+}
+
+// Describe implements prometheus.Collector.
+func (c *servers) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{activeDesc, relayDesc, versionDesc, ageDesc, breakerDesc, emergencyDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *servers) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.all) == 0 {
+		return
+	}
+	var active int64
+	relayed := c.finished
+	for _, o := range c.all {
+		active += o.server.Active()
+		relayed.add(o.server)
+	}
+	ch <- prometheus.MustNewConstMetric(activeDesc, prometheus.GaugeValue, float64(active))
+	ch <- prometheus.MustNewConstMetric(relayDesc, prometheus.CounterValue, float64(relayed.toUpstream), "to_upstream")
+	ch <- prometheus.MustNewConstMetric(relayDesc, prometheus.CounterValue, float64(relayed.toClient), "to_client")
+	s := c.all[len(c.all)-1].credential()
+	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, oneIf(s.SourceLeftAlone))
+	ch <- prometheus.MustNewConstMetric(emergencyDesc, prometheus.GaugeValue, oneIf(s.Emergency != nil))
+	if s.First != nil {
+		ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, 1, s.First.ShortVersion())
+		ch <- prometheus.MustNewConstMetric(ageDesc, prometheus.GaugeValue, time.Since(s.Since).Seconds())
+	}
+}
+
+// registerer remembers what was registered, so that it can be taken back.
+type registerer struct {
+	prometheus.Registerer
+	all []prometheus.Collector
+}
+
+// MustRegister implements prometheus.Registerer.
+func (r *registerer) MustRegister(cs ...prometheus.Collector) {
+	r.Registerer.MustRegister(cs...)
+	r.all = append(r.all, cs...)
+}
+
+func (r *registerer) unregister() {
+	for _, c := range r.all {
+		r.Unregister(c)
+	}
+}
