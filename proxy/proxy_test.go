@@ -310,15 +310,13 @@ func TestServersHandOverAListener(t *testing.T) {
 			return err
 		})
 		s.Limits.MaxConnections = 1000
-		ctx, stop := context.WithCancel(t.Context())
-		s.Go(ctx, t.Context(), ln)
+		stop := s.Go(t.Context(), t.Context(), ln)
 		select {
 		case <-first:
 			done = true
 		case <-time.After(time.Millisecond):
 		}
 		stop()
-		s.WaitAccept()
 		s.Wait()
 		served += int(here.Load())
 	}

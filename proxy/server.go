@@ -32,6 +32,9 @@ const lobby = 256
 // take to ask for a session.
 const lobbyGrace = time.Second
 
+// queueGrace is how long accepting goes on to empty the queue of a listener.
+const queueGrace = 10 * time.Millisecond
+
 // Engine speaks one wire protocol.
 type Engine interface {
 	// Serve speaks to one client from its first byte to its last: it reads the
@@ -82,19 +85,16 @@ type Server struct {
 // Active is the number of sessions that are logged in or logging in.
 func (s *Server) Active() int64 { return s.active.Load() }
 
-// Serve accepts on ln until ctx ends or ln is closed. It leaves ln open: another
-// server may go on accepting. Accepting survives errors such as EMFILE: it tries
-// again after a pause that doubles from 5 ms to 1 s. Sessions go on when it
-// returns (see Wait).
-//
-// sessions is the context of the sessions: when it ends, their connections are
-// closed.
-func (s *Server) Serve(ctx, sessions context.Context, ln Listener) {
+// serveOn accepts on ln until ctx ends or ln is closed. Who waits in its queue when
+// ctx ends is still accepted. It leaves ln open: another server may go on. Accepting
+// survives errors such as EMFILE: it tries again after a pause that doubles from
+// 5 ms to 1 s.
+func (s *Server) serveOn(ctx, sessions context.Context, ln Listener) {
 	_ = ln.SetDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = ln.SetDeadline(expired) })
+	stop := context.AfterFunc(ctx, func() { _ = ln.SetDeadline(time.Now().Add(queueGrace)) })
 	defer stop()
 	pause := time.Duration(0)
-	for ctx.Err() == nil {
+	for {
 		conn, err := ln.Accept()
 		switch {
 		case err == nil:
@@ -116,15 +116,26 @@ func (s *Server) Serve(ctx, sessions context.Context, ln Listener) {
 	}
 }
 
-// Go runs Serve in a goroutine that Wait waits for.
-func (s *Server) Go(ctx, sessions context.Context, ln Listener) {
-	s.loops.Go(func() { s.Serve(ctx, sessions, ln) })
+// Go accepts on ln until stop is called, which returns when it has ended, or until
+// ctx ends or ln is closed. It leaves ln open: another server may accept on it
+// then. Sessions go on (see Wait).
+//
+// sessions is the context of the sessions: when it ends, their connections are
+// closed.
+func (s *Server) Go(ctx, sessions context.Context, ln Listener) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	s.loops.Go(func() {
+		defer close(done)
+		s.serveOn(ctx, sessions, ln)
+	})
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
-// WaitAccept returns when every Serve that Go started has.
-func (s *Server) WaitAccept() { s.loops.Wait() }
-
-// Drain is for when every Serve has returned: who has been accepted gets a second
+// Drain is for when the server accepts no longer: who has been accepted gets a second
 // to ask for a session, and then is closed; sessions under way go on.
 func (s *Server) Drain() { time.AfterFunc(lobbyGrace, s.closeLobby) }
 
@@ -156,7 +167,7 @@ func (s *Server) leaveLobby(conn net.Conn) {
 	delete(s.waiting, conn)
 }
 
-// Wait returns when the last session and the last listener have ended.
+// Wait returns when the last session has ended, and accepting.
 func (s *Server) Wait() {
 	s.loops.Wait()
 	s.sessions.Wait()

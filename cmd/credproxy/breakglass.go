@@ -29,7 +29,7 @@ type emergency struct {
 // emergency credential or for the one named. It changes all or none.
 func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
 	var chosen []*database
-	for _, db := range d.databases {
+	for _, db := range d.databases() {
 		if (req.Database == "" || req.Database == db.cfg.Name) && db.cfg.BreakGlass.File != "" {
 			chosen = append(chosen, db)
 		}
@@ -81,11 +81,27 @@ func (db *database) beginEmergency(cred *secrets.Credential, d time.Duration, re
 	if held := db.cache.Status().First; cred.Endpoint.Host == "" && held != nil {
 		cred.Endpoint = held.Endpoint // nobody else has seen cred yet
 	}
+	db.emergencyFrom(time.Now(), cred, d, reason)
+}
+
+func (db *database) emergencyFrom(since time.Time, cred *secrets.Credential, d time.Duration, reason string) {
 	db.emergency.mu.Lock()
-	db.emergency.reason, db.emergency.since = reason, time.Now()
+	db.emergency.reason, db.emergency.since = reason, since
 	db.emergency.mu.Unlock()
 	db.log.Warn("break-glass asked for", zap.Bool("audit", true), zap.String("reason", reason), zap.Duration("duration", d))
 	db.cache.BreakGlass(cred, d)
+}
+
+// inheritEmergency goes on with the emergency of the database that db replaces.
+func (db *database) inheritEmergency(old *database) {
+	held := old.cache.Status()
+	if db.cfg.BreakGlass.File == "" || held.Emergency == nil {
+		return
+	}
+	old.emergency.mu.Lock()
+	reason, since := old.emergency.reason, old.emergency.since
+	old.emergency.mu.Unlock()
+	db.emergencyFrom(since, held.Emergency, time.Until(held.EmergencyUntil), reason)
 }
 
 // breakGlassStatus is nil for a database without an emergency credential.

@@ -5,15 +5,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
@@ -25,24 +25,45 @@ import (
 // engine, its server.
 type database struct {
 	daemon    *daemon
-	cfg       *config.Database
+	asked     config.Database  // what the configuration says
+	cfg       *config.Database // and what the secret adds
 	log       *zap.Logger
+	observer  *metrics.Database
 	cache     *secrets.Cache
 	upstream  *proxy.Upstream
 	clientTLS *tls.Config // nil: none
 	server    *proxy.Server
 	tally     *tally
+	listeners []*listener
 	addrs     []string // of the listeners; set before listening
 	listening atomic.Bool
+	retired   bool // accepts no more; daemon.mu guards it
+	ending    *time.Timer
+
+	// Three lifetimes, ended in this order: while a configuration names the
+	// database, its sessions, and what they need (refreshing of its credential).
+	wanted, sessions, serving   context.Context
+	unwant, endSessions, cancel context.CancelFunc
+	refreshing                  sync.WaitGroup
 
 	emergency emergency
 }
 
 // newDatabase builds what needs no secret. Its errors lie in the configuration.
-func newDatabase(ctx context.Context, d *daemon, cfg *config.Database) (*database, error) {
-	db := &database{daemon: d, cfg: cfg, log: d.log.With(zap.String("database", cfg.Name))}
+func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *database, err error) {
+	cfg := &asked
+	db := &database{daemon: d, asked: asked, cfg: cfg, log: d.log.With(zap.String("database", cfg.Name))}
+	db.serving, db.cancel = context.WithCancel(d.serving)
+	db.sessions, db.endSessions = context.WithCancel(db.serving)
+	db.wanted, db.unwant = context.WithCancel(db.serving)
 	observer := d.metrics.Database(cfg.Name)
-	db.tally = newTally(observer)
+	db.observer, db.tally = observer, newTally(observer)
+	defer func() {
+		if err != nil {
+			db.cancel()
+			observer.Release(nil)
+		}
+	}()
 	src, err := newSource(ctx, cfg, observer.APICall)
 	if err == nil {
 		src, err = withEvents(ctx, d.queues, cfg, src, observer.APICall)
@@ -189,39 +210,18 @@ func (db *database) awaitEngine(ctx context.Context) error {
 	}
 }
 
-func (db *database) awaitAndOpen(ctx context.Context) error {
-	if err := db.awaitEngine(ctx); err != nil {
-		return err
+// endAfter ends the sessions that are left when limit is over. Call it with
+// daemon.mu held.
+func (db *database) endAfter(limit time.Duration) {
+	if db.ending != nil {
+		return
 	}
-	return db.open(ctx)
-}
-
-// open opens the listeners and accepts on them until ctx ends.
-func (db *database) open(ctx context.Context) error {
-	db.server.Engine = db.newEngine()
-	addrs := db.cfg.Listen
-	if len(addrs) == 0 {
-		port := db.daemon.ports.next(db.cfg.Engine.Port())
-		addrs = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	}
-	var listeners []net.Listener
-	for _, addr := range addrs {
-		ln, err := proxy.Listen(ctx, addr)
-		if err != nil {
-			for _, open := range listeners {
-				_ = open.Close()
-			}
-			return fmt.Errorf("database %s: %w", db.cfg.Name, err)
+	db.ending = time.AfterFunc(limit, func() {
+		if n := db.server.Active(); n > 0 {
+			db.log.Warn("ending the sessions that are left", zap.Int64("sessions", n))
 		}
-		listeners = append(listeners, ln)
-	}
-	for _, ln := range listeners {
-		db.log.Info("listening", zap.String("engine", string(db.cfg.Engine)), zap.String("address", ln.Addr().String()))
-		db.addrs = append(db.addrs, listenerName(ln))
-		db.server.Go(db.daemon.accepting, db.daemon.sessions, ln)
-	}
-	db.listening.Store(true)
-	return nil
+		db.endSessions()
+	})
 }
 
 // notReady tells why the database's clients cannot be logged in, "" if they can.

@@ -20,7 +20,7 @@ func (d *daemon) status() admin.Status {
 		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(),
 		Databases: []admin.Database{},
 	}
-	for _, db := range d.databases {
+	for _, db := range d.databases() {
 		s.Databases = append(s.Databases, db.status())
 	}
 	return s

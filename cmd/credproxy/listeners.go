@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+)
+
+// listener is an open listener. It outlives the database that accepts on it when a
+// reload leads it to another one.
+type listener struct {
+	proxy.Listener
+	key   string
+	owner *database // that accepts on it; nil: none yet
+	stop  func()    // its accepting
+}
+
+// listeners are all that are open, by key. daemon.mu guards them.
+type listeners map[string]*listener
+
+// key names the i-th listener of a database: its address, or, where the address
+// says any port, a name that no other database has.
+func (db *database) key(i int) string {
+	addr := db.cfg.Listen[i]
+	if _, port, err := net.SplitHostPort(addr); err == nil && port == "0" {
+		return fmt.Sprintf("%s, the %d. of %s", addr, i, db.cfg.Name)
+	}
+	return addr
+}
+
+// open opens what db's configuration lists and is not open yet.
+func (l listeners) open(ctx context.Context, db *database) error {
+	for i, addr := range db.cfg.Listen {
+		if err := l.add(ctx, db, db.key(i), addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openDefault opens 127.0.0.1 at the engine's port, or at the next one that is
+// neither open nor asked for by a database of cfg. A database keeps its port while
+// it has its name and engine.
+func (l listeners) openDefault(ctx context.Context, db *database, cfg *config.Config) error {
+	key := fmt.Sprintf("default of %s, %s", db.cfg.Name, db.cfg.Engine)
+	taken := l.ports(cfg)
+	port := db.cfg.Engine.Port()
+	for taken[port] {
+		port++
+	}
+	return l.add(ctx, db, key, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+}
+
+func (l listeners) add(ctx context.Context, db *database, key, addr string) error {
+	ln := l[key]
+	if ln == nil {
+		opened, err := proxy.Listen(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("database %s: %w", db.cfg.Name, err)
+		}
+		ln = &listener{Listener: opened, key: key}
+		l[key] = ln
+	}
+	db.listeners = append(db.listeners, ln)
+	return nil
+}
+
+// ports are those that are open or that databases ask for by number.
+func (l listeners) ports(cfg *config.Config) map[int]bool {
+	taken := map[int]bool{}
+	for _, db := range cfg.Databases {
+		for _, addr := range db.Listen {
+			if _, port, err := net.SplitHostPort(addr); err == nil {
+				n, _ := strconv.Atoi(port)
+				taken[n] = true
+			}
+		}
+	}
+	for _, ln := range l {
+		if a, ok := ln.Addr().(*net.TCPAddr); ok {
+			taken[a.Port] = true
+		}
+	}
+	return taken
+}
+
+// accept has db accept on ln from now on, in place of who did.
+func (ln *listener) accept(db *database) {
+	ln.release()
+	ln.owner = db
+	ln.stop = db.server.Go(db.daemon.serving, db.sessions, ln.Listener)
+}
+
+func (ln *listener) release() {
+	if ln.stop != nil {
+		ln.stop()
+	}
+	ln.owner, ln.stop = nil, nil
+}
+
+func (l listeners) close(ln *listener) {
+	ln.release()
+	_ = ln.Close()
+	delete(l, ln.key)
+}
+
+// owned tells whether db accepts on any.
+func (l listeners) owned(db *database) bool {
+	for _, ln := range l {
+		if ln.owner == db {
+			return true
+		}
+	}
+	return false
+}
