@@ -30,6 +30,7 @@ soak: setup ## SOAK (1000) rotations of each kind under load, which takes more t
 
 unit: ## the tests that need no server
 	go test -race -timeout 5m ./...
+	go test -run 'AllocatesNothing|HoldsNoBuffer' ./proxy # the race detector allocates
 
 lint: ## formatting, vet, staticcheck, cross-compilation
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi

@@ -506,7 +506,7 @@ func TestEveryFailureHasAMessageAndAHint(t *testing.T) {
 }
 
 // serverCert makes a self-signed certificate for names.
-func serverCert(t *testing.T, names ...string) tls.Certificate {
+func serverCert(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -563,21 +563,6 @@ func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
 			t.Errorf("%s %s: %+v, want %q", tt.mode, tt.host, err, tt.fails)
 		}
 	}
-}
-
-func BenchmarkRelay(b *testing.B) {
-	app, database, done := relayed(b, nil, nil, nil)
-	msg := make([]byte, 100)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, _ = app.Write(msg)
-		_, _ = io.ReadFull(database, msg)
-		_, _ = database.Write(msg)
-		_, _ = io.ReadFull(app, msg)
-	}
-	_ = app.Close()
-	_ = database.Close()
-	<-done
 }
 
 // TestDrainClosesSilentClients has one client connect before the drain begins and

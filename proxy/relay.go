@@ -11,22 +11,19 @@ import (
 	"time"
 )
 
-const (
-	// relayBuffer is the size of one read, in bytes: two full TLS records.
-	relayBuffer = 32 << 10
-	// lingerTimeout is how long a client may keep its side open after the
-	// database has ended the session.
-	lingerTimeout = 5 * time.Second
-)
+// lingerTimeout is how long a client may keep its side open after the database
+// has ended the session.
+const lingerTimeout = 5 * time.Second
 
 // Leg is one side of a relay: a connection, and what was read from it already.
 type Leg struct {
 	net.Conn
 	Buffered []byte // sent to the other side first
 	// Scan, on the client's leg only, looks at what the client sent before it is
-	// passed on; nil passes everything. It says how many bytes to pass. The rest
-	// is shown again together with the bytes that follow, or, if stop is true,
-	// held back for the caller of Relay, who goes on with the session.
+	// passed on; nil passes everything. It says how many bytes to pass. The rest,
+	// at most maxRest bytes, is shown again together with the bytes that follow,
+	// or, if stop is true, held back for the caller of Relay, who goes on with the
+	// session.
 	Scan func(b []byte) (pass int, stop bool)
 }
 
@@ -50,6 +47,9 @@ type Outcome struct {
 // when both copiers have. It closes neither connection for good, but passes on a
 // half-close: the end of one direction leaves the other one open. When the
 // database has ended its side, a client gets 5 seconds to end its own.
+//
+// A direction in which nothing flows holds no buffer, and one in which something
+// does allocates nothing.
 //
 // total, shared by many sessions, is counted along.
 func Relay(client, upstream Leg, total *Traffic) Outcome {
@@ -112,32 +112,32 @@ var expired = time.Unix(1, 0)
 // copyBytes copies from src to dst until one fails or src.Scan stops it. Exactly
 // one result is not nil.
 func copyBytes(n *int64, dst net.Conn, src Leg, total *atomic.Int64) (held []byte, readErr, writeErr error) {
-	buf := make([]byte, max(relayBuffer, 2*len(src.Buffered)))
-	filled := copy(buf, src.Buffered)
+	from := newSource(src.Conn)
+	defer from.end()
+	chunk := src.Buffered
 	for {
-		pass, stop := filled, false
+		pass, stop := len(chunk), false
 		if src.Scan != nil {
-			if pass, stop = src.Scan(buf[:filled]); readErr != nil && !stop {
-				pass = filled // nothing follows that could tell more
+			if pass, stop = src.Scan(chunk); readErr != nil && !stop {
+				pass = len(chunk) // nothing follows that could tell more
 			}
 		}
 		if pass > 0 {
-			w, err := dst.Write(buf[:pass])
+			w, err := dst.Write(chunk[:pass])
 			*n += int64(w)
 			total.Add(int64(w))
 			if err != nil {
 				return nil, nil, err
 			}
 		}
-		rest := copy(buf, buf[pass:filled])
+		rest := chunk[pass:]
 		if stop {
-			return buf[:rest:rest], nil, nil
+			return append([]byte{}, rest...), nil, nil
 		}
 		if readErr != nil {
 			return nil, readErr, nil
 		}
-		filled, readErr = src.Read(buf[rest:])
-		filled += rest
+		chunk, readErr = from.next(rest)
 	}
 }
 
@@ -162,6 +162,9 @@ func closeWrite(c net.Conn) {
 	if t, ok := c.(*tls.Conn); ok {
 		_ = t.CloseWrite()
 		c = t.NetConn()
+	}
+	if b, ok := c.(*belowTLS); ok {
+		c = b.Conn
 	}
 	if h, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = h.CloseWrite()

@@ -102,7 +102,7 @@ func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
 // UpstreamTLS.
 func (u *Upstream) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
 	cfg := u.config(host)
-	tc := tls.Client(conn, cfg)
+	tc := tls.Client(BelowTLS(conn, nil), cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, tlsError(err, cfg.ServerName)
 	}
@@ -112,6 +112,7 @@ func (u *Upstream) Handshake(ctx context.Context, conn net.Conn, host string) (*
 func (u *Upstream) config(host string) *tls.Config {
 	cfg := u.TLS.Clone()
 	cfg.MinVersion = tls.VersionTLS12
+	cfg.DynamicRecordSizingDisabled = true // a message is of no use before its last byte
 	cfg.ServerName = u.ServerName
 	if cfg.ServerName == "" {
 		cfg.ServerName = host

@@ -68,7 +68,7 @@ func (e *Engine) startTLS(ctx context.Context, c *client) error {
 	}
 	// Clients do not wait for an answer to the request, so that the ClientHello may
 	// have come with it. All that came goes into the handshake.
-	tc := tls.Server(c.packetConn, e.ClientTLS)
+	tc := tls.Server(proxy.BelowTLS(c.Conn, c.buffered()), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return silent(proxy.ClientProtocol, "the tls handshake with the client failed", err)
 	}

@@ -70,10 +70,9 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) error
 	for {
 		database := l.up.tcp
 		stop := context.AfterFunc(ctx, func() { _ = database.Close() })
-		held := s.Relay(
-			proxy.Leg{Conn: c.Conn, Buffered: c.buffered(), Scan: new(scanner).scan},
-			proxy.Leg{Conn: l.up.Conn, Buffered: l.up.buffered()},
-		)
+		fromClient := c.leg()
+		fromClient.Scan = new(scanner).scan
+		held := s.Relay(fromClient, l.up.leg())
 		stop()
 		if held == nil {
 			return nil

@@ -2,9 +2,12 @@ package mysql
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/credproxy/credproxy/proxy"
 )
 
 // maxLoginPacket caps the payload of one packet before the relay, in bytes. The
@@ -37,13 +40,18 @@ func (c *packetConn) over(tls net.Conn) *packetConn {
 	return inside
 }
 
-// Read reads what is buffered first, for TLS on top.
-func (c *packetConn) Read(b []byte) (int, error) { return c.r.Read(b) }
-
-// buffered returns what was read ahead.
+// buffered returns what was read ahead, in memory of its own.
 func (c *packetConn) buffered() []byte {
 	b, _ := c.r.Peek(c.r.Buffered()) // cannot fail: it is there
-	return b
+	return bytes.Clone(b)
+}
+
+// leg hands the connection over to a relay. It is read from again only after
+// another packetConn has taken its place, or another reader that of r.
+func (c *packetConn) leg() proxy.Leg {
+	l := proxy.Leg{Conn: c.Conn, Buffered: c.buffered()}
+	c.r = nil // its memory is not needed as long as the relay lasts
+	return l
 }
 
 // read reads the next packet of a handshake and returns its payload, which is

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -34,16 +35,17 @@ type client struct {
 
 func newClient(c net.Conn) *client { return &client{c, bufio.NewReader(c)} }
 
-// Read reads what is buffered first, for a TLS server on top.
-func (c *client) Read(b []byte) (int, error) { return c.r.Read(b) }
+// leg hands the connection over to the relay. Nothing is read from c after it.
+func (c *client) leg() proxy.Leg {
+	l := proxy.Leg{Conn: c.Conn, Buffered: buffered(c.r)}
+	c.r = nil // its memory is not needed as long as the session lasts
+	return l
+}
 
-// leg hands the connection over to the relay.
-func (c *client) leg() proxy.Leg { return proxy.Leg{Conn: c.Conn, Buffered: buffered(c.r)} }
-
-// buffered returns what was read ahead.
+// buffered returns what was read ahead, in memory of its own.
 func buffered(r *bufio.Reader) []byte {
 	b, _ := r.Peek(r.Buffered()) // cannot fail: it is there
-	return b
+	return bytes.Clone(b)
 }
 
 // request is what a client asks for at last: a session or a cancel.
@@ -140,7 +142,7 @@ func (e *Engine) answerTLS(ctx context.Context, c **client) (encrypted bool, err
 	if _, err := (*c).Write([]byte{'S'}); err != nil {
 		return false, clientError(err)
 	}
-	tc := tls.Server((*c).Conn, e.ClientTLS)
+	tc := tls.Server(proxy.BelowTLS((*c).Conn, nil), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return false, silent(fmt.Errorf("tls handshake with the client: %w", err))
 	}
@@ -153,7 +155,7 @@ func (e *Engine) directTLS(ctx context.Context, c *client) (*client, error) {
 	if e.ClientTLS == nil {
 		return c, silent(errors.New("the client starts with TLS, and client_tls is not configured; set client_tls.cert_file, or sslmode=disable at the client"))
 	}
-	tc := tls.Server(c, e.ClientTLS)
+	tc := tls.Server(proxy.BelowTLS(c.Conn, buffered(c.r)), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return c, silent(fmt.Errorf("tls handshake with the client: %w", err))
 	}

@@ -38,7 +38,12 @@ type upstream struct {
 	md5      bool // the password went as an MD5 hash
 }
 
-func (u *upstream) leg() proxy.Leg { return proxy.Leg{Conn: u.Conn, Buffered: buffered(u.r)} }
+// leg hands the connection over to the relay. Nothing is read from u after it.
+func (u *upstream) leg() proxy.Leg {
+	l := proxy.Leg{Conn: u.Conn, Buffered: buffered(u.r)}
+	u.r = nil // its memory is not needed as long as the session lasts
+	return l
+}
 
 // login logs in at the database for a client, with whichever credential it
 // accepts.

@@ -1,0 +1,10 @@
+//go:build !unix
+
+package proxy
+
+import "errors"
+
+// canAwait tells whether a socket can be waited for before it is read from.
+const canAwait = false
+
+func readSocket(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,147 @@
+//go:build unix && !race
+
+// The race detector makes sync.Pool forget things now and then.
+
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// roundTrip returns a function that has a message go there and another come back,
+// both of size bytes.
+func roundTrip(t testing.TB, app, database io.ReadWriter, size int) func() {
+	msg := make([]byte, size)
+	pass := func(from io.Writer, to io.Reader) {
+		if _, err := from.Write(msg); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(to, msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		pass(app, database)
+		pass(database, app)
+	}
+}
+
+func TestRelayAllocatesNothing(t *testing.T) {
+	app, database, done := relayed(t, nil, nil, nil)
+	for _, size := range []int{1, 100, 10000} {
+		if n := testing.AllocsPerRun(1000, roundTrip(t, app, database, size)); n != 0 {
+			t.Errorf("%v allocations for two messages of %d bytes", n, size)
+		}
+	}
+	_ = app.Close()
+	_ = database.Close()
+	<-done
+}
+
+// TestRelayOverTLSAllocatesNothing compares with TLS from end to end: crypto/tls
+// allocates a reader of 32 bytes each time it waits for a record.
+func TestRelayOverTLSAllocatesNothing(t *testing.T) {
+	a, b := pair(t)
+	plainClient, plainServer := encrypt(t, a, b)
+	app, database, done, _ := relayedOverTLS(t, nil)
+	for _, size := range []int{1, 100, 10000} {
+		direct := testing.AllocsPerRun(1000, roundTrip(t, plainClient, plainServer, size))
+		if n := testing.AllocsPerRun(1000, roundTrip(t, app, database, size)); n > direct {
+			t.Errorf("%v allocations for two messages of %d bytes, %v of them TLS's", n, size, direct)
+		}
+	}
+	_ = app.Close()
+	_ = database.Close()
+	<-done
+}
+
+// TestRelayHoldsNoBufferWhileIdle looks at both kinds of source after they have
+// had something to pass.
+func TestRelayHoldsNoBufferWhileIdle(t *testing.T) {
+	a, b := pair(t)
+	upstream, database := encrypt(t, a, b)
+	client, app := pair(t)
+	for _, c := range []struct{ near, far net.Conn }{{upstream, database}, {client, app}} {
+		src := newSource(c.near)
+		_, _ = c.far.Write(pattern(100_000))
+		var chunk []byte
+		for n := 0; n < 100_000; n += len(chunk) {
+			var err error
+			if chunk, err = src.next(nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = c.near.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		if _, err := src.next(nil); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("there is more to read, or %v", err)
+		}
+		held := 0
+		switch src := src.(type) {
+		case *plainSource:
+			held = holds(src.buf)
+		case *tlsSource:
+			held = holds(src.out) + holds(src.below.socket.buf)
+		default:
+			t.Fatalf("%T always holds one", src)
+		}
+		if held > 0 {
+			t.Errorf("%T holds %d buffers", src, held)
+		}
+	}
+}
+
+func holds(b *buffer) int {
+	if b == nil {
+		return 0
+	}
+	return 1
+}
+
+func BenchmarkRelay(b *testing.B) {
+	app, database, done := relayed(b, nil, nil, nil)
+	benchRoundTrip(b, app, database, 100)
+	<-done
+}
+
+func BenchmarkRelayTLS(b *testing.B) {
+	app, database, done, _ := relayedOverTLS(b, nil)
+	benchRoundTrip(b, app, database, 100)
+	<-done
+}
+
+func benchRoundTrip(b *testing.B, app, database net.Conn, size int) {
+	once := roundTrip(b, app, database, size)
+	b.ReportAllocs()
+	for b.Loop() {
+		once()
+	}
+	_ = app.Close()
+	_ = database.Close()
+}
+
+// BenchmarkRelayTLSBulk measures answers of 1 MB.
+func BenchmarkRelayTLSBulk(b *testing.B) {
+	app, database, done, _ := relayedOverTLS(b, nil)
+	answer := make([]byte, 1<<20)
+	go func() {
+		for {
+			if _, err := database.Write(answer); err != nil {
+				return
+			}
+		}
+	}()
+	got := make([]byte, len(answer))
+	b.SetBytes(int64(len(answer)))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = io.ReadFull(app, got)
+	}
+	_ = app.Close()
+	_ = database.Close()
+	<-done
+}

@@ -1,0 +1,222 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// bufferSize is the most that one read takes, in bytes: four full records of TLS.
+const bufferSize = 64 << 10
+
+// maxRecord is the most that one record of TLS holds, in bytes (RFC 8446, 5.1).
+const maxRecord = 16 << 10
+
+// maxRest is the most that Leg.Scan may want to see again, in bytes.
+const maxRest = bufferSize - maxRecord
+
+var errTooMuchRest = errors.New("too much held back")
+
+type buffer [bufferSize]byte
+
+// buffers are shared by all sessions, so that those that are busy use the same few
+// again and again.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// source is where a copier reads from.
+type source interface {
+	// next waits for bytes and returns them after rest, which is the end of what
+	// it returned before. They are good until the next call. With an error it
+	// returns rest.
+	next(rest []byte) ([]byte, error)
+	// end gives the memory back.
+	end()
+}
+
+// newSource returns a source that holds a buffer only while there is something in
+// it, if c can be waited for, and else one that always holds one.
+func newSource(c net.Conn) source {
+	if t, ok := c.(*tls.Conn); ok {
+		if below, ok := t.NetConn().(*belowTLS); ok && below.socket != nil {
+			below.relayed = true
+			return &tlsSource{conn: t, below: below}
+		}
+	} else if p := newPlainSource(c); p != nil {
+		return p
+	}
+	return &holdingSource{conn: c}
+}
+
+// plainSource reads from a socket. It takes a buffer when the kernel says that
+// there is something to read.
+type plainSource struct {
+	raw  syscall.RawConn
+	try  func(fd uintptr) bool // the method, made a value once
+	buf  *buffer               // nil while nothing is there
+	kept int                   // bytes of buf that were there before
+	n    int                   // bytes of buf after them
+	err  error
+}
+
+// newPlainSource returns nil if c is not a socket, or on a system on which a
+// socket cannot be waited for.
+func newPlainSource(c net.Conn) *plainSource {
+	s, ok := c.(syscall.Conn)
+	if !ok || !canAwait {
+		return nil
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	p := &plainSource{raw: raw}
+	p.try = p.read
+	return p
+}
+
+func (p *plainSource) next(rest []byte) ([]byte, error) {
+	if len(rest) > maxRest {
+		return rest, errTooMuchRest
+	}
+	if len(rest) > 0 && p.buf == nil {
+		p.buf = buffers.Get().(*buffer)
+	}
+	if len(rest) > 0 {
+		copy(p.buf[:], rest)
+	}
+	p.kept, p.n, p.err = len(rest), 0, nil
+	err := p.raw.Read(p.try)
+	switch {
+	case err != nil:
+	case p.err != nil:
+		err = os.NewSyscallError("read", p.err)
+	case p.n == 0:
+		err = io.EOF
+	}
+	if p.buf == nil { // nothing was there, before or now
+		return nil, err
+	}
+	return p.buf[:p.kept+p.n], err
+}
+
+// read is called when there may be something to read, and tells whether there
+// was. The first call of each wait comes unasked: an event that came since the
+// last read would else be missed.
+func (p *plainSource) read(fd uintptr) bool {
+	if p.buf == nil {
+		p.buf = buffers.Get().(*buffer)
+	}
+	p.n, p.err = readSocket(fd, p.buf[p.kept:])
+	if p.err != syscall.EAGAIN {
+		return true
+	}
+	if p.kept == 0 {
+		p.end()
+	}
+	return false
+}
+
+func (p *plainSource) end() {
+	if p.buf != nil {
+		buffers.Put(p.buf)
+		p.buf = nil
+	}
+}
+
+// tlsSource reads from TLS: it waits for the socket below and takes out all
+// records that are whole.
+//
+// While nothing flows crypto/tls itself keeps a buffer as large as the largest
+// record yet.
+type tlsSource struct {
+	conn  *tls.Conn
+	below *belowTLS
+	out   *buffer // nil while nothing is there
+	begun bool
+}
+
+func (t *tlsSource) next(rest []byte) ([]byte, error) {
+	if len(rest) > maxRest {
+		return rest, errTooMuchRest
+	}
+	for {
+		// The first time crypto/tls itself may have something left.
+		if !t.begun || t.below.ready() {
+			t.begun = true
+			n, err := t.records(rest)
+			if n > len(rest) || err != nil {
+				return t.out[:n], err
+			}
+			rest = t.out[:n]
+		}
+		if len(rest) == 0 {
+			t.release()
+		}
+		if err := t.below.await(); err != nil {
+			return rest, err
+		}
+	}
+}
+
+// records fills out, after rest, with the content of records, until there is no
+// whole one left or there may be no room for another.
+func (t *tlsSource) records(rest []byte) (n int, err error) {
+	if t.out == nil {
+		t.out = buffers.Get().(*buffer)
+	}
+	n = copy(t.out[:], rest)
+	for bufferSize-n >= maxRecord {
+		m, err := t.conn.Read(t.out[n:])
+		n += m
+		if err == errNotYet { // the last record was for crypto/tls
+			return n, nil
+		}
+		if err != nil || !t.below.ready() {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (t *tlsSource) release() {
+	if t.out != nil {
+		buffers.Put(t.out)
+		t.out = nil
+	}
+}
+
+func (t *tlsSource) end() {
+	t.release()
+	t.below.relayed = false
+	if len(t.below.pending) == 0 {
+		t.below.socket.end()
+	}
+}
+
+// holdingSource reads from what cannot be waited for.
+type holdingSource struct {
+	conn net.Conn
+	buf  *buffer
+}
+
+func (h *holdingSource) next(rest []byte) ([]byte, error) {
+	if len(rest) > maxRest {
+		return rest, errTooMuchRest
+	}
+	if h.buf == nil {
+		h.buf = buffers.Get().(*buffer)
+	}
+	n := copy(h.buf[:], rest)
+	m, err := h.conn.Read(h.buf[n:])
+	return h.buf[:n+m], err
+}
+
+func (h *holdingSource) end() {
+	if h.buf != nil {
+		buffers.Put(h.buf)
+	}
+}
