@@ -6,10 +6,10 @@ SOAK     ?= 1000
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 export GOFLAGS := -buildvcs=false
 
-.PHONY: help build setup demo test soak unit lint fuzz bench clean
+.PHONY: help build setup demo test check-deploy soak unit lint fuzz bench clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the static binary, bin/credproxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/credproxy ./cmd/credproxy
@@ -23,6 +23,9 @@ demo: setup build ## real database servers, a stand-in for AWS, rotations under 
 test: setup build unit ## every test, with the race detector, against real servers
 	cd deploy/check && go test -count=1 ./manifest ./ecs
 	cd integration && go test -race -count=1 -timeout 14m ./... # the binary is no input that Go caches by
+
+check-deploy: ## also what takes minutes to compile: Helm charts, Kustomize component
+	cd deploy/check && go vet ./... && go mod tidy -diff && go test -count=1 ./...
 
 soak: setup ## SOAK (1000) rotations of each kind under load, which takes more than an hour
 	CREDPROXY_FLEET=10000 go test -count=1 -v -timeout 2h -run '^TestFleet$$' ./secrets

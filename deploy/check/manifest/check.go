@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -45,7 +44,7 @@ func Check(objects []meta.Object) []string {
 			}
 		case *SecretProviderClass:
 			var secrets []AWSSecret
-			if err := yaml.UnmarshalStrict([]byte(o.Spec.Parameters["objects"]), &secrets); err != nil || len(secrets) == 0 {
+			if err := unmarshal([]byte(o.Spec.Parameters["objects"]), &secrets); err != nil || len(secrets) == 0 {
 				c.say("%s: parameters.objects: %v", o.Name, err)
 			}
 		}

@@ -21,6 +21,7 @@ import (
 	policy "k8s.io/api/policy/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	lines "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -59,11 +60,21 @@ func Decode(text []byte) (objects []meta.Object, err error) {
 			return nil, fmt.Errorf("no type for %+v", kind)
 		}
 		object := make()
-		if err := yaml.UnmarshalStrict(doc, object); err != nil {
+		if err := unmarshal(doc, object); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", kind.Kind, object.GetName(), err)
 		}
 		objects = append(objects, object)
 	}
+}
+
+// unmarshal is as strict as the API server: it knows the case of keys, too.
+func unmarshal(doc []byte, into any) error {
+	text, err := yaml.YAMLToJSONStrict(doc)
+	if err != nil {
+		return err
+	}
+	unknown, err := json.UnmarshalStrict(text, into)
+	return errors.Join(append(unknown, err)...)
 }
 
 // PodTemplate is the pods that an object makes, if it makes some.

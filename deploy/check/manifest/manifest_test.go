@@ -110,6 +110,7 @@ func TestMistakes(t *testing.T) {
 	}
 	for _, m := range [][2]string{
 		{"startupProbe:", "startProbe:"},
+		{"periodSeconds: 5", "periodseconds: 5"},
 		{"replicas: 2\n", "replicas: two\n"},
 		{"replicas: 2\n", "replicas: 2\n  replicas: 3\n"},
 		{"apiVersion: apps/v1", "apiVersion: apps/v2"},

@@ -1,0 +1,92 @@
+{{- define "credproxy.fullname" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "credproxy.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "credproxy.labels" -}}
+{{ include "credproxy.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "credproxy.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "credproxy.fullname" .) }}
+{{- end }}
+
+{{/* The annotation that restarts pods when the configuration changes. */}}
+{{- define "credproxy.checksum" -}}
+credproxy.io/config: {{ .Values.config | sha256sum }}
+{{- end }}
+
+{{/* Of a pod: the volume that the container mounts. */}}
+{{- define "credproxy.volumes" -}}
+- name: credproxy
+  configMap: {name: {{ include "credproxy.fullname" . }}}
+{{- with .Values.volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The sidecar: an entry of initContainers, or of containers if it is not native. */}}
+{{- define "credproxy.sidecar" -}}
+{{ include "credproxy.container" . }}
+{{- if .Values.sidecar.native }}
+  restartPolicy: Always # what makes an init container a sidecar
+{{- else }}
+{{ include "credproxy.preStop" . }}
+{{- end }}
+{{- end }}
+
+{{- define "credproxy.preStop" }}
+  lifecycle:
+    preStop:
+      sleep: {seconds: {{ .Values.preStopSeconds }}}
+{{- end }}
+
+{{- define "credproxy.container" -}}
+- name: credproxy
+  image: {{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  args: [run, -c, /etc/credproxy/credproxy.yaml]
+  env:
+    - {name: CREDPROXY_ADMIN_LISTEN, value: ":{{ .Values.adminPort }}"}
+    - {name: GOMEMLIMIT, value: {{ .Values.goMemoryLimit }}}
+    {{- with .Values.env }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  ports:
+    - {name: credproxy-admin, containerPort: {{ .Values.adminPort }}}
+    {{- if eq .Values.mode "standalone" }}
+    {{- range .Values.ports }}
+    - {name: {{ .name }}, containerPort: {{ .port }}}
+    {{- end }}
+    {{- end }}
+  startupProbe:
+    httpGet: {path: /startup, port: credproxy-admin}
+    periodSeconds: 1
+    failureThreshold: 60
+  readinessProbe:
+    httpGet: {path: /readiness, port: credproxy-admin}
+    periodSeconds: 5
+  livenessProbe:
+    httpGet: {path: /liveness, port: credproxy-admin}
+  resources: {{- toYaml .Values.resources | nindent 4 }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: {drop: [ALL]}
+    seccompProfile: {type: RuntimeDefault}
+  volumeMounts:
+    - {name: credproxy, mountPath: /etc/credproxy, readOnly: true}
+    {{- with .Values.volumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
