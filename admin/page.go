@@ -54,6 +54,11 @@ func page(now func() Status) http.Handler {
 	})
 }
 
+// Odd tells whether a database that is ready still needs somebody to look at it.
+func (db Database) Odd() bool {
+	return db.BreakGlass != nil && db.BreakGlass.Active || db.Credential.FetchError != ""
+}
+
 func brokenFirst(a, b Database) int {
 	switch {
 	case a.Ready == b.Ready:

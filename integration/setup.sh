@@ -50,7 +50,7 @@ complete() {
 		[[ -d $cache/$v && -d $cache/$v-template ]] && has_aws_plugin "$v" || return 1
 	done
 	[[ -f /etc/pam.d/credproxy-test-mariadb ]] || return 1
-	[[ -x $cache/prometheus/usr/bin/promtool && -x $cache/pgbouncer/usr/sbin/pgbouncer ]] || return 1
+	[[ -x $cache/prometheus/usr/bin/promtool && -x $cache/pgbouncer/usr/sbin/pgbouncer && -x $cache/chromium/browser ]] || return 1
 	cmp -s "$drivers/package-lock.json" "$cache/node/package-lock.json" || return 1
 	[[ -x $cache/pam/pam_script_auth && -z $(missing_packages) ]]
 }
@@ -100,6 +100,19 @@ wrap() {
 			"$plugins" "$loader" "$root/lib/$triplet:$root/usr/lib/$triplet" "${program%/*}/elf/${program##*/}" >"$program"
 		chmod 755 "$program"
 	done
+}
+
+# Chromium starts itself again by its own path, so wrap is not for it. It runs with
+# the machine's loader and libraries; what the machine lacks, and fonts, come from here.
+browser() {
+	local root=$cache/chromium triplet
+	[[ -x $root/browser ]] && return
+	triplet=$(basename "$(echo "$root"/usr/lib/*-linux-gnu)")
+	echo "<fontconfig><dir>$root/usr/share/fonts</dir><cachedir>$root/fontcache</cachedir></fontconfig>" >"$root/fonts.conf"
+	printf '#!/bin/sh\nFONTCONFIG_FILE=%s LD_LIBRARY_PATH=%s exec %s "$@"\n' "$root/fonts.conf" \
+		"/usr/lib/$triplet:$root/usr/lib/$triplet:$root/lib/$triplet:$root/usr/lib/$triplet/pulseaudio" \
+		"$root/usr/lib/chromium/chromium-headless-shell" >"$root/browser"
+	chmod 755 "$root/browser"
 }
 
 # Filling a data folder takes seconds; every test server starts from a copy of
@@ -229,5 +242,7 @@ fetch prometheus bookworm prometheus # for promtool, which checks /metrics
 wrap "$cache/prometheus" "$cache/prometheus/usr/bin/promtool"
 fetch pgbouncer bookworm pgbouncer # as a client that pools
 wrap "$cache/pgbouncer" "$cache/pgbouncer/usr/sbin/pgbouncer"
+fetch chromium bookworm chromium-headless-shell fonts-dejavu-core # to read the status page
+browser
 node_drivers
 complete

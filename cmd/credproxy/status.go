@@ -59,7 +59,9 @@ func (db *database) credentialStatus() admin.Credential {
 	}
 	if held.First != nil {
 		s.User, s.VersionID, s.Expires = held.First.Username, held.First.VersionID, held.First.Expires
-		s.Stage = string(held.Stage)
+		if held.Source == "secrets_manager" { // the others know no labels
+			s.Stage = string(held.Stage)
+		}
 		s.Confirmed, s.AgeSeconds = held.Since.Round(0), time.Since(held.Since).Seconds()
 		s.UsableUntil = held.Since.Add(db.cfg.Rotation.MaxStale).Round(0)
 	}

@@ -264,13 +264,22 @@ func (p *Proxy) Post(path, body string) (int, string, error) {
 	return p.ask(http.MethodPost, path, body)
 }
 
+// Admin waits for the admin server and returns its address.
+func (p *Proxy) Admin() (string, error) {
+	err := p.await(func() bool { return p.admin != "" }, "start the admin server")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.admin, err
+}
+
 func (p *Proxy) ask(method, path, body string) (int, string, error) {
-	if err := p.await(func() bool { return p.admin != "" }, "start the admin server"); err != nil {
+	admin, err := p.Admin()
+	if err != nil {
 		return 0, "", err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.admin+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+admin+path, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
