@@ -62,6 +62,7 @@ type Database struct {
 	rotations prometheus.Counter
 	stale     prometheus.Counter
 	up        prometheus.Gauge
+	breaker   prometheus.Gauge
 }
 
 // loginBuckets reach from a local login to login_timeout and a rotation's grace,
@@ -104,8 +105,10 @@ func (m *Metrics) newDatabase(name string) *Database {
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
 		}),
+		breaker: breakerGauge(),
 	}
 	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)
+	d.reg.MustRegister(d.breaker)
 	return d
 }
 

@@ -34,6 +34,9 @@ type Upstream struct {
 	Mode        TLSMode
 	ServerName  string      // the name to verify; empty: the host
 	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy
+	Breaker     *Breaker    // in front of the database; nil: none
+
+	resolver *net.Resolver // nil: the system's
 }
 
 // Verified tells whether the far end of a link is known to be the database, so
@@ -60,14 +63,35 @@ func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err 
 }
 
 // Dial opens a TCP connection. The name is resolved anew, and all its addresses,
-// IPv6 and IPv4, are tried until one answers. The error is an *Error of kind
-// Unreachable, marked as secrets.Unreached if the secret named the place.
-func (u *Upstream) Dial(ctx context.Context, host string, port int) (net.Conn, error) {
-	d := net.Dialer{Timeout: u.DialTimeout}
-	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err == nil {
-		return conn, nil
+// IPv6 and IPv4, are tried until one answers. While the Breaker is open nothing is
+// tried. The error is an *Error of kind Unreachable, marked as secrets.Unreached if
+// the secret named the place, or the cause of ctx if that was cancelled.
+func (u *Upstream) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
+	target := net.JoinHostPort(host, strconv.Itoa(port))
+	dial := func() (net.Conn, error) {
+		d := net.Dialer{Timeout: u.DialTimeout, Resolver: u.resolver}
+		conn, err := d.DialContext(ctx, "tcp", target)
+		switch {
+		case err == nil:
+			return conn, nil
+		case errors.Is(ctx.Err(), context.Canceled):
+			return nil, fmt.Errorf("%v: %w", err, context.Cause(ctx))
+		}
+		return nil, dialError(err, host, port)
 	}
+	if u.Breaker == nil {
+		conn, err = dial()
+	} else {
+		conn, err = u.Breaker.dial(target, dial)
+	}
+	if _, failed := unreachable(err); failed && (u.Host == "" || u.Port == 0) {
+		return nil, secrets.Unreached(err)
+	}
+	return conn, err
+}
+
+// dialError tells the ways apart in which a dial fails.
+func dialError(err error, host string, port int) *Error {
 	e := &Error{Kind: Unreachable, Err: err}
 	at := fmt.Sprintf("the database at %s port %d", host, port)
 	dns, isDNS := errors.AsType[*net.DNSError](err)
@@ -80,15 +104,10 @@ func (u *Upstream) Dial(ctx context.Context, host string, port int) (net.Conn, e
 		e.Message, e.Hint = at+" refuses connections", "Is it running, and is this its port?"
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded):
 		e.Message, e.Hint = at+" does not answer", "Check security groups, routes and that the database is running."
-	case errors.Is(err, context.Canceled):
-		return nil, ErrShuttingDown(err)
 	default:
 		e.Message, e.Hint = at+" cannot be reached", "Check the network between credproxy and the database."
 	}
-	if u.Host == "" || u.Port == 0 {
-		return nil, secrets.Unreached(e)
-	}
-	return nil, e
+	return e
 }
 
 // BreakOff makes the end of ctx break off what waits on conn. Call stop when conn

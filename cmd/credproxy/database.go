@@ -84,6 +84,8 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 	if db.upstream, err = newUpstream(cfg); err != nil {
 		return nil, err
 	}
+	db.upstream.Breaker = proxy.NewBreaker(db.log, observer.DatabaseBreaker)
+	observer.DatabaseBreaker(false) // whatever the one said that this replaces
 	if cfg.ClientTLS.CertFile != "" {
 		if db.clientTLS, err = clientTLS(cfg.ClientTLS); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -45,6 +46,7 @@ func (db *database) status() admin.Database {
 	held := db.cache.Status()
 	s.BreakGlass = db.breakGlassStatus(held)
 	s.SourceBreaker = sourceBreaker(held)
+	s.DatabaseBreaker = databaseBreaker(db.upstream.Breaker.Status())
 	return s
 }
 
@@ -75,6 +77,14 @@ func sourceBreaker(held secrets.Status) *admin.Breaker {
 	b := &admin.Breaker{State: admin.BreakerOpen}
 	if held.Err != nil {
 		b.Error = string(secrets.ReasonOf(held.Err))
+	}
+	return b
+}
+
+func databaseBreaker(now proxy.BreakerStatus) *admin.Breaker {
+	b := &admin.Breaker{State: now.State, Since: now.Since.Round(0), RetryAt: now.RetryAt.Round(0)}
+	if now.Err != nil {
+		b.Error = now.Err.Message
 	}
 	return b
 }

@@ -20,6 +20,7 @@ import (
 // binary log.
 type MySQLOptions struct {
 	Flavor      string           // mysql or mariadb
+	Port        int              // default: a free one
 	Certificate *pki.Certificate // default: one for localhost from an authority of its own
 	CA          *pki.CA          // who issued Certificate; alone: who issues the default one
 	ClientCA    *pki.CA          // if set, users must show a certificate of this authority
@@ -104,7 +105,7 @@ func startMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := portOr(o.Port)
 	if err != nil {
 		return nil, fmt.Errorf("find a free port: %w", err)
 	}

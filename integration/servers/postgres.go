@@ -19,6 +19,7 @@ import (
 // TLS with a certificate for localhost, and logins by SCRAM-SHA-256 over TLS only.
 type PostgresOptions struct {
 	Version     int              // 15 or 18
+	Port        int              // default: a free one
 	Certificate *pki.Certificate // default: one for localhost from an authority of its own
 	CA          *pki.CA          // who issued Certificate; alone: who issues the default one
 	ClientCA    *pki.CA          // if set, clients must show a certificate of this authority
@@ -101,7 +102,7 @@ func startPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := portOr(o.Port)
 	if err != nil {
 		return nil, fmt.Errorf("find a free port: %w", err)
 	}

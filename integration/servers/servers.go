@@ -68,6 +68,14 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
+// portOr is the port wanted, or a free one if that is 0.
+func portOr(wanted int) (int, error) {
+	if wanted != 0 {
+		return wanted, nil
+	}
+	return freePort()
+}
+
 // atFreePort repeats a start that lost the race for its port.
 func atFreePort[Server any](start func() (Server, error)) (Server, error) {
 	const attempts = 5
