@@ -148,7 +148,8 @@ type IAM struct {
 // CredentialFile is a file with the secret's JSON, or a directory with the
 // files username and password. It may appear after the start.
 type CredentialFile struct {
-	Path string `yaml:"path"` // required
+	Path          string `yaml:"path"`           // required
+	WorldReadable bool   `yaml:"world_readable"` // take a password that every user of the machine can read; default false
 }
 
 // Env names the two environment variables that hold the login.
@@ -178,8 +179,9 @@ type Probe struct {
 
 // BreakGlass is an emergency credential, used only on the operator's word.
 type BreakGlass struct {
-	File        string        `yaml:"file"`         // same shape as CredentialFile; "": none
-	MaxDuration time.Duration `yaml:"max_duration"` // back to the normal credential after this; default 1h
+	File          string        `yaml:"file"`           // same shape as CredentialFile; "": none
+	WorldReadable bool          `yaml:"world_readable"` // as that of CredentialFile
+	MaxDuration   time.Duration `yaml:"max_duration"`   // back to the normal credential after this; default 1h
 }
 
 // Limits bounds what clients can use up.

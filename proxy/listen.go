@@ -45,7 +45,7 @@ func Listen(ctx context.Context, addr string) (Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("listen on %s: the path of a unix socket may have %d bytes, this one has %d; choose a shorter folder", addr, maxSocketPath, len(path))
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("listen on %s: make its folder: %w", addr, err)
 	}
 	if err := removeStaleSocket(ctx, path); err != nil {
@@ -56,6 +56,21 @@ func Listen(ctx context.Context, addr string) (Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	return ln, nil
+}
+
+// makeFolder makes a folder, and what is missing above it, with mode 0750 under any
+// umask.
+func makeFolder(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeFolder(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o750)
 }
 
 // removeStaleSocket removes the socket at path if nobody answers on it. It

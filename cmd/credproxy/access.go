@@ -19,13 +19,9 @@ func newAccess(ctx context.Context, d *daemon, cfg *config.Database) (proxy.Acce
 	if len(cfg.Access.UIDs) == 0 {
 		return access, nil
 	}
-	access.UIDs = map[uint32]string{}
-	for i, s := range cfg.Access.UIDs {
-		uid, name, err := findUser(s)
-		if err != nil {
-			return access, fmt.Errorf("access.uids[%d]: %w", i, err)
-		}
-		access.UIDs[uid] = name
+	var err error
+	if access.UIDs, err = findUsers(cfg.Access.UIDs); err != nil {
+		return access, err
 	}
 	network := "unix"
 	for _, addr := range cfg.Listen {
@@ -40,6 +36,20 @@ func newAccess(ctx context.Context, d *daemon, cfg *config.Database) (proxy.Acce
 		return access, fmt.Errorf("access.uids: %w", err)
 	}
 	return access, nil
+}
+
+// findUsers returns the names of the users of access.uids by id, "" for those that
+// were given by id.
+func findUsers(uids []string) (map[uint32]string, error) {
+	users := map[uint32]string{}
+	for i, s := range uids {
+		uid, name, err := findUser(s)
+		if err != nil {
+			return nil, fmt.Errorf("access.uids[%d]: %w", i, err)
+		}
+		users[uid] = name
+	}
+	return users, nil
 }
 
 // findUser returns the id of the user that s names or numbers, and the name if s

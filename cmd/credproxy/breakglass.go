@@ -11,7 +11,6 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/secrets"
-	"github.com/credproxy/credproxy/secrets/file"
 )
 
 // breakGlassTimeout bounds the reading of an emergency credential.
@@ -51,7 +50,7 @@ func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
 			return fmt.Errorf("database %s: %v is longer than break_glass.max_duration, %v", db.cfg.Name, time.Duration(req.Duration), limit)
 		}
 		var err error
-		if creds[i], err = file.New(db.cfg.BreakGlass.File).Fetch(ctx, secrets.Current); err != nil {
+		if creds[i], err = db.emergencySource.Fetch(ctx, secrets.Current); err != nil {
 			db.log.Error("break-glass: the emergency credential cannot be read", zap.Bool("audit", true), zap.Error(err))
 			return fmt.Errorf("database %s: the emergency credential cannot be read (%s); the log of credproxy says why", db.cfg.Name, secrets.ReasonOf(err))
 		}

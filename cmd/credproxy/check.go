@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/secrets/env"
 )
 
 // checksAtOnce is how many databases are walked at a time.
@@ -80,10 +81,11 @@ Exit status: 0 all is well; 1 a step failed; 2 bad usage or configuration.`,
 // configuration.
 func runCheck(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) error {
 	all := make([]checkup, len(cfg.Databases))
+	var vars env.Variables
 	var g errgroup.Group
 	g.SetLimit(checksAtOnce)
 	for i := range cfg.Databases {
-		g.Go(func() error { all[i] = check(ctx, &cfg.Databases[i]); return nil })
+		g.Go(func() error { all[i] = check(ctx, &cfg.Databases[i], &vars); return nil })
 	}
 	_ = g.Wait()
 	if !asJSON {

@@ -16,24 +16,26 @@ import (
 	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/env"
 )
 
 // checker goes the way of a login, step by step. Each step leaves here what later
 // ones need.
 type checker struct {
-	db       *config.Database
-	engine   config.Engine // the configuration's, else the secret's
-	upstream *proxy.Upstream
-	source   secrets.Source
-	cred     *secrets.Credential // with a place even if the step credential failed
-	host     string
-	port     int
+	db        *config.Database
+	variables *env.Variables
+	engine    config.Engine // the configuration's, else the secret's
+	upstream  *proxy.Upstream
+	source    secrets.Source
+	cred      *secrets.Credential // with a place even if the step credential failed
+	host      string
+	port      int
 }
 
 // check walks the steps of one database. A step that needs one that failed is
 // skipped.
-func check(ctx context.Context, db *config.Database) checkup {
-	c := &checker{db: db, engine: db.Engine, cred: secrets.NewCredential("", "")}
+func check(ctx context.Context, db *config.Database, vars *env.Variables) checkup {
+	c := &checker{db: db, variables: vars, engine: db.Engine, cred: secrets.NewCredential("", "")}
 	where := []string{"configuration"} // needed to know host and port
 	if db.Host == "" {
 		where = append(where, "credential")
@@ -103,7 +105,13 @@ func (c *checker) configuration(ctx context.Context) step {
 	if c.upstream, err = newUpstream(c.db); err != nil {
 		return failure(err)
 	}
-	if c.source, err = newSource(ctx, c.db, nil); err != nil {
+	if c.source, err = newSource(ctx, c.db, c.variables, nil); err != nil {
+		return failure(err)
+	}
+	if _, err := newEmergency(ctx, c.db); err != nil {
+		return failure(err)
+	}
+	if _, err := findUsers(c.db.Access.UIDs); err != nil {
 		return failure(err)
 	}
 	if c.db.ClientTLS.CertFile == "" {

@@ -19,19 +19,21 @@ import (
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets/awssm"
+	"github.com/credproxy/credproxy/secrets/env"
 )
 
 // daemon is everything that runs, from start to exit.
 type daemon struct {
-	log      *zap.Logger
-	metrics  *metrics.Metrics
-	queues   *awssm.Queues
-	peers    proxy.Peers
-	draining atomic.Bool
-	started  time.Time
-	quit     func()          // starts the drain
-	serving  context.Context // ends when the last session has
-	running  sync.WaitGroup  // what must end before serving does
+	log       *zap.Logger
+	metrics   *metrics.Metrics
+	queues    *awssm.Queues
+	peers     proxy.Peers
+	variables env.Variables
+	draining  atomic.Bool
+	started   time.Time
+	quit      func()          // starts the drain
+	serving   context.Context // ends when the last session has
+	running   sync.WaitGroup  // what must end before serving does
 
 	mu        sync.Mutex
 	cfg       *config.Config

@@ -19,6 +19,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/proxy/rdsca"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/file"
 )
 
 // database is one configured database at work: its credentials, its protocol
@@ -46,7 +47,8 @@ type database struct {
 	unwant, endSessions, cancel context.CancelFunc
 	refreshing                  sync.WaitGroup
 
-	emergency emergency
+	emergency       emergency
+	emergencySource *file.Source // nil: none
 }
 
 // newDatabase builds what needs no secret. Its errors lie in the configuration.
@@ -64,7 +66,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 			observer.Release(nil)
 		}
 	}()
-	src, err := newSource(ctx, cfg, observer.APICall)
+	src, err := newSource(ctx, cfg, &d.variables, observer.APICall)
 	if err == nil {
 		src, err = withEvents(ctx, d.queues, cfg, src, observer.APICall)
 	}
@@ -81,6 +83,9 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 			audit.event(e)
 		},
 	})
+	if db.emergencySource, err = newEmergency(ctx, cfg); err != nil {
+		return nil, err
+	}
 	if db.upstream, err = newUpstream(cfg); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // newSource makes the one source of credentials that cfg names.
-func newSource(ctx context.Context, cfg *config.Database, observe func(string, error)) (secrets.Source, error) {
+func newSource(ctx context.Context, cfg *config.Database, vars *env.Variables, observe func(string, error)) (secrets.Source, error) {
 	c := cfg.Credentials
 	switch {
 	case c.SecretsManager != nil:
@@ -32,11 +32,30 @@ func newSource(ctx context.Context, cfg *config.Database, observe func(string, e
 			AssumeRole: role(c.IAM.AssumeRole), Observe: observe,
 		})
 	case c.File != nil:
-		return file.New(c.File.Path), nil
+		return newFile(ctx, "credentials.file.path", c.File.Path, c.File.WorldReadable)
 	case c.Env != nil:
-		return env.New(c.Env.Username, c.Env.Password), nil
+		return vars.Source(c.Env.Username, c.Env.Password), nil
 	}
 	return nil, errors.New("no source of credentials")
+}
+
+// newFile makes a source of a file, which may come later. It refuses one that every
+// user of the machine can read.
+func newFile(ctx context.Context, key, path string, worldReadable bool) (*file.Source, error) {
+	src := file.New(path)
+	src.WorldReadable = worldReadable
+	if _, err := src.Fetch(ctx, secrets.Current); errors.Is(err, file.ErrWorldReadable) {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return src, nil
+}
+
+// newEmergency makes the source of the emergency credential; nil if cfg names none.
+func newEmergency(ctx context.Context, cfg *config.Database) (*file.Source, error) {
+	if cfg.BreakGlass.File == "" {
+		return nil, nil
+	}
+	return newFile(ctx, "break_glass.file", cfg.BreakGlass.File, cfg.BreakGlass.WorldReadable)
 }
 
 // withEvents has src hear of rotations through the queue that cfg names, if any.

@@ -3,35 +3,72 @@
 //
 // Invariant: errors name variables, never their values. The environment of a
 // running process does not change from outside, so neither does the credential.
+// A password that was read is no longer in the environment, so that no program
+// that credproxy starts (AWS's credential_process) inherits it.
 package env
 
 import (
 	"context"
 	"os"
+	"sync"
 
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// Source is two environment variables. It is a secrets.Source.
-type Source struct{ username, password string }
+// Variables remembers the passwords that it took out of the environment. The zero
+// Variables is ready.
+type Variables struct {
+	mu    sync.Mutex
+	taken map[string]*secrets.Credential // by variable; they have only a password
+}
 
-// New makes a source of the variables that hold the user name and the password.
-func New(username, password string) *Source { return &Source{username, password} }
+// take returns the value of a variable, "" if it is not set.
+func (v *Variables) take(name string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if value := os.Getenv(name); value != "" {
+		if v.taken == nil {
+			v.taken = map[string]*secrets.Credential{}
+		}
+		v.taken[name] = secrets.NewCredential("", value)
+		_ = os.Unsetenv(name) // fails for names that cannot be set either
+	}
+	if c := v.taken[name]; c != nil {
+		return c.Password()
+	}
+	return ""
+}
+
+// Source is two environment variables. It is a secrets.Source.
+type Source struct {
+	cred    *secrets.Credential
+	missing string // the variable that is not set or empty
+}
+
+// Source makes a source of the variables that hold the user name and the password,
+// which it takes out of the environment.
+func (v *Variables) Source(username, password string) *Source {
+	s := &Source{cred: secrets.NewCredential(os.Getenv(username), v.take(password))}
+	s.cred.VersionID = secrets.LocalVersion(s.cred.Username, s.cred.Password())
+	switch {
+	case s.cred.Username == "":
+		s.missing = username
+	case s.cred.Password() == "":
+		s.missing = password
+	}
+	return s
+}
 
 // Kind is "env".
 func (s *Source) Kind() string { return "env" }
 
-// Fetch reads the variables. It knows no staging label but AWSCURRENT.
+// Fetch returns the credential. It knows no staging label but AWSCURRENT.
 func (s *Source) Fetch(_ context.Context, stage secrets.Stage) (*secrets.Credential, error) {
 	if stage != secrets.Current {
 		return nil, secrets.Errorf(secrets.NoVersion, "environment variables have no %s", stage)
 	}
-	for _, name := range []string{s.username, s.password} {
-		if os.Getenv(name) == "" {
-			return nil, secrets.Errorf(secrets.NotFound, "environment variable %s is not set or empty", name)
-		}
+	if s.missing != "" {
+		return nil, secrets.Errorf(secrets.NotFound, "environment variable %s is not set or empty", s.missing)
 	}
-	c := secrets.NewCredential(os.Getenv(s.username), os.Getenv(s.password))
-	c.VersionID = secrets.LocalVersion(c.Username, c.Password())
-	return c, nil
+	return s.cred, nil
 }

@@ -1,6 +1,7 @@
 package env_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -13,7 +14,8 @@ var _ secrets.Source = (*env.Source)(nil)
 func TestFetch(t *testing.T) {
 	t.Setenv("TEST_DB_USER", "app")
 	t.Setenv("TEST_DB_PASSWORD", "Pl4nted-Passw0rd")
-	source := env.New("TEST_DB_USER", "TEST_DB_PASSWORD")
+	var vars env.Variables
+	source := vars.Source("TEST_DB_USER", "TEST_DB_PASSWORD")
 	c, err := source.Fetch(t.Context(), secrets.Current)
 	if err != nil {
 		t.Fatal(err)
@@ -24,14 +26,20 @@ func TestFetch(t *testing.T) {
 	if c.VersionID != secrets.LocalVersion("app", "Pl4nted-Passw0rd") {
 		t.Errorf("version %q", c.VersionID)
 	}
+	// Nobody inherits it, but another database may have the same.
+	if value, set := os.LookupEnv("TEST_DB_PASSWORD"); set {
+		t.Errorf("still in the environment: %q", value)
+	}
+	again, err := vars.Source("TEST_DB_USER", "TEST_DB_PASSWORD").Fetch(t.Context(), secrets.Current)
+	if err != nil || again.Password() != c.Password() || again.VersionID != c.VersionID {
+		t.Errorf("the second time %v, %v", again, err)
+	}
 	if source.Kind() != "env" {
 		t.Errorf("kind %q", source.Kind())
 	}
 }
 
 func TestFetchErrors(t *testing.T) {
-	t.Setenv("TEST_DB_USER", "app")
-	t.Setenv("TEST_DB_EMPTY", "")
 	for name, tc := range map[string]struct {
 		username, password string
 		stage              secrets.Stage
@@ -44,7 +52,9 @@ func TestFetchErrors(t *testing.T) {
 		"previous": {"TEST_DB_USER", "TEST_DB_USER", secrets.Previous, secrets.NoVersion, "AWSPREVIOUS"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := env.New(tc.username, tc.password).Fetch(t.Context(), tc.stage)
+			t.Setenv("TEST_DB_USER", "app")
+			t.Setenv("TEST_DB_EMPTY", "")
+			_, err := new(env.Variables).Source(tc.username, tc.password).Fetch(t.Context(), tc.stage)
 			if err == nil || secrets.ReasonOf(err) != tc.reason || !strings.Contains(err.Error(), tc.text) {
 				t.Errorf("got %v, want %s: %s", err, tc.reason, tc.text)
 			}

@@ -10,8 +10,8 @@
 //
 // A directory that is not swapped as a whole, as Kubernetes does with its ..data
 // link, can be read between two of its files' changes; Watch waits until it is
-// still. The package knows no staging label but AWSCURRENT and does not judge who
-// else may read the files.
+// still. A password that every user of the machine can read is refused. The package
+// knows no staging label but AWSCURRENT.
 package file
 
 import (
@@ -32,6 +32,9 @@ import (
 
 // Source is a file or a directory. It is a secrets.Source and a secrets.Watcher.
 type Source struct {
+	// WorldReadable takes a password that every user of the machine can read.
+	WorldReadable bool
+
 	path   string
 	notify func() (*fsnotify.Watcher, error)
 }
@@ -56,6 +59,7 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 	if err != nil {
 		return nil, secrets.Errorf(reasonOf(err), "credential file: %w", err)
 	}
+	defer clear(document)
 	c, err := secrets.ParseDocument(document, secrets.Keys{})
 	if err != nil {
 		return nil, secrets.Errorf(secrets.ReasonOf(err), "%s: %w", s.path, err)
@@ -81,11 +85,11 @@ func (s *Source) read() ([]byte, error) {
 		return nil, err
 	}
 	if !info.IsDir() {
-		return readFile(s.path)
+		return readFile(s.path, !s.WorldReadable)
 	}
-	document, err := readDirectory(s.path)
+	document, err := s.readDirectory()
 	if errors.Is(err, fs.ErrNotExist) { // Kubernetes removed the old ..data meanwhile
-		document, err = readDirectory(s.path)
+		document, err = s.readDirectory()
 	}
 	return document, err
 }
@@ -95,14 +99,15 @@ var fields = [...]string{"username", "password", "engine", "host", "port", "dbna
 
 const required = 2
 
-func readDirectory(path string) ([]byte, error) {
+func (s *Source) readDirectory() ([]byte, error) {
+	path := s.path
 	// Through ..data only once, so that all fields are of one version.
 	if target, err := filepath.EvalSymlinks(filepath.Join(path, "..data")); err == nil {
 		path = target
 	}
 	document := map[string]string{}
 	for i, name := range fields {
-		content, err := readFile(filepath.Join(path, name))
+		content, err := readFile(filepath.Join(path, name), name == "password" && !s.WorldReadable)
 		if i >= required && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -125,7 +130,7 @@ func trimNewline(s string) string {
 	return s
 }
 
-func readFile(path string) ([]byte, error) {
+func readFile(path string, guarded bool) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -138,6 +143,11 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if guarded {
+		if err := guard(path, f); err != nil {
+			return nil, err
+		}
+	}
 	content, err := io.ReadAll(io.LimitReader(f, secrets.MaxDocument+1))
 	if err != nil {
 		return nil, err
