@@ -14,7 +14,7 @@ import (
 )
 
 // fill makes every metric have a value.
-func fill(m *Metrics) {
+func fill(m *Metrics) *Database {
 	d := m.Database("orders")
 	cred := secrets.NewCredential("app", "planted-secret")
 	cred.VersionID = "0123456789abcdef"
@@ -31,6 +31,7 @@ func fill(m *Metrics) {
 	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Fetched, Reason: secrets.ReasonStart, Credential: cred})
 	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Rotated, Credential: cred})
 	m.Draining()
+	return d
 }
 
 func TestEveryMetricIsDocumentedAndTheOtherWayRound(t *testing.T) {

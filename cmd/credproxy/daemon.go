@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -43,8 +44,8 @@ type daemon struct {
 }
 
 // runDaemon runs until ctx ends (a signal) and then drains. It returns an error
-// if something that must run cannot.
-func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
+// if something that must run cannot. stdout is for metrics.emf.
+func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, stdout io.Writer) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	ctx, quit := context.WithCancel(ctx)
@@ -65,6 +66,13 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 			failed <- err
 		}
 	})
+	if cfg.Metrics.EMF {
+		administering.Go(func() {
+			if err := metrics.NewEMF(d.metrics, stdout).Run(serving); err != nil {
+				log.Error("metrics.emf writes no more", zap.Error(err)) // no reason to end
+			}
+		})
+	}
 	var err error
 	select {
 	case <-ctx.Done():

@@ -35,7 +35,7 @@ comes before the file.`,
 			if err != nil {
 				return err
 			}
-			return runDaemon(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
+			return runDaemon(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()), cmd.OutOrStdout())
 		},
 	}
 	configFlag(cmd, &file)
@@ -111,7 +111,6 @@ func notYet(cfg *config.Config) (missing []string) {
 			missing = append(missing, "  "+path)
 		}
 	}
-	say(cfg.Metrics.EMF, "metrics.emf")
 	for _, d := range cfg.Databases {
 		at := "database " + d.Name + ": "
 		say(d.Probe.Interval > 0 || d.Probe.WriteTable != "", at+"probe")

@@ -50,6 +50,8 @@ type Options struct {
 	Args   []string // after "run"
 	Env    []string // all of its environment but PATH
 	Debug  bool     // log level debug
+	// Stdout gets what credproxy writes to standard output, until it has ended.
+	Stdout io.Writer
 	// KeepLog is how many bytes of the log's end to keep, about; 0 means all.
 	// A run of hours needs it.
 	KeepLog int
@@ -93,6 +95,7 @@ func Start(o Options) (*Proxy, error) {
 	p.cmd = exec.Command(o.Binary, append(args, o.Args...)...)
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0 atexit_sleep_ms=10"}, o.Env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.Stdout = o.Stdout
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
