@@ -26,7 +26,7 @@ func TestDemo(t *testing.T) {
 	}
 	leavesNothing(t)
 	var out bytes.Buffer
-	short := plan{rotations: 2, gap: 300 * time.Millisecond, window: 500 * time.Millisecond, load: 8 * time.Second, samples: 3}
+	short := plan{rotations: 2, gap: 300 * time.Millisecond, window: 500 * time.Millisecond, load: 14 * time.Second, samples: 3}
 	if err := run(t.Context(), &printer{to: &out}, binary, short); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
