@@ -5,12 +5,15 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/credproxy/credproxy/integration/awsstub"
 	"github.com/credproxy/credproxy/integration/servers"
@@ -91,25 +94,67 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainTimeout ends what is left when drain_timeout is over.
+// TestDrainTimeout ends what is left when drain_timeout is over: idle sessions
+// first, and none without a word.
 func TestDrainTimeout(t *testing.T) {
 	pg, w := drainStand(t, "drain_timeout: 1s")
-	conn := connect(t, w.Addr(t, "main"), "postgres")
-	done := query(t, pg, conn, "SELECT pg_sleep(600)")
+	addr := w.Addr(t, "main")
+	busy := query(t, pg, connect(t, addr, "postgres"), "SELECT pg_sleep(600)")
+	within, idle := connect(t, addr, "postgres"), connect(t, addr, "postgres")
+	if _, err := within.Exec(t.Context(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, idle, "SELECT 1")
 	start := time.Now()
 	w.Signal(syscall.SIGTERM)
-	if err := <-done; err == nil {
-		t.Error("the query ended in order")
-	}
+	wantEnded(t, "the query", <-busy)
 	if code := w.Wait(); code != 0 {
 		t.Errorf("status %d", code)
 	}
 	if took := time.Since(start); took < time.Second || took > 20*time.Second {
 		t.Errorf("ended after %v with a drain_timeout of 1s", took)
 	}
-	if !containsAll(w.Log(), []string{"ending the sessions that are left", `"sessions":1`, "ended by shutdown"}) {
-		t.Error("the log does not tell of the session that was ended")
+	wantEnded(t, "the idle session", idle.Ping(t.Context()))
+	wantEnded(t, "the transaction", within.Ping(t.Context()))
+	if !containsAll(w.Log(), []string{"ending the sessions that are left", `"sessions":3`, "ended by shutdown"}) {
+		t.Error("the log does not tell of the sessions that were ended")
 	}
+	if ended := regexp.MustCompile(`"session ended".*"session":(\d)`).FindAllStringSubmatch(w.Log(), -1); len(ended) != 3 || ended[0][1] != "3" {
+		t.Errorf("the idle session, 3, did not end first: %v", ended)
+	}
+}
+
+func wantEnded(t *testing.T, what string, err error) {
+	t.Helper()
+	if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "57P01" || !strings.HasPrefix(e.Message, "credproxy: ") {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+// TestDrainTimeoutMySQL has the one client read the word as the answer to its
+// query, and the idle one as the answer to its next.
+func TestDrainTimeoutMySQL(t *testing.T) {
+	eachFlavor(t, func(t *testing.T, flavor string) {
+		s := newMySQLStand(t, servers.MySQLOptions{Flavor: flavor}, "")
+		w := watch(t, sidecar.Options{
+			Env: append(s.aws.Env(), "CREDPROXY_SHUTDOWN_DRAIN_TIMEOUT=1s"), Config: mySQLDatabase(s.my, s.arn),
+		}, appPassword)
+		s.addr = w.Addr(t, "main")
+		idle := rawLogin(t, s.addr, mysqlHello{caps: usualCaps, charset: 45, user: "anybody", plugin: "caching_sha2_password"})
+		idle.exec("DO 1")
+		db := s.conn(t, s.config())
+		w.Signal(syscall.SIGTERM)
+		_, err := db.ExecContext(t.Context(), "SELECT SLEEP(600)")
+		if e, ok := errors.AsType[*mysql.MySQLError](err); !ok || e.Number != 1053 || string(e.SQLState[:]) != "08S01" || !strings.HasPrefix(e.Message, "credproxy: ") {
+			t.Errorf("the query: %v", err)
+		}
+		if got := string(idle.rest()); !strings.Contains(got, "\x00\x00\x01\xff\x1d\x04#08S01credproxy: ") {
+			t.Errorf("the idle session: %q", got)
+		}
+		if code := w.Wait(); code != 0 {
+			t.Errorf("status %d", code)
+		}
+	})
 }
 
 // TestDrainMinDelay shows the time in which an orchestrator still sends clients:

@@ -25,6 +25,10 @@ type Leg struct {
 	// or, if stop is true, held back for the caller of Relay, who goes on with the
 	// session.
 	Scan func(b []byte) (pass int, stop bool)
+	// Farewell, on the client's leg only, is for Server.End; nil says nothing.
+	Farewell Farewell
+
+	write func(b []byte) (int, error) // in place of Conn's
 }
 
 // Traffic counts relayed bytes while they flow.

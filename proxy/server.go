@@ -80,6 +80,7 @@ type Server struct {
 	mu      sync.Mutex
 	waiting map[net.Conn]bool // connections in the lobby
 	closed  bool              // the lobby is
+	relays  map[*ending]bool
 }
 
 // Active is the number of sessions that are logged in or logging in.
@@ -236,6 +237,7 @@ type Session struct {
 	identity identity
 	admitted bool
 	outcome  *Outcome // after the login
+	ended    bool     // by Server.End
 	quiet    bool     // nothing worth a line happened
 }
 
@@ -300,7 +302,9 @@ func (s *Session) LoggedIn(fields ...zap.Field) {
 func (s *Session) Relay(client, upstream Leg) (held []byte) {
 	_ = client.SetDeadline(time.Time{})
 	_ = upstream.SetDeadline(time.Time{})
+	done := s.server.watch(&client, &upstream)
 	out := Relay(client, upstream, &s.server.Traffic)
+	s.ended = done()
 	if s.outcome != nil {
 		out.ToClient += s.outcome.ToClient
 		out.ToUpstream += s.outcome.ToUpstream
@@ -336,7 +340,7 @@ func (s *Session) end(ctx context.Context, err error) {
 		zap.Int64("bytes_to_client", s.outcome.ToClient),
 	}
 	switch {
-	case ctx.Err() != nil:
+	case s.ended || ctx.Err() != nil:
 		fields = append(fields, zap.String("cause", "ended by shutdown"))
 	case s.outcome.Err != nil:
 		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))

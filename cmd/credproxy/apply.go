@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
 )
 
 // apply makes cfg the configuration: it starts databases that are new, leaves
@@ -151,7 +152,7 @@ func (d *daemon) settle() {
 		}
 		d.retire(db)
 		if successor == nil {
-			db.endAfter(d.cfg.Shutdown.DrainTimeout)
+			db.endAfter(d.cfg.Shutdown.DrainTimeout, proxy.ErrRemoved())
 		}
 	}
 }
@@ -189,9 +190,7 @@ func (d *daemon) retire(db *database) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		delete(d.alive, db)
-		if db.ending != nil {
-			db.ending.Stop()
-		}
+		db.stopEnding()
 		if !d.draining.Load() { // else the metrics stay to be read to the end
 			db.observer.Release(db.server)
 		}

@@ -100,7 +100,7 @@ func (d *daemon) drain() {
 	for db := range d.alive {
 		db.unwant()
 		d.retire(db)
-		db.endAfter(limits.DrainTimeout)
+		db.endAfter(limits.DrainTimeout, proxy.ErrShuttingDown(nil))
 	}
 	d.mu.Unlock()
 	d.running.Wait()

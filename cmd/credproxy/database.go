@@ -40,6 +40,7 @@ type database struct {
 	listening atomic.Bool
 	retired   bool // accepts no more; daemon.mu guards it
 	ending    *time.Timer
+	ended     chan struct{} // closed when ending has done its work
 
 	// Three lifetimes, ended in this order: while a configuration names the
 	// database, its sessions, and what they need (refreshing of its credential).
@@ -217,18 +218,28 @@ func (db *database) awaitEngine(ctx context.Context) error {
 	}
 }
 
-// endAfter ends the sessions that are left when limit is over. Call it with
-// daemon.mu held.
-func (db *database) endAfter(limit time.Duration) {
+// endAfter ends the sessions that are left when limit is over, and tells their
+// clients why. Call it with daemon.mu held.
+func (db *database) endAfter(limit time.Duration, why error) {
 	if db.ending != nil {
 		return
 	}
+	db.ended = make(chan struct{})
 	db.ending = time.AfterFunc(limit, func() {
+		defer close(db.ended)
 		if n := db.server.Active(); n > 0 {
 			db.log.Warn("ending the sessions that are left", zap.Int64("sessions", n))
 		}
+		db.server.End(why)
 		db.endSessions()
 	})
+}
+
+// stopEnding is for when no session is left.
+func (db *database) stopEnding() {
+	if db.ending != nil && !db.ending.Stop() {
+		<-db.ended
+	}
 }
 
 // notReady tells why the database's clients cannot be logged in, "" if they can.

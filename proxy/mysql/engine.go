@@ -71,7 +71,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) error
 		database := l.up.tcp
 		stop := context.AfterFunc(ctx, func() { _ = database.Close() })
 		fromClient := c.leg()
-		fromClient.Scan = new(scanner).scan
+		fromClient.Scan, fromClient.Farewell = new(scanner).scan, farewell
 		held := s.Relay(fromClient, l.up.leg())
 		stop()
 		if held == nil {

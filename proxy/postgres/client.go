@@ -37,7 +37,7 @@ func newClient(c net.Conn) *client { return &client{c, bufio.NewReader(c)} }
 
 // leg hands the connection over to the relay. Nothing is read from c after it.
 func (c *client) leg() proxy.Leg {
-	l := proxy.Leg{Conn: c.Conn, Buffered: buffered(c.r)}
+	l := proxy.Leg{Conn: c.Conn, Buffered: buffered(c.r), Farewell: farewell}
 	c.r = nil // its memory is not needed as long as the session lasts
 	return l
 }

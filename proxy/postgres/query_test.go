@@ -121,3 +121,18 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+func TestFarewell(t *testing.T) {
+	for tail, want := range map[string]struct{ told, idle bool }{
+		"":                               {true, false}, // the cancel key was the last
+		"SELECT 1\x00Z\x00\x00\x00\x05I": {true, true},
+		"Z\x00\x00\x00\x05T":             {true, false},
+		"Z\x00\x00\x00\x05":              {false, false},
+		"D\x00\x00\x00\x05I":             {false, false},
+	} {
+		message, idle := farewell([]byte(tail), proxy.ErrShuttingDown(nil))
+		if (message != nil) != want.told || idle != want.idle {
+			t.Errorf("after %q: %q, idle %v", tail, message, idle)
+		}
+	}
+}

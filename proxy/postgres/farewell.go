@@ -1,0 +1,19 @@
+package postgres
+
+import "bytes"
+
+// ready is a ReadyForQuery without its last byte, the state of the transaction.
+var ready = []byte{'Z', 0, 0, 0, 5}
+
+// farewell is a proxy.Farewell. Between two messages the protocol allows an error
+// at any time; that a client was sent a whole one is known of ReadyForQuery.
+func farewell(tail []byte, why error) (message []byte, idle bool) {
+	if len(tail) == 0 { // the last message was ours, the cancel key
+		return errorResponse(why), false
+	}
+	n := len(tail) - len(ready) - 1
+	if n < 0 || !bytes.HasPrefix(tail[n:], ready) {
+		return nil, false
+	}
+	return errorResponse(why), tail[len(tail)-1] == 'I'
+}
