@@ -196,8 +196,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 // session.
 func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	sess := &Session{Client: conn, Accepted: time.Now(), server: s, identity: s.Access.identify(conn)}
-	sess.Log = s.Log.With(append(s.Access.fields(sess.identity),
-		zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))...)
+	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
 	defer sess.release()
 	err := func() (err error) {
 		defer func() {
@@ -231,9 +230,9 @@ func peerName(c net.Conn) string {
 type Session struct {
 	Client   net.Conn
 	Accepted time.Time
-	Log      *zap.Logger
 
 	server   *Server
+	about    []zap.Field // names it in the log
 	identity identity
 	admitted bool
 	outcome  *Outcome // after the login
@@ -282,6 +281,10 @@ func (s *Session) Phase(name string, start time.Time) {
 	s.server.Observer.LoginPhase(name, time.Since(start))
 }
 
+// Log returns a logger whose lines name the session. It is made anew each time: one
+// kept for as long as the session lasts would cost 2 KB.
+func (s *Session) Log() *zap.Logger { return s.server.Log.With(s.about...) }
+
 // Cancel reports a cancel request; the session then ends without a line.
 func (s *Session) Cancel(result string) {
 	s.quiet = true
@@ -294,7 +297,7 @@ func (s *Session) Quiet() { s.quiet = true }
 // LoggedIn writes the session's start to the log.
 func (s *Session) LoggedIn(fields ...zap.Field) {
 	s.Phase("total", s.Accepted)
-	s.Log.Info("session started", fields...)
+	s.Log().Info("session started", fields...)
 }
 
 // Relay lifts the deadlines of the login and relays until the session ends, or
@@ -318,7 +321,7 @@ func (s *Session) end(ctx context.Context, err error) {
 	if err != nil {
 		e := AsError(err)
 		s.server.Observer.SessionEnded(e.Kind, e.told())
-		log := s.Log
+		log := s.Log()
 		if e.Kind == NotAllowed {
 			log = s.server.refusals.log(log, time.Now())
 		}
@@ -345,7 +348,7 @@ func (s *Session) end(ctx context.Context, err error) {
 	case s.outcome.Err != nil:
 		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))
 	}
-	s.Log.Info("session ended", fields...)
+	s.Log().Info("session ended", fields...)
 }
 
 // plainCause shortens what every operator has seen too often.

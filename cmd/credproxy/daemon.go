@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -59,8 +60,10 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, stdout 
 	if err := d.apply(ctx, cfg, func(err error) { failed <- err }); err != nil {
 		return err
 	}
+	limitMemory(os.DirFS("/"))
 	log.Info("credproxy starts", zap.String("version", version), zap.Int("databases", len(cfg.Databases)))
 	var administering sync.WaitGroup
+	administering.Go(func() { releaseMemory(serving, 30*time.Second) })
 	administering.Go(func() {
 		if err := d.serveAdmin(serving, cfg.Admin.Listen); err != nil {
 			failed <- err

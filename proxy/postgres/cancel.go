@@ -134,7 +134,7 @@ func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key cancelKey) er
 	defer cancel()
 	if err := e.forwardCancel(ctx, target); err != nil {
 		s.Cancel("failed")
-		s.Log.Warn("cancel request not forwarded", zap.Error(err))
+		s.Log().Warn("cancel request not forwarded", zap.Error(err))
 		return nil
 	}
 	s.Cancel("forwarded")

@@ -93,7 +93,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 	s.LoggedIn(up.fields(want)...)
 	if up.md5 {
 		e.warnMD5.Do(func() {
-			s.Log.Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
+			s.Log().Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
 		})
 	}
 	s.Relay(c.leg(), up.leg())
