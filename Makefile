@@ -6,10 +6,10 @@ SOAK     ?= 1000
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 export GOFLAGS := -buildvcs=false
 
-.PHONY: help build setup demo test check-deploy soak unit lint fuzz bench clean
+.PHONY: help build setup demo test check-deploy soak unit lint fuzz bench release-check clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the static binary, bin/credproxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/credproxy ./cmd/credproxy
@@ -39,6 +39,7 @@ lint: ## formatting, vet, staticcheck, cross-compilation
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	cd integration && go vet ./...
+	cd tools && go vet ./sbom
 	go tool -modfile=tools/go.mod staticcheck ./...
 	cd integration && go tool -modfile=../tools/go.mod staticcheck ./...
 	go mod tidy -diff
@@ -55,6 +56,9 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 
 bench: ## micro-benchmarks of relay and login
 	go test -run '^$$' -bench . -benchmem ./...
+
+release-check: ## build a release twice, in two places: the same bytes
+	.ci/release-check
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -14,6 +14,7 @@ var (
 	namedTest = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
 	link      = regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]*))?\)`)
 	heading   = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	mergeMark = regexp.MustCompile(`(?m)^(<<<<<<<|>>>>>>>)`)
 	notInSlug = regexp.MustCompile("[^a-z0-9 _-]")
 )
 
@@ -30,6 +31,9 @@ func TestDocuments(t *testing.T) {
 	guides := files(t, "docs", ".md")
 	for _, path := range append(guides, "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md") {
 		text := read(t, path)
+		if mergeMark.MatchString(text) {
+			t.Errorf("%s has the marks of a merge that did not end", path)
+		}
 		for _, match := range namedTest.FindAllStringSubmatch(text, -1) {
 			if !tests[match[1]] {
 				t.Errorf("%s: there is no %s", path, match[1])

@@ -1,0 +1,128 @@
+package deploy_test
+
+import (
+	"debug/buildinfo"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// TestRelease makes a release for the machine's own platform and holds it against what
+// the linker wrote into the binary. That two builds are the same is make
+// release-check's to show, which takes minutes.
+func TestRelease(t *testing.T) {
+	// A copy: dist/ of the checkout is not the test's.
+	checkout := t.TempDir()
+	for _, part := range []string{".ci", "go.mod", "go.sum", "admin", "cmd", "config", "metrics", "proxy", "secrets", "tools"} {
+		if out, err := run(t, "cp", "-r", part, checkout); err != nil {
+			t.Fatal(out)
+		}
+	}
+	release := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(checkout, ".ci", "release"), args...)
+		cmd.Env = append(os.Environ(), "COMMIT=0123abcd", "GOAMD64=v3", "CGO_ENABLED=1")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := release("1.2"); err == nil || !strings.Contains(out, "such as v1.2.3") {
+		t.Errorf("version 1.2: %v\n%s", err, out)
+	}
+	if out, err := release("v1.2.3", "linux/amd64"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	const name = "credproxy_v1.2.3_linux_amd64"
+	dist := filepath.Join(checkout, "dist")
+	if out, err := run(t, "sh", "-c", "cd "+dist+" && sha256sum --check --strict SHA256SUMS && ls | wc -l"); err != nil || !strings.HasSuffix(out, "\n3\n") {
+		t.Errorf("checksums: %v\n%s", err, out)
+	}
+	if out, err := run(t, filepath.Join(dist, name), "version"); err != nil || !strings.HasPrefix(out, "credproxy v1.2.3\ncommit 0123abcd\ngo1.") {
+		t.Errorf("version: %v\n%s", err, out)
+	}
+	info, err := buildinfo.ReadFile(filepath.Join(dist, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range info.Settings {
+		if want, checked := map[string]string{"GOAMD64": "v1", "CGO_ENABLED": "0", "-trimpath": "true"}[s.Key]; checked && s.Value != want {
+			t.Errorf("built with %s=%s", s.Key, s.Value)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dist, name+".cdx.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sbom struct {
+		BOMFormat, SpecVersion string
+		Components             []struct{ Name, Version, PURL string }
+	}
+	if err := json.Unmarshal(text, &sbom); err != nil || sbom.BOMFormat != "CycloneDX" || sbom.SpecVersion != "1.5" {
+		t.Errorf("%v: %.300s", err, text)
+	}
+	listed := map[string]bool{}
+	for _, c := range sbom.Components {
+		listed[c.PURL] = true
+	}
+	if len(listed) != len(info.Deps)+1 || !listed["pkg:golang/std@"+strings.TrimPrefix(info.GoVersion, "go")] {
+		t.Errorf("%d components for %d modules and Go", len(listed), len(info.Deps))
+	}
+	for _, m := range info.Deps {
+		if !listed["pkg:golang/"+m.Path+"@"+m.Version] {
+			t.Errorf("%s %s is not listed", m.Path, m.Version)
+		}
+	}
+}
+
+// TestReleaseWorkflow holds that the workflow uses no action, gives the token to no step
+// that does not need it, and that each script is one that bash can read.
+func TestReleaseWorkflow(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, ".github", "workflows", "release.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var workflow struct {
+		Permissions map[string]string
+		Jobs        map[string]struct {
+			Steps []struct {
+				Name, Uses, Run string
+				Env             map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &workflow); err != nil {
+		t.Fatal(err)
+	}
+	if workflow.Permissions == nil || len(workflow.Permissions) > 0 {
+		t.Errorf("by default a job may %v", workflow.Permissions)
+	}
+	scripts := regexp.MustCompile(`(?m)^\.ci/\S+|\s\.ci/\S+`)
+	for _, step := range workflow.Jobs["release"].Steps {
+		if step.Uses != "" || step.Run == "" {
+			t.Errorf("step %s uses %q", step.Name, step.Uses)
+		}
+		if strings.Contains(step.Run, "${{") {
+			t.Errorf("step %s: an expression in a script is not quoted; pass it by env", step.Name)
+		}
+		cmd := exec.CommandContext(t.Context(), "bash", "-n")
+		cmd.Stdin = strings.NewReader(step.Run)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("step %s: %s", step.Name, out)
+		}
+		for _, script := range scripts.FindAllString(step.Run, -1) {
+			if info, err := os.Stat(filepath.Join(root, strings.TrimSpace(script))); err != nil || info.Mode()&0o111 == 0 {
+				t.Errorf("step %s: %s cannot be run: %v", step.Name, script, err)
+			}
+			if step.Env["GH_TOKEN"] != "" {
+				t.Errorf("step %s gives the token to our scripts", step.Name)
+			}
+		}
+	}
+	if len(workflow.Jobs["release"].Steps) < 5 {
+		t.Error("steps are missing")
+	}
+}
