@@ -259,3 +259,28 @@ func TestUsersOfAnotherUserNamespace(t *testing.T) {
 	d.proxy.AwaitLog(t, "outside of credproxy's user namespace, where it shows as 65534")
 	d.proxy.AwaitLog(t, `"peer_uid":0,"peer_user":"root"`)
 }
+
+// In a network of its own, as a pod has, credproxy knows the clients in that network
+// and is out of reach for all others.
+func TestUsersOfAnotherNetwork(t *testing.T) {
+	dir := t.TempDir()
+	wrapper := filepath.Join(dir, "pod")
+	script := "#!/bin/sh\nexec unshare --net sh -c 'ip link set lo up && exec \"$0\" \"$@\"' " + binary + ` "$@"` + "\n"
+	if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFiles(t, dir, map[string]string{"login.json": `{"username":"app","password":"` + appPassword + `"}`})
+	config := fileDatabase(filepath.Join(dir, "login.json"), "port: 1", onlyUID(allowed)) // where no database is
+	p := sidecar.Run(t, sidecar.Options{Binary: wrapper, Config: config}, appPassword)
+	host, port, _ := net.SplitHostPort(p.Addr(t, "main"))
+	inPod := func(uid int) *exec.Cmd {
+		psql := psqlTo(t, host, port)
+		enter := []string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", p.PID()), "setpriv", fmt.Sprintf("--reuid=%d", uid), "--clear-groups"}
+		cmd := exec.CommandContext(t.Context(), enter[0], append(enter[1:], psql.Args...)...)
+		cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", psql.Env, psql.SysProcAttr
+		return cmd
+	}
+	wantRefused(t, inPod(allowed), "FATAL:  credproxy: the database at localhost port 1 refuses connections")
+	wantRefused(t, inPod(foreign), "FATAL:  credproxy: the user with id 23002 may not connect here")
+	wantRefused(t, psqlTo(t, host, port), "Connection refused")
+}
