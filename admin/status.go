@@ -17,8 +17,16 @@ type Status struct {
 	// Ready and Reasons are what GET /readiness says.
 	Ready     bool       `json:"ready"`
 	Reasons   []string   `json:"reasons,omitempty"`
-	Draining  bool       `json:"draining"` // shutting down; takes no new sessions
+	Draining  bool       `json:"draining"`              // shutting down; takes no new sessions
+	Reload    *Reload    `json:"last_reload,omitempty"` // of the configuration; none since the start
 	Databases []Database `json:"databases"`
+}
+
+// Reload is the last time that the configuration was read again. If it was refused
+// the one before stays in force; the log says why.
+type Reload struct {
+	At time.Time `json:"at"`
+	OK bool      `json:"ok"`
 }
 
 // Database is one configured database. Names of fields that say what is going on

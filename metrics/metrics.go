@@ -27,6 +27,7 @@ const namespace = "credproxy"
 type Metrics struct {
 	Registry *prometheus.Registry
 	draining prometheus.Gauge
+	reloads  *prometheus.CounterVec
 
 	mu        sync.Mutex
 	databases map[string]*Database
@@ -37,13 +38,26 @@ func New() *Metrics {
 	m := &Metrics{Registry: prometheus.NewRegistry(), databases: map[string]*Database{}, draining: prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "draining", Help: "1 while credproxy shuts down and takes no new sessions.",
 	})}
-	m.Registry.MustRegister(m.draining, collectors.NewGoCollector(),
+	m.reloads = counterVec("config_reload_total", "Times that the configuration was read again, by whether it is in force now.", "result")
+	for _, result := range []string{"ok", "refused"} {
+		m.reloads.WithLabelValues(result)
+	}
+	m.Registry.MustRegister(m.draining, m.reloads, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // Draining says that credproxy shuts down.
 func (m *Metrics) Draining() { m.draining.Set(1) }
+
+// Reloaded says that the configuration was read again, and whether it is in force.
+func (m *Metrics) Reloaded(ok bool) {
+	result := "refused"
+	if ok {
+		result = "ok"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
 
 // Database holds the metrics of one database. It implements [proxy.Observer].
 type Database struct {

@@ -32,6 +32,7 @@ type daemon struct {
 	peers     proxy.Peers
 	variables env.Variables
 	draining  atomic.Bool
+	reloaded  atomic.Pointer[admin.Reload] // nil: not yet
 	started   time.Time
 	quit      func()          // starts the drain
 	serving   context.Context // ends when the last session has
@@ -46,7 +47,7 @@ type daemon struct {
 
 // runDaemon runs until ctx ends (a signal) and then drains. It returns an error
 // if something that must run cannot. stdout is for metrics.emf.
-func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, stdout io.Writer) error {
+func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloader, stdout io.Writer) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	ctx, quit := context.WithCancel(ctx)
@@ -76,11 +77,18 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, stdout 
 			}
 		})
 	}
+	again := make(chan string)
+	administering.Go(func() { r.watch(ctx, again) })
 	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed: // no reason to cut off anybody
+	for ctx.Err() == nil && err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-failed: // no reason to cut off anybody
+		case why := <-again:
+			d.reload(ctx, r, why)
+		}
 	}
+	quit()
 	d.drain()
 	stopServing()
 	administering.Wait()

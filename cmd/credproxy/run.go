@@ -27,15 +27,22 @@ one engine the others get the next ports, which are printed at start.
 
 Each flag can also be set by an environment variable: CREDPROXY_ and its name in
 capitals, such as CREDPROXY_LOG_LEVEL. Flags come before the environment, which
-comes before the file.`,
+comes before the file.
+
+When the file changes, or at a SIGHUP, run reads it again. Databases that stay as they
+are do not notice; a file with a mistake changes nothing, and the log says what is
+wrong. The sections admin, log.format and metrics are for the next start.`,
 		Example: `  credproxy run arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy run -c /etc/credproxy/credproxy.yaml`,
 		RunE: func(cmd *cobra.Command, arns []string) error {
-			cfg, err := loadConfig(cmd, file, arns)
+			r := reloader{file: file, load: func() (*config.Config, error) { return loadConfig(cmd, file, arns) }}
+			cfg, err := r.load()
 			if err != nil {
 				return err
 			}
-			return runDaemon(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()), cmd.OutOrStdout())
+			var log *zap.Logger
+			log, r.level = newLogger(cfg.Log, cmd.ErrOrStderr())
+			return runDaemon(cmd.Context(), cfg, log, r, cmd.OutOrStdout())
 		},
 	}
 	configFlag(cmd, &file)
@@ -119,11 +126,10 @@ func notYet(cfg *config.Config) (missing []string) {
 }
 
 // newLogger logs to w: for people on a terminal, for machines elsewhere.
-func newLogger(cfg config.Log, w io.Writer) *zap.Logger {
-	level, err := zapcore.ParseLevel(cfg.Level)
-	if err != nil {
-		level = zapcore.InfoLevel // config has checked it
-	}
+// The level can be changed later.
+func newLogger(cfg config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
+	level := zap.NewAtomicLevel()
+	_ = level.UnmarshalText([]byte(cfg.Level)) // config has checked it
 	format := cfg.Format
 	if format == "" {
 		format = "json"
@@ -140,7 +146,7 @@ func newLogger(cfg config.Log, w io.Writer) *zap.Logger {
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level))
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), level
 }
 
 func isTerminal(w io.Writer) bool {

@@ -18,7 +18,7 @@ func (d *daemon) status() admin.Status {
 	s := admin.Status{
 		Version: version, PID: os.Getpid(),
 		Now: now.Round(0), Started: d.started.Round(0), UptimeSeconds: now.Sub(d.started).Seconds(),
-		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(),
+		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(), Reload: d.reloaded.Load(),
 		Databases: []admin.Database{},
 	}
 	for _, db := range d.databases() {

@@ -28,42 +28,64 @@ const (
 // files say, until ctx ends. A change that leaves no credential to be read
 // counts after about 2 s, the time a writer has to finish.
 func (s *Source) Watch(ctx context.Context, changed func()) error {
-	notify, err := s.notify()
+	w := Watcher{Path: s.path, Look: s.look, Changed: changed, notify: s.notify}
+	w.Run(ctx)
+	return nil
+}
+
+// Watcher tells of changes of a file, or of the files in a directory, however they
+// are made: in place, by renaming, or by swapping a symlink on the way.
+type Watcher struct {
+	Path string
+	// Look returns what is to be compared, and whether the file is whole.
+	Look    func(context.Context) (seen any, whole bool)
+	Changed func()
+
+	notify func() (*fsnotify.Watcher, error) // nil: fsnotify's
+}
+
+// Run calls Changed once when it starts and after each change, until ctx ends. A
+// change to what is not whole counts after about 2 s.
+func (w *Watcher) Run(ctx context.Context) {
+	if w.notify == nil {
+		w.notify = fsnotify.NewWatcher
+	}
+	notify, err := w.notify()
 	if err != nil { // the limit on inotify instances, say
 		notify = new(fsnotify.Watcher) // its nil channels never tell of anything
 	} else {
 		defer notify.Close()
 	}
-	var told content
+	var told any
 	for {
 		interval := slowPoll
-		if err != nil || !s.arm(notify) {
+		if err != nil || !w.arm(notify) {
 			interval = fastPoll
 		}
-		if now := s.settle(ctx, told); now != told && ctx.Err() == nil {
+		if now := w.settle(ctx, told); now != told && ctx.Err() == nil {
 			told = now
-			changed()
+			w.Changed()
 		}
 		if !wait(ctx, notify, interval) {
-			return nil
+			return
 		}
 	}
 }
 
-// arm watches the directories in which a change of s.path can show: files are
+// arm watches the directories in which a change of w.Path can show: files are
 // replaced by renaming, which only their directory tells of. It does so anew each
 // time, because directories are removed and made again.
-func (s *Source) arm(notify *fsnotify.Watcher) bool {
-	dirs := []string{filepath.Dir(s.path)}
-	if target, err := filepath.EvalSymlinks(s.path); err == nil {
+func (w *Watcher) arm(notify *fsnotify.Watcher) bool {
+	dirs := []string{filepath.Dir(w.Path)}
+	if target, err := filepath.EvalSymlinks(w.Path); err == nil {
 		dirs = append(dirs, filepath.Dir(target))
 	}
 	armed := true
 	for _, dir := range dirs {
 		armed = notify.Add(dir) == nil && armed
 	}
-	if info, err := os.Stat(s.path); err == nil && info.IsDir() {
-		armed = notify.Add(s.path) == nil && armed
+	if info, err := os.Stat(w.Path); err == nil && info.IsDir() {
+		armed = notify.Add(w.Path) == nil && armed
 	}
 	return armed
 }
@@ -75,25 +97,25 @@ type content struct {
 	failure  string
 }
 
-func (s *Source) look(ctx context.Context) content {
+func (s *Source) look(ctx context.Context) (seen any, whole bool) {
 	c, err := s.Fetch(ctx, secrets.Current)
 	if err != nil {
-		return content{failure: err.Error()}
+		return content{failure: err.Error()}, false
 	}
-	return content{version: c.VersionID, endpoint: c.Endpoint}
+	return content{version: c.VersionID, endpoint: c.Endpoint}, true
 }
 
-// settle looks until it sees told again, or twice the same credential, so that a
-// half-written file or half-replaced directory is not told of. It gives up
-// after patience looks and returns what it saw last.
-func (s *Source) settle(ctx context.Context, told content) content {
-	last := s.look(ctx)
+// settle looks until it sees told again, or twice the same that is whole, so that
+// a half-written file or half-replaced directory is not told of. It gives up after
+// patience looks and returns what it saw last.
+func (w *Watcher) settle(ctx context.Context, told any) any {
+	last, _ := w.Look(ctx)
 	for range patience {
 		if last == told || !sleep(ctx, pause) {
 			break
 		}
-		now := s.look(ctx)
-		if now == last && now.failure == "" {
+		now, whole := w.Look(ctx)
+		if now == last && whole {
 			break
 		}
 		last = now

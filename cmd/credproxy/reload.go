@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"reflect"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/secrets/file"
+)
+
+// reloader reads the configuration again.
+type reloader struct {
+	file  string // "": none to watch
+	load  func() (*config.Config, error)
+	level zap.AtomicLevel // of the log
+}
+
+// Why a configuration is read again.
+const (
+	onSignal = "SIGHUP"
+	onChange = "the file changed"
+)
+
+// watch sends why to again at each SIGHUP and change of the file, until ctx ends.
+func (r reloader) watch(ctx context.Context, again chan<- string) {
+	tell := func(why string) {
+		select {
+		case again <- why:
+		case <-ctx.Done():
+		}
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		if r.file != "" {
+			w := file.Watcher{Path: r.file, Look: r.look, Changed: func() { tell(onChange) }}
+			w.Run(ctx)
+		}
+	}()
+	for {
+		select {
+		case <-hangups:
+			tell(onSignal)
+		case <-ctx.Done():
+			<-watched
+			return
+		}
+	}
+}
+
+// look returns what of the file's state can matter.
+func (r reloader) look(context.Context) (seen any, whole bool) {
+	b, err := os.ReadFile(r.file)
+	if err != nil {
+		return err.Error(), false
+	}
+	return string(b), len(b) > 0
+}
+
+// reload makes what the file, the environment and the flags say now the
+// configuration. If it cannot be, nothing changes but what the log, the metrics and
+// the status say.
+func (d *daemon) reload(ctx context.Context, r reloader, why string) {
+	before := d.config()
+	cfg, err := r.load()
+	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) {
+		return // a comment, or what was read at the start
+	}
+	if err == nil {
+		err = d.apply(ctx, cfg, func(err error) {
+			d.log.Error("a database of the new configuration does not listen", zap.Error(err))
+		})
+	}
+	d.metrics.Reloaded(err == nil)
+	d.reloaded.Store(&admin.Reload{At: time.Now().Round(0), OK: err == nil})
+	if err != nil {
+		d.log.Error("new configuration refused; the old one stays in force", zap.String("because", why), zap.Error(err))
+		return
+	}
+	_ = r.level.UnmarshalText([]byte(cfg.Log.Level))
+	for _, key := range needRestart(before, cfg) {
+		d.log.Warn("changed in the configuration, but for the next start only", zap.String("key", key))
+	}
+	added, changed, removed := difference(before, cfg)
+	d.log.Info("new configuration in force", zap.String("because", why),
+		zap.Strings("added", added), zap.Strings("changed", changed), zap.Strings("removed", removed))
+}
+
+// needRestart lists the keys that differ and are read at the start only.
+func needRestart(before, after *config.Config) (keys []string) {
+	if before.Admin != after.Admin {
+		keys = append(keys, "admin")
+	}
+	if before.Log.Format != after.Log.Format {
+		keys = append(keys, "log.format")
+	}
+	if before.Metrics != after.Metrics {
+		keys = append(keys, "metrics")
+	}
+	return keys
+}
+
+func difference(before, after *config.Config) (added, changed, removed []string) {
+	old := map[string]config.Database{}
+	for _, db := range before.Databases {
+		old[db.Name] = db
+	}
+	for _, db := range after.Databases {
+		was, there := old[db.Name]
+		delete(old, db.Name)
+		switch {
+		case !there:
+			added = append(added, db.Name)
+		case !reflect.DeepEqual(was, db):
+			changed = append(changed, db.Name)
+		}
+	}
+	for _, db := range before.Databases {
+		if _, left := old[db.Name]; left {
+			removed = append(removed, db.Name)
+		}
+	}
+	return added, changed, removed
+}
