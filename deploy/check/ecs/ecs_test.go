@@ -70,6 +70,7 @@ func TestMistakes(t *testing.T) {
 		{`"containerName": "credproxy"`, `"containerName": "proxy"`},
 		{`"/usr/bin/credproxy",`, `"credproxy",`},
 		{`"awsvpc"`, `"bridge"`},
+		{`"CREDPROXY_METRICS_EMF"`, `"METRICS_EMF"`},
 	} {
 		changed := strings.Replace(string(text), m[0], m[1], 1)
 		if changed == string(text) {
@@ -144,6 +145,11 @@ func check(t *testing.T, task *ecs.RegisterTaskDefinitionInput) (wrong []string)
 		}
 		if c.StopTimeout != nil && *c.StopTimeout < drainSeconds {
 			wrong = append(wrong, "the stop timeout is shorter than the drain")
+		}
+		if !slices.ContainsFunc(c.Environment, func(v types.KeyValuePair) bool {
+			return *v.Name == "CREDPROXY_METRICS_EMF" && *v.Value == "true"
+		}) {
+			wrong = append(wrong, "no metrics in CloudWatch")
 		}
 		if !aws.ToBool(c.ReadonlyRootFilesystem) || aws.ToString(c.User) != "65532:65532" {
 			wrong = append(wrong, "credproxy may write, or runs as another user")
