@@ -44,7 +44,8 @@ func watch(t testing.TB, o sidecar.Options, planted ...string) *watched {
 }
 
 func (w *watched) check(t testing.TB) {
-	for _, path := range []string{"/metrics", "/readiness", "/startup", "/liveness", "/status", "/"} {
+	for _, path := range []string{"/metrics", "/readiness", "/startup", "/liveness", "/status", "/",
+		"/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/pprof/heap?debug=1", "/no-such-page"} {
 		_, body, err := w.Get(path)
 		if err != nil {
 			break // a test of shutdown has ended it

@@ -272,13 +272,18 @@ func (s *Session) release() {
 	}
 }
 
-// Phase hears how long a phase of a login took that began at start:
-// [Session.Phase] where a client logs in.
-type Phase func(name string, start time.Time)
+// Phase hears how long a phase of a login took that began at start, and what came of
+// it, for the log: [Session.Phase] where a client logs in.
+type Phase func(name string, start time.Time, details ...zap.Field)
 
-// Phase reports how long a phase of the login took that began at start.
-func (s *Session) Phase(name string, start time.Time) {
-	s.server.Observer.LoginPhase(name, time.Since(start))
+// Phase reports how long a phase of the login took that began at start. At level debug
+// the log says so, with the details, which hold no secret.
+func (s *Session) Phase(name string, start time.Time, details ...zap.Field) {
+	took := time.Since(start)
+	s.server.Observer.LoginPhase(name, took)
+	if s.server.Log.Core().Enabled(zap.DebugLevel) {
+		s.Log().Debug("login: "+name, append(details, zap.Duration("took", took))...)
+	}
 }
 
 // Log returns a logger whose lines name the session. It is made anew each time: one

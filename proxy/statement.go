@@ -3,6 +3,8 @@ package proxy
 import (
 	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // Caps on what credproxy itself asks a database (Query of the engines). Its
@@ -15,7 +17,7 @@ const (
 )
 
 // Unobserved is the [Phase] of credproxy's own logins, which are no client's.
-func Unobserved(string, time.Time) {}
+func Unobserved(string, time.Time, ...zap.Field) {}
 
 // SQLError is what a database says against a statement of credproxy's own.
 type SQLError struct {

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -126,6 +128,18 @@ func (u *Upstream) Handshake(ctx context.Context, conn net.Conn, host string) (*
 		return nil, tlsError(err, cfg.ServerName)
 	}
 	return tc, nil
+}
+
+// DescribeTLS tells for the log what a link to a database is protected by; nil means
+// nothing.
+func DescribeTLS(state *tls.ConnectionState) []zap.Field {
+	if state == nil {
+		return []zap.Field{zap.String("tls", "none")}
+	}
+	return []zap.Field{
+		zap.String("tls", tls.VersionName(state.Version)), zap.String("cipher", tls.CipherSuiteName(state.CipherSuite)),
+		zap.String("server_name", state.ServerName), zap.Bool("resumed", state.DidResume),
+	}
 }
 
 func (u *Upstream) config(host string) *tls.Config {

@@ -33,6 +33,8 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, failed func(erro
 	}
 	d.cfg, d.current = cfg, all
 	for _, db := range fresh {
+		db.log.Info("database", zap.String("engine", string(db.cfg.Engine)), zap.String("upstream", db.upstreamName()),
+			zap.String("secret", secretName(db.cfg.Credentials)), zap.String("tls", string(db.cfg.TLS.Mode)))
 		d.alive[db] = true
 		db.refreshing.Go(func() { db.cache.Run(db.serving); db.cache.Close() })
 	}
@@ -126,7 +128,7 @@ func (d *daemon) open(db *database) error {
 		}
 	}
 	for _, ln := range db.listeners {
-		db.log.Info("listening", zap.String("engine", string(db.cfg.Engine)), zap.String("address", ln.Addr().String()))
+		db.log.Info("listening", zap.String("engine", string(db.cfg.Engine)), zap.String("address", ln.Addr().String()), zap.String("upstream", db.upstreamName()))
 		db.addrs = append(db.addrs, listenerName(ln))
 		ln.accept(db)
 	}

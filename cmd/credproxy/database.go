@@ -102,7 +102,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 		return nil, err
 	}
 	db.server = &proxy.Server{
-		Log: db.log, Observer: db.tally, Access: access,
+		Log: sampled(db.log), Observer: db.tally, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)

@@ -46,6 +46,7 @@ wrong. The sections admin, log.format and metrics are for the next start.`,
 		},
 	}
 	configFlag(cmd, &file)
+	cmd.Flags().Bool("debug", false, "log each step of each login, as --log-level debug does")
 	for _, s := range config.Settings() {
 		if s.Bool {
 			cmd.Flags().Bool(s.Flag, s.Default == "true", s.Usage)
@@ -75,6 +76,9 @@ func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config,
 		if err := cfg.Set(s.Key, value); err != nil {
 			return nil, usageError{fmt.Errorf("%s: %w", from, err)}
 		}
+	}
+	if debug, err := cmd.Flags().GetBool("debug"); err == nil && debug { // only run has it
+		cfg.Log.Level = "debug"
 	}
 	if missing := notYet(cfg); len(missing) > 0 {
 		return nil, usageError{fmt.Errorf("this version of credproxy does not have yet:\n%s", strings.Join(missing, "\n"))}

@@ -79,7 +79,7 @@ func Start(o Options) (*Proxy, error) {
 	}
 	args := []string{"run", "--log-format=json"}
 	if o.Debug {
-		args = append(args, "--log-level=debug")
+		args = append(args, "--debug")
 	}
 	if o.Config == "" || !strings.Contains(o.Config, "admin:") {
 		args = append(args, "--admin-listen=127.0.0.1:0")

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"slices"
@@ -134,8 +135,18 @@ func (l *login) receive(g greeting, cred *secrets.Credential) error {
 	if err := l.engine.receive(l.ctx, l.client); err != nil {
 		return err
 	}
-	l.session.Phase("request", l.session.Accepted)
+	l.session.Phase("request", l.session.Accepted, zap.String("client_user", proxy.Clip(l.client.want.user)), zap.String("db", proxy.Clip(l.client.want.database)))
 	return l.engine.checkDatabase(l.client.want.database, cred)
+}
+
+// protection tells for the log what protects the link.
+func (u *upstream) protection() []zap.Field {
+	tc, ok := u.Conn.(*tls.Conn)
+	if !ok {
+		return proxy.DescribeTLS(nil)
+	}
+	state := tc.ConnectionState()
+	return proxy.DescribeTLS(&state)
 }
 
 // quit ends a connection in order.
@@ -157,7 +168,7 @@ func (e *Engine) dial(ctx context.Context, phase proxy.Phase, cred *secrets.Cred
 	if err != nil {
 		return nil, err
 	}
-	phase("dial", start)
+	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
 	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred}
 	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
@@ -213,7 +224,7 @@ func (e *Engine) logInto(ctx context.Context, phase proxy.Phase, up *upstream, w
 		return up.fail(ctx, err)
 	}
 	auth.tls = up.encrypted
-	phase("tls", start)
+	phase("tls", start, up.protection()...)
 	start = time.Now()
 	if err := up.write(want.encode()); err != nil {
 		return up.fail(ctx, broken("sending the handshake response", err))
@@ -223,7 +234,7 @@ func (e *Engine) logInto(ctx context.Context, phase proxy.Phase, up *upstream, w
 		return up.fail(ctx, err)
 	}
 	up.ok = ok
-	phase("auth", start)
+	phase("auth", start, zap.String("method", auth.plugin), zap.String("user", up.cred.Username), zap.String("version", up.cred.ShortVersion()))
 	return nil
 }
 

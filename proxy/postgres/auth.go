@@ -23,6 +23,9 @@ const (
 	mechScram     = "SCRAM-SHA-256"
 	mechScramPlus = "SCRAM-SHA-256-PLUS"
 
+	methodMD5       = "md5"
+	methodCleartext = "password" // pg_hba.conf's name
+
 	// maxIterations caps the work that a server can make us do, in rounds of
 	// HMAC-SHA-256: about 0.2 s. PostgreSQL's default is 4,096.
 	maxIterations = 1 << 20
@@ -42,7 +45,7 @@ type authenticator struct {
 	scram    *scramClients
 
 	conv   *scram.ClientConversation // once SCRAM has begun
-	hashed bool                      // the password was sent as an MD5 hash
+	method string                    // for the log: a mechanism, or one of the names below
 }
 
 // answer returns the reply to one authentication request, nil for one that wants
@@ -120,6 +123,7 @@ func (a *authenticator) cleartext() ([]byte, error) {
 	if err := a.needVerified("in clear text"); err != nil {
 		return nil, err
 	}
+	a.method = methodCleartext
 	return (&pgproto3.PasswordMessage{Password: a.cred.Password()}).Encode(nil)
 }
 
@@ -132,7 +136,7 @@ func (a *authenticator) md5(body []byte) ([]byte, error) {
 	if err := a.needVerified("as an MD5 hash"); err != nil {
 		return nil, err
 	}
-	a.hashed = true
+	a.method = methodMD5
 	inner := md5.Sum([]byte(a.cred.Password() + a.cred.Username))
 	outer := md5.Sum(append([]byte(hex.EncodeToString(inner[:])), req.Salt[:]...))
 	return (&pgproto3.PasswordMessage{Password: "md5" + hex.EncodeToString(outer[:])}).Encode(nil)
@@ -173,6 +177,7 @@ func (a *authenticator) saslStart(list []byte) ([]byte, error) {
 			return nil, unsupported("channel binding with a certificate that has none")
 		}
 	}
+	a.method = mechanism
 	first, err := a.conv.Step("")
 	if err != nil {
 		return nil, fmt.Errorf("begin scram: %w", err)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -57,7 +59,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) error {
 		}
 		return e.cancel(ctx, s, *req.cancel)
 	case err == nil:
-		s.Phase("request", s.Accepted)
+		s.Phase("request", s.Accepted, zap.String("client_user", proxy.Clip(req.startup.get("user"))), zap.String("db", proxy.Clip(req.startup.get("database"))))
 		err = e.session(ctx, s, c, *req.startup)
 	}
 	if err != nil {
@@ -91,7 +93,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 	}
 	defer remove()
 	s.LoggedIn(up.fields(want)...)
-	if up.md5 {
+	if up.method == methodMD5 {
 		e.warnMD5.Do(func() {
 			s.Log().Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
 		})

@@ -35,7 +35,7 @@ type upstream struct {
 	preamble []byte // messages for the client from before AuthenticationOk
 	cred     *secrets.Credential
 	database string
-	md5      bool // the password went as an MD5 hash
+	method   string // how the login was authenticated
 }
 
 // leg hands the connection over to the relay. Nothing is read from u after it.
@@ -74,7 +74,7 @@ func (e *Engine) connect(ctx context.Context, phase proxy.Phase, want startup, c
 	if err != nil {
 		return nil, err
 	}
-	phase("dial", start)
+	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
 	up := &upstream{tcp: conn, host: host, cred: cred, database: e.databaseFor(want, cred)}
 	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
@@ -101,7 +101,7 @@ func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, wan
 	if err != nil {
 		return err
 	}
-	phase("tls", start)
+	phase("tls", start, proxy.DescribeTLS(state)...)
 	start = time.Now()
 	up.Conn, up.r = link, bufio.NewReader(link)
 	if _, err := up.Write(want.rewritten(up.cred.Username, up.database, e.Role).encode()); err != nil {
@@ -110,7 +110,7 @@ func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, wan
 	if err := e.authenticate(up, state); err != nil {
 		return err
 	}
-	phase("auth", start)
+	phase("auth", start, zap.String("method", up.method), zap.String("user", up.cred.Username), zap.String("version", up.cred.ShortVersion()))
 	return nil
 }
 
@@ -147,7 +147,7 @@ func (e *Engine) encrypt(ctx context.Context, conn net.Conn, host string) (net.C
 // authenticate answers the database until it is satisfied or says no.
 func (e *Engine) authenticate(up *upstream, state *tls.ConnectionState) error {
 	auth := authenticator{cred: up.cred, tls: state, verified: e.Upstream.Verified(), scram: &e.scram}
-	defer func() { up.md5 = auth.hashed }()
+	defer func() { up.method = auth.method }()
 	for {
 		m, err := readMessage(up.r)
 		if err != nil {

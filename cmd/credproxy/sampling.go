@@ -1,0 +1,28 @@
+package main
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// How many lines about sessions a database's clients can put into the log: of each
+// message this many in a second, and then each hundredth. Whatever is left out is in
+// the metrics.
+const (
+	sessionLines     = 100
+	sessionLinesThen = 100
+)
+
+// sampled returns the logger for lines about sessions. Lines about credentials and
+// about the state of credproxy do not go through it: they are few, and none may be
+// missing. At level debug nothing is left out.
+func sampled(log *zap.Logger) *zap.Logger {
+	if log.Core().Enabled(zap.DebugLevel) {
+		return log
+	}
+	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, sessionLines, sessionLinesThen)
+	}))
+}
