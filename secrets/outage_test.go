@@ -291,6 +291,7 @@ func TestSteadyState(t *testing.T) {
 			all.Wait()
 			time.Sleep(24 * time.Hour / 1000)
 		}
+		time.Sleep(time.Second) // a refresh may be under way
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		scheduled := s.reasons[secrets.ReasonSchedule]
