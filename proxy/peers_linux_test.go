@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,8 +183,12 @@ func TestPeersOwnerPortTakenOver(t *testing.T) {
 	_ = first.(*net.TCPConn).SetLinger(0)
 	_ = first.Close() // no TIME_WAIT
 	var second net.Conn
+	// Another client's connection in TIME_WAIT may hold the same port.
+	reuse := func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
+	}
 	until(t, func() bool {
-		second, err = (&net.Dialer{LocalAddr: from}).Dial("tcp", ln.Addr().String())
+		second, err = (&net.Dialer{LocalAddr: from, Control: reuse}).Dial("tcp", ln.Addr().String())
 		return err == nil
 	}, "the port to be free")
 	defer second.Close()
