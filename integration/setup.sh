@@ -12,6 +12,9 @@
 # MySQL and MariaDB also get a plugin of ours, compiled from servers/awsauth,
 # that stands in for RDS's own.
 #
+# With the argument "bench" it also fetches what the benchmark measures against:
+# pgbouncer, haproxy and MySQL Router, into the folder "peers".
+#
 # Outside that folder it writes only /etc/pam.d/credproxy-test-*: services that
 # hand a login's token to the verifier a test has started (see servers/verifier.go).
 set -euo pipefail
@@ -54,6 +57,8 @@ complete() {
 	cmp -s "$drivers/package-lock.json" "$cache/node/package-lock.json" || return 1
 	[[ -x $cache/pam/pam_script_auth && -z $(missing_packages) ]]
 }
+
+has_peers() { [[ -x $cache/peers/usr/sbin/pgbouncer && -d $cache/peers/usr/sbin/elf ]]; }
 
 # fetch NAME SUITE PACKAGE... unpacks the packages and all they depend on into
 # $cache/NAME. The apt state is its own; its empty dpkg status makes apt believe
@@ -209,8 +214,8 @@ pam_service() {
 	SERVICE
 }
 
-if complete; then exit; fi
-if [[ $(id -u) != 0 ]]; then exec sudo DEBIAN_MIRROR="$mirror" "$BASH" "$0"; fi
+if complete && { [[ ${1-} != bench ]] || has_peers; }; then exit; fi
+if [[ $(id -u) != 0 ]]; then exec sudo DEBIAN_MIRROR="$mirror" "$BASH" "$0" "$@"; fi
 
 umask 022
 mkdir -p "$cache"
@@ -245,4 +250,10 @@ wrap "$cache/pgbouncer" "$cache/pgbouncer/usr/sbin/pgbouncer"
 fetch chromium bookworm chromium-headless-shell fonts-dejavu-core # to read the status page
 browser
 node_drivers
+if [[ ${1-} == bench ]]; then
+	fetch peers sid pgbouncer haproxy mysql-router # the newest of each, to be fair
+	ln -sf "$cache"/peers/usr/lib/mysql-router/*.so* "$cache"/peers/usr/lib/*-linux-gnu/ # where wrap looks
+	wrap "$cache/peers" "$cache"/peers/usr/{bin,sbin}/*
+	has_peers
+fi
 complete

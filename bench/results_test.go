@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDocuments writes figures of three rounds, of which the last was slow for all,
+// into a document.
+func TestDocuments(t *testing.T) {
+	r, err := loadResults(filepath.Join(t.TempDir(), "results"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	throughput := []metric{{Case: "PostgreSQL select", Name: "throughput", Unit: "/s"}, {Case: "PostgreSQL select", Name: "memory", Unit: "KB", Absolute: true}}
+	for _, round := range []float64{1000, 2000, 100} {
+		r.begin(throughput)
+		r.add(throughput, direct, []float64{round})
+		r.add(throughput, "credproxy", []float64{round * 0.75, 12})
+		r.add(throughput, "other", []float64{round/4 + 50})
+	}
+	if err := r.save(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = loadResults(r.file); err != nil {
+		t.Fatal(err)
+	}
+	docs := t.TempDir()
+	page := filepath.Join(docs, "benchmark.md")
+	if err := os.WriteFile(page, []byte("above\n"+beginFigures+"old\n"+endFigures+"below\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.writeDocs(docs); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"above\n", "below\n", "| PostgreSQL | direct TLS | credproxy | other |",
+		"| select, throughput | 1000 /s | **0.75** (0.75 to 0.75) | **0.30** (0.28 to 0.75) |", "| PostgreSQL select | memory | 12.0 KB | 12.0 to 12.0 |"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "old") {
+		t.Error("old figures are still there")
+	}
+	if chart, err := os.ReadFile(filepath.Join(docs, "benchmark.svg")); err != nil || !strings.Contains(string(chart), ">0.75 credproxy<") {
+		t.Errorf("chart: %v\n%s", err, chart)
+	}
+}
