@@ -59,8 +59,8 @@ func releaseMemory(ctx context.Context, every time.Duration) {
 			return
 		case <-looks.C:
 		}
-		held, live, collections := heap()
-		if collections == last && held > live+live/4+1<<20 {
+		live, spare, collections := heap()
+		if collections == last && spare > live/4+1<<20 {
 			debug.FreeOSMemory()
 			_, _, collections = heap()
 		}
@@ -68,11 +68,13 @@ func releaseMemory(ctx context.Context, every time.Duration) {
 	}
 }
 
-// heap is what the heap holds of the system's memory and what of it was in use at
-// the last collection, in bytes, and how many collections there were.
-func heap() (held, live, collections uint64) {
-	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
-		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}}
+// heap is what of the heap was in use at the last collection, and what has come on
+// top of that or is free but not given back, in bytes; and how many collections
+// there were.
+func heap() (live, spare, collections uint64) {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}}
 	metrics.Read(s)
-	return s[0].Value.Uint64() + s[1].Value.Uint64() + s[2].Value.Uint64(), s[3].Value.Uint64(), s[4].Value.Uint64()
+	live, objects, free := s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64()
+	return live, max(live, objects+free) - live, s[3].Value.Uint64()
 }
