@@ -109,16 +109,16 @@ var outages = []struct {
 	// two rounds of three labels if something may have moved meanwhile.
 	looks int
 }{
-	{"throttled", away("ThrottlingException: Rate exceeded"), 31 * time.Second, 6 * time.Second, 6},
-	{"error 500", away("InternalServiceError"), 31 * time.Second, 6 * time.Second, 6},
-	{"dropped", away("%w", io.EOF), 31 * time.Second, 6 * time.Second, 6},
-	{"refused", away("%w", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}), 31 * time.Second, 6 * time.Second, 6},
-	{"no name", away("%w", &net.DNSError{Err: "no such host", Name: "secretsmanager"}), 31 * time.Second, 6 * time.Second, 6},
-	{"role credentials expired", away("the AWS credentials have expired"), 31 * time.Second, 6 * time.Second, 6},
+	{"throttled", away("ThrottlingException: Rate exceeded"), 31 * time.Second, 6 * time.Second, 1},
+	{"error 500", away("InternalServiceError"), 31 * time.Second, 6 * time.Second, 1},
+	{"dropped", away("%w", io.EOF), 31 * time.Second, 6 * time.Second, 1},
+	{"refused", away("%w", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}), 31 * time.Second, 6 * time.Second, 1},
+	{"no name", away("%w", &net.DNSError{Err: "no such host", Name: "secretsmanager"}), 31 * time.Second, 6 * time.Second, 1},
+	{"role credentials expired", away("the AWS credentials have expired"), 31 * time.Second, 6 * time.Second, 1},
 	{"hanging", func(ctx context.Context) error {
 		<-ctx.Done()
 		return secrets.Errorf(secrets.Unavailable, "no answer in time: %w", ctx.Err())
-	}, 41 * time.Second, 16 * time.Second, 6},
+	}, 41 * time.Second, 16 * time.Second, 1},
 	// An operator has to act, who can wait a minute. Clients need not.
 	{"access denied", func(context.Context) error { return secrets.Errorf(secrets.Denied, "AccessDeniedException") }, 61 * time.Second, 7 * time.Second, 3},
 }
