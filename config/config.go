@@ -171,9 +171,9 @@ type Events struct {
 	SQSQueueURL string `yaml:"sqs_queue_url"` // "": no push
 }
 
-// Probe is credproxy's own login, to see that the credential works.
+// Probe is credproxy's own login, to see that the credential works (docs/probe.md).
 type Probe struct {
-	Interval   time.Duration `yaml:"interval"`    // 0 (the default): only after a rotation
+	Interval   time.Duration `yaml:"interval"`    // 0 (the default): only at the start and after a rotation
 	WriteTable string        `yaml:"write_table"` // table or schema.table to write to; "": SELECT 1 only
 }
 

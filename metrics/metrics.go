@@ -77,6 +77,7 @@ type Database struct {
 	stale     prometheus.Counter
 	up        prometheus.Gauge
 	breaker   prometheus.Gauge
+	probes    probes
 }
 
 // loginBuckets reach from a local login to login_timeout and a rotation's grace,
@@ -119,10 +120,10 @@ func (m *Metrics) newDatabase(name string) *Database {
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
 		}),
-		breaker: breakerGauge(),
+		breaker: breakerGauge(), probes: newProbes(),
 	}
 	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)
-	d.reg.MustRegister(d.breaker)
+	d.reg.MustRegister(d.breaker, d.probes.total, d.probes.success)
 	return d
 }
 
@@ -133,6 +134,11 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 // SessionEnded implements proxy.Observer.
 func (d *Database) SessionEnded(kind proxy.Kind, _ string) {
 	d.sessions.WithLabelValues(string(kind)).Inc()
+	d.notReached(kind)
+}
+
+// notReached notes a login that ended before the database could answer it.
+func (d *Database) notReached(kind proxy.Kind) {
 	switch kind {
 	case proxy.Unreachable, proxy.UpstreamTLS, proxy.UpstreamBroken:
 		d.up.Set(0)

@@ -30,6 +30,7 @@ func fill(m *Metrics) *Database {
 	}
 	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Fetched, Reason: secrets.ReasonStart, Credential: cred})
 	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Rotated, Credential: cred})
+	d.Probe("ok", true, true)
 	m.Draining()
 	return d
 }

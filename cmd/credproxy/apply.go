@@ -37,6 +37,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, failed func(erro
 			zap.String("secret", secretName(db.cfg.Credentials)), zap.String("tls", string(db.cfg.TLS.Mode)))
 		d.alive[db] = true
 		db.refreshing.Go(func() { db.cache.Run(db.serving); db.cache.Close() })
+		db.refreshing.Go(func() { db.prober.run(db.wanted) })
 	}
 	d.settle()
 	d.running.Go(func() {
@@ -121,7 +122,8 @@ func (d *daemon) open(db *database) error {
 	if err != nil {
 		return err
 	}
-	db.server.Engine = db.newEngine()
+	engine := db.newEngine()
+	db.server.Engine = engine
 	for old := range d.alive {
 		if old != db && old.cfg.Name == db.cfg.Name {
 			db.inheritEmergency(old)
@@ -133,6 +135,7 @@ func (d *daemon) open(db *database) error {
 		ln.accept(db)
 	}
 	db.listening.Store(true)
+	db.prober.engine <- engine
 	d.settle()
 	return nil
 }

@@ -35,6 +35,7 @@ type database struct {
 	clientTLS *tls.Config // nil: none
 	server    *proxy.Server
 	tally     *tally
+	prober    *prober
 	listeners []*listener
 	addrs     []string // of the listeners; set before listening
 	listening atomic.Bool
@@ -61,6 +62,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 	db.wanted, db.unwant = context.WithCancel(db.serving)
 	observer := d.metrics.Database(cfg.Name)
 	db.observer, db.tally = observer, newTally(observer)
+	db.prober = newProber(db, observer.Probe)
 	defer func() {
 		if err != nil {
 			db.cancel()
@@ -81,6 +83,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 		Notify: func(e secrets.Event) {
 			observer.Credential(src.Kind(), e)
 			db.tally.credential(e)
+			db.prober.event(e)
 			audit.event(e)
 		},
 	})
@@ -109,8 +112,14 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 	return db, nil
 }
 
+// engine serves clients, and asks the database what credproxy wants to know.
+type engine interface {
+	proxy.Engine
+	Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) ([][]string, error)
+}
+
 // newEngine makes the protocol engine, once it is known which.
-func (db *database) newEngine() proxy.Engine {
+func (db *database) newEngine() engine {
 	requireTLS := db.cfg.ClientTLS.ClientCAFile != ""
 	if db.cfg.Engine == config.Postgres {
 		db.upstream.DefaultPort = postgres.DefaultPort
@@ -255,6 +264,9 @@ func (db *database) notReady() string {
 		return "the credential has expired or is older than rotation.max_stale, and its source does not answer"
 	case s.Refused:
 		return "the database refused the credential"
+	}
+	if why := db.prober.unproven(); why != "" && s.Emergency == nil {
+		return why
 	}
 	if db.server.Active() >= int64(db.cfg.Limits.MaxConnections) {
 		return "limits.max_connections is reached"

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -80,9 +79,6 @@ func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config,
 	if debug, err := cmd.Flags().GetBool("debug"); err == nil && debug { // only run has it
 		cfg.Log.Level = "debug"
 	}
-	if missing := notYet(cfg); len(missing) > 0 {
-		return nil, usageError{fmt.Errorf("this version of credproxy does not have yet:\n%s", strings.Join(missing, "\n"))}
-	}
 	return cfg, nil
 }
 
@@ -112,21 +108,6 @@ func readConfig(cmd *cobra.Command, file string, arns []string) (cfg *config.Con
 		return nil, usageError{err}
 	}
 	return cfg, nil
-}
-
-// notYet lists the settings that the schema has and the program does not obey.
-// A setting that is silently ignored would be worse than none.
-func notYet(cfg *config.Config) (missing []string) {
-	say := func(asked bool, path string) {
-		if asked {
-			missing = append(missing, "  "+path)
-		}
-	}
-	for _, d := range cfg.Databases {
-		at := "database " + d.Name + ": "
-		say(d.Probe.Interval > 0 || d.Probe.WriteTable != "", at+"probe")
-	}
-	return missing
 }
 
 // newLogger logs to w: for people on a terminal, for machines elsewhere.

@@ -47,6 +47,7 @@ func (db *database) status() admin.Database {
 	s.BreakGlass = db.breakGlassStatus(held)
 	s.SourceBreaker = sourceBreaker(held)
 	s.DatabaseBreaker = databaseBreaker(db.upstream.Breaker.Status())
+	s.Probe = db.prober.status()
 	return s
 }
 

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/integration/awsstub"
+	"github.com/credproxy/credproxy/integration/servers"
 )
 
 const maxImage = 25 << 20 // bytes
@@ -138,13 +140,25 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer aws.Close()
-	arn := aws.CreateSecret("prod/orders", `{"engine":"postgres","host":"db.test","username":"app","password":"never-shown"}`)
+	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 15})
+	if err := pg.CreateRole(t.Context(), "app", "never-shown"); err != nil {
+		t.Fatal(err)
+	}
+	arn := aws.CreateSecret("prod/orders", fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":"app","password":"never-shown"}`, pg.Host, pg.Port))
 	// What the user of the image mounts.
 	config := filepath.Join(dir, f.cmd[len(f.cmd)-1])
 	if err := os.MkdirAll(filepath.Dir(config), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text := "admin: {listen: \"127.0.0.1:0\"}\ndatabases:\n  - name: orders\n    listen: 127.0.0.1:0\n    credentials: {secrets_manager: {secret_id: \"" + arn + "\"}}\n"
+	ca, err := os.ReadFile(pg.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(config), "ca.pem"), ca, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := "admin: {listen: \"127.0.0.1:0\"}\ndatabases:\n  - name: orders\n    listen: 127.0.0.1:0\n    credentials: {secrets_manager: {secret_id: \"" + arn + "\"}}\n" +
+		"    tls: {ca_file: " + filepath.Join(filepath.Dir(f.cmd[len(f.cmd)-1]), "ca.pem") + "}\n"
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// probeDatabase is where a probe logs in to: "" for the configuration's database,
+// else the secret's. PostgreSQL wants one, and the name that it would take
+// otherwise, the user's, is seldom one.
+func (db *database) probeDatabase(cred *secrets.Credential) string {
+	switch {
+	case db.cfg.Engine != config.Postgres || db.cfg.Database != "" || cred.Endpoint.Database != "":
+		return ""
+	case len(db.cfg.Access.Databases) > 0:
+		return db.cfg.Access.Databases[0]
+	}
+	return "postgres"
+}
+
+// writeStatements write a row to the table, read it, and leave: the end of the
+// session takes the row back, so that nothing is left and nobody else ever sees it.
+// A lock on the table is waited for 5 s. Rows have no value to conflict with, so
+// any number of probes may write at once.
+func (db *database) writeStatements(table string) []string {
+	if db.cfg.Engine == config.Postgres {
+		table = quotedTable(table, `"`)
+		return []string{
+			"BEGIN", "SET LOCAL statement_timeout = '5s'",
+			"INSERT INTO " + table + " DEFAULT VALUES", "SELECT 1 FROM " + table + " LIMIT 1",
+		}
+	}
+	table = quotedTable(table, "`")
+	return []string{
+		"SET SESSION lock_wait_timeout = 5, innodb_lock_wait_timeout = 5", "START TRANSACTION",
+		"INSERT INTO " + table + " () VALUES ()", "SELECT 1 FROM " + table + " LIMIT 1",
+	}
+}
+
+// quotedTable quotes table or schema.table. The configuration has checked that
+// neither name holds a quote.
+func quotedTable(table, quote string) string {
+	return quote + strings.ReplaceAll(table, ".", quote+"."+quote) + quote
+}
+
+// writeFailure tells the ways apart in which the table cannot be written to.
+func writeFailure(err error, table, user string) (kind string, e *proxy.Error) {
+	said, ok := errors.AsType[*proxy.SQLError](err)
+	if !ok { // a login or a connection that failed
+		e = proxy.AsError(err)
+		return string(e.Kind), e
+	}
+	e = &proxy.Error{Message: fmt.Sprintf("probe.write_table %s cannot be written to: %s (%s)", table, said.Message, said.Code), Hint: writeHints[said.Code]}
+	switch {
+	case e.Hint == "":
+		e.Hint = "It should take a row of defaults, and let the user INSERT and SELECT; docs/probe.md has an example."
+	case strings.Contains(e.Hint, "%"):
+		e.Hint = fmt.Sprintf(e.Hint, table, user)
+	}
+	return probeNotWritable, e
+}
+
+const (
+	hintGrant    = "GRANT INSERT, SELECT ON %s TO %s."
+	hintReadOnly = "Does host name a reader, or has a failover left this connection on one? Or is the server set to read only?"
+	hintTable    = "Create it in the database that probes log in to; docs/probe.md has an example."
+)
+
+// writeHints go by SQLSTATE of PostgreSQL (appendix "PostgreSQL Error Codes") and
+// error number of MySQL and MariaDB.
+var writeHints = map[string]string{
+	"42501": hintGrant,    // insufficient_privilege
+	"25006": hintReadOnly, // read_only_sql_transaction
+	"42P01": hintTable,    // undefined_table
+	"3F000": hintTable,    // invalid_schema_name
+	"1142":  hintGrant,    // ER_TABLEACCESS_DENIED_ERROR
+	"1290":  hintReadOnly, // ER_OPTION_PREVENTS_STATEMENT
+	"1792":  hintReadOnly, // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+	"1836":  hintReadOnly, // ER_READ_ONLY_MODE
+	"1146":  hintTable,    // ER_NO_SUCH_TABLE
+	"1049":  hintTable,    // ER_BAD_DB_ERROR
+	"1046":  hintTable,    // ER_NO_DB_ERROR
+}

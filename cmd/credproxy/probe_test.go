@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// world is a secret, and a database that takes some of its versions.
+type world struct {
+	proxy.Engine // serves no clients here
+
+	mu      sync.Mutex
+	current string // under AWSCURRENT
+	takes   map[string]bool
+	down    error // instead of any answer
+	write   error // to more than SELECT 1
+	asked   int
+	results map[string]int
+}
+
+func (w *world) Kind() string { return "test" }
+
+func (w *world) Fetch(_ context.Context, stage secrets.Stage) (*secrets.Credential, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if stage != secrets.Current {
+		return nil, secrets.Errorf(secrets.NoVersion, "nothing is labelled %s", stage)
+	}
+	c := secrets.NewCredential("app", "password of "+w.current)
+	c.VersionID = w.current
+	return c, nil
+}
+
+func (w *world) Query(_ context.Context, cred *secrets.Credential, _ string, statements ...string) ([][]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked++
+	switch {
+	case w.down != nil:
+		return nil, w.down
+	case !w.takes[cred.VersionID]:
+		return nil, secrets.Rejected(&proxy.Error{Kind: proxy.Rejected, Message: "the database refused the credential"})
+	case len(statements) > 1 && w.write != nil:
+		return nil, w.write
+	}
+	return [][]string{{"1"}}, nil
+}
+
+// set changes the world.
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// did tells how many probes came to what since the last time.
+func (w *world) did(t *testing.T, want map[string]int) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !maps.Equal(w.results, want) {
+		t.Errorf("probes: %v, want %v", w.results, want)
+	}
+	w.results = map[string]int{}
+}
+
+// probing runs f in virtual time beside a prober.
+func probing(t *testing.T, cfg config.Probe, f func(t *testing.T, w *world, db *database, logs *observer.ObservedLogs)) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zapcore.InfoLevel)
+		w := &world{current: "v1", takes: map[string]bool{"v1": true}, results: map[string]int{}}
+		db := &database{log: zap.New(core), cfg: &config.Database{Engine: config.Postgres, Probe: cfg, Limits: config.Limits{LoginTimeout: time.Minute}}}
+		db.prober = newProber(db, func(result string, reached, ok bool) {
+			w.set(func() { w.results[result]++ })
+			if ok != (result == "ok") {
+				t.Errorf("%s is said to be fine: %v", result, ok)
+			}
+		})
+		db.cache = secrets.New(w, secrets.Options{Notify: db.prober.event})
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { db.cache.Run(ctx) })
+		running.Go(func() { db.prober.run(ctx) })
+		defer func() { cancel(); running.Wait(); db.cache.Close() }()
+		synctest.Wait()
+		w.did(t, map[string]int{}) // it is not known yet what the database speaks
+		if why := db.prober.unproven(); !strings.Contains(why, "has not accepted the credential yet") || db.prober.status() != nil {
+			t.Errorf("before the first probe: %q, %+v", why, db.prober.status())
+		}
+		db.prober.engine <- w
+		f(t, w, db, logs)
+	})
+}
+
+func TestProbesProveEachNewVersion(t *testing.T) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, logs *observer.ObservedLogs) {
+		time.Sleep(24 * time.Hour)
+		w.did(t, map[string]int{"ok": 1})
+		if s := db.prober.status(); !s.OK || s.VersionID != "v1" || s.Error != "" || db.prober.unproven() != "" {
+			t.Errorf("after the first: %+v", s)
+		}
+		w.set(func() { w.current, w.takes["v2"] = "v2", true })
+		time.Sleep(2 * time.Hour) // a refresh
+		w.did(t, map[string]int{"ok": 1})
+		if s := db.prober.status(); !s.OK || s.VersionID != "v2" {
+			t.Errorf("after the rotation: %+v", s)
+		}
+		if n := logs.FilterMessage("probe succeeded").Len(); n != 2 {
+			t.Errorf("%d lines, want one for each version", n)
+		}
+		w.set(func() { w.current = "v3" }) // which the database does not know
+		time.Sleep(2 * time.Hour)
+		w.mu.Lock()
+		if n := w.results[probeOtherVersion]; len(w.results) != 1 || n < 10 || n > 60 {
+			t.Errorf("probes while the database does not know the new version: %v", w.results)
+		}
+		w.results = map[string]int{}
+		w.takes["v3"], w.takes["v2"] = true, false
+		w.mu.Unlock()
+		if s := db.prober.status(); s.OK || s.VersionID != "v2" || db.prober.unproven() != "" {
+			t.Errorf("with a version that the database does not know: %+v", s)
+		}
+		if n := logs.FilterMessage("probe failed").Len(); n != 1 {
+			t.Errorf("%d lines about it, want 1", n)
+		}
+		time.Sleep(probeAgain * 2)
+		w.did(t, map[string]int{"ok": 1})
+	})
+}
+
+func TestProbesWaitForTheDatabase(t *testing.T) {
+	probing(t, config.Probe{Interval: time.Hour}, func(t *testing.T, w *world, db *database, logs *observer.ObservedLogs) {
+		synctest.Wait()
+		w.did(t, map[string]int{"ok": 1})
+		w.set(func() {
+			w.down = &proxy.Error{Kind: proxy.Unreachable, Message: "the database refuses connections", Hint: "Is it running?"}
+		})
+		time.Sleep(3 * time.Hour)
+		w.mu.Lock()
+		n := w.results["unreachable"]
+		w.results = map[string]int{}
+		w.mu.Unlock()
+		if n < 1200 || n > 3000 {
+			t.Errorf("%d probes in 2 to 3 h of a database that is away", n)
+		}
+		if s := db.prober.status(); s.OK || s.Error != "the database refuses connections. Is it running?" || db.prober.unproven() != "" {
+			t.Errorf("status: %+v, not ready: %q", s, db.prober.unproven())
+		}
+		w.set(func() { w.down = nil })
+		time.Sleep(2 * probeAgainUnreachable)
+		w.did(t, map[string]int{"ok": 1})
+		time.Sleep(10 * time.Hour)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if n := w.results["ok"]; n < 8 || n > 12 || len(w.results) != 1 {
+			t.Errorf("probes in 10 h: %v", w.results)
+		}
+		if n := logs.Len(); n != 3 {
+			t.Errorf("%d lines, want one for each change: %v", n, logs.All())
+		}
+	})
+}
+
+func TestProbesAreFewWhereTheDatabaseRefuses(t *testing.T) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+		synctest.Wait()
+		w.set(func() { w.takes["v1"], w.current = false, "v2" })
+		time.Sleep(2 * time.Hour)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.results[string(proxy.Rejected)] == 0 || w.asked > 90 {
+			t.Errorf("%d logins in 2 h: %v", w.asked, w.results)
+		}
+	})
+}
+
+func TestProbesWrite(t *testing.T) {
+	probing(t, config.Probe{WriteTable: "probe"}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+		synctest.Wait()
+		w.did(t, map[string]int{"ok": 1})
+		w.set(func() {
+			w.current, w.takes["v2"] = "v2", true
+			w.write = proxy.ErrStatement(&proxy.SQLError{Code: "42P01", Message: `relation "probe" does not exist`})
+		})
+		time.Sleep(2 * time.Hour)
+		s := db.prober.status()
+		if s.OK || s.VersionID != "v2" || !strings.Contains(s.Error, `probe.write_table probe cannot be written to: relation "probe" does not exist (42P01). Create it`) {
+			t.Errorf("status: %+v", s)
+		}
+	})
+}
+
+func TestWriteStatements(t *testing.T) {
+	pg := &database{cfg: &config.Database{Engine: config.Postgres}}
+	if got := strings.Join(pg.writeStatements("ops.probe"), "; "); !strings.Contains(got, `INSERT INTO "ops"."probe" DEFAULT VALUES; SELECT 1 FROM "ops"."probe" LIMIT 1`) {
+		t.Error(got)
+	}
+	my := &database{cfg: &config.Database{Engine: config.MariaDB}}
+	if got := strings.Join(my.writeStatements("probe"), "; "); !strings.Contains(got, "INSERT INTO `probe` () VALUES (); SELECT 1 FROM `probe` LIMIT 1") {
+		t.Error(got)
+	}
+	if kind, e := writeFailure(&proxy.Error{Kind: proxy.UpstreamBroken, Message: "it broke"}, "probe", "app"); kind != string(proxy.UpstreamBroken) || e.Message != "it broke" {
+		t.Errorf("a connection that broke: %s, %v", kind, e)
+	}
+	if kind, e := writeFailure(proxy.ErrStatement(&proxy.SQLError{Code: "1142"}), "probe", "app"); kind != probeNotWritable || e.Hint != "GRANT INSERT, SELECT ON probe TO app." {
+		t.Errorf("a right that is missing: %s, %v", kind, e)
+	}
+	if kind, e := writeFailure(errors.New("x"), "probe", "app"); kind != string(proxy.Internal) || e == nil {
+		t.Errorf("a defect: %s, %v", kind, e)
+	}
+}
+
+func TestProbeDatabase(t *testing.T) {
+	named := secrets.NewCredential("app", "x")
+	named.Endpoint.Database = "orders"
+	for _, tt := range []struct {
+		cfg  config.Database
+		cred *secrets.Credential
+		want string
+	}{
+		{config.Database{Engine: config.Postgres}, secrets.NewCredential("app", "x"), "postgres"},
+		{config.Database{Engine: config.Postgres, Access: config.Access{Databases: []string{"reports"}}}, secrets.NewCredential("app", "x"), "reports"},
+		{config.Database{Engine: config.Postgres}, named, ""},
+		{config.Database{Engine: config.Postgres, Database: "orders"}, secrets.NewCredential("app", "x"), ""},
+		{config.Database{Engine: config.MySQL}, secrets.NewCredential("app", "x"), ""},
+	} {
+		if got := (&database{cfg: &tt.cfg}).probeDatabase(tt.cred); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.cfg, got, tt.want)
+		}
+	}
+}
