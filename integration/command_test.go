@@ -161,6 +161,7 @@ func newCommandStand(t *testing.T) []string {
 	aws.CreateSecret("prod/denied", secretJSON(pg, "app", appPassword))
 	aws.CreateSecret("prod/shy", secretJSON(pg, "app", appPassword))
 	aws.CreateSecret("prod/wrong", secretJSON(pg, "app", "wrong-"+appPassword))
+	aws.CreateSecret("prod/bare", strings.Replace(secretJSON(pg, "app", appPassword), `"dbname":"postgres"`, `"ssl":true`, 1))
 	aws.CreateSecret("prod/malformed", `{"user": "app"}`)
 	aws.CreateSecret("prod/rotating", secretJSON(pg, "app", "old-"+appPassword))
 	aws.PutSecret("prod/rotating", secretJSON(pg, "app", appPassword), awsstub.Pending)

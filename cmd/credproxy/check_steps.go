@@ -183,11 +183,15 @@ func (c *checker) tcp(ctx context.Context) step {
 	return fine("%s answers after %s", conn.RemoteAddr(), time.Since(start).Round(100*time.Microsecond))
 }
 
+func (c *checker) database(cred *secrets.Credential) string {
+	return ownDatabase(c.db, c.engine, cred)
+}
+
 // query logs in and runs statements.
 func (c *checker) query(ctx context.Context, u *proxy.Upstream, cred *secrets.Credential, role string, statements ...string) ([][]string, error) {
 	if c.engine == config.Postgres {
 		e := &postgres.Engine{Upstream: u, Database: c.db.Database, Role: role}
-		return e.Query(ctx, cred, "", statements...)
+		return e.Query(ctx, cred, c.database(cred), statements...)
 	}
 	e := &mysql.Engine{Upstream: u, Database: c.db.Database}
 	return e.Query(ctx, cred, "", statements...)
@@ -227,8 +231,12 @@ func (c *checker) tls(ctx context.Context) step {
 // the other versions tell how far a rotation has come.
 func (c *checker) login(ctx context.Context) step {
 	_, err := c.query(ctx, c.upstream, c.cred, "", "SELECT 1")
-	if err == nil {
+	unwelcome, took := tookCredential(c.db, c.database(c.cred), err)
+	if err == nil || took && unwelcome == nil {
 		return fine("the database takes %s's credential", c.cred.Username)
+	}
+	if took {
+		return failure(unwelcome)
 	}
 	refused := failure(err)
 	if !secrets.IsRejected(err) {

@@ -150,19 +150,26 @@ func (p *prober) probe(ctx context.Context, e engine) proof {
 	ask := func(ctx context.Context, cred *secrets.Credential, statements ...string) error {
 		ctx, cancel := context.WithTimeout(ctx, p.db.cfg.Limits.LoginTimeout)
 		defer cancel()
-		_, err := e.Query(ctx, cred, p.db.probeDatabase(cred), statements...)
+		_, err := e.Query(ctx, cred, ownDatabase(p.db.cfg, p.db.cfg.Engine, cred), statements...)
 		return err
 	}
 	var cred *secrets.Credential
+	kind, failure := string(proxy.OK), (*proxy.Error)(nil)
 	err := p.db.cache.Login(ctx, func(ctx context.Context, offered *secrets.Credential) error {
 		cred = offered
-		return ask(ctx, offered, "SELECT 1")
+		err := ask(ctx, offered, "SELECT 1")
+		var took bool
+		if failure, took = tookCredential(p.db.cfg, ownDatabase(p.db.cfg, p.db.cfg.Engine, offered), err); took {
+			return nil
+		}
+		return err
 	})
-	if err != nil {
+	switch table := p.db.cfg.Probe.WriteTable; {
+	case err != nil:
 		return proof{at: start, took: time.Since(start), kind: string(proxy.AsError(err).Kind), err: proxy.AsError(err)}
-	}
-	kind, failure := string(proxy.OK), (*proxy.Error)(nil)
-	if table := p.db.cfg.Probe.WriteTable; table != "" {
+	case failure != nil:
+		kind = string(failure.Kind)
+	case table != "":
 		// The verdict on the credential is given: nobody waits for this.
 		if err := ask(ctx, cred, p.db.writeStatements(table)...); err != nil {
 			kind, failure = writeFailure(err, table, cred.Username)

@@ -10,18 +10,45 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// probeDatabase is where a probe logs in to: "" for the configuration's database,
-// else the secret's. PostgreSQL wants one, and the name that it would take
+// ownDatabase is where credproxy itself logs in to: "" for the configuration's
+// database, else the secret's. PostgreSQL wants one, and the name that it would take
 // otherwise, the user's, is seldom one.
-func (db *database) probeDatabase(cred *secrets.Credential) string {
+func ownDatabase(db *config.Database, engine config.Engine, cred *secrets.Credential) string {
 	switch {
-	case db.cfg.Engine != config.Postgres || db.cfg.Database != "" || cred.Endpoint.Database != "":
+	case engine != config.Postgres || db.Database != "" || cred.Endpoint.Database != "":
 		return ""
-	case len(db.cfg.Access.Databases) > 0:
-		return db.cfg.Access.Databases[0]
+	case len(db.Access.Databases) > 0:
+		return db.Access.Databases[0]
 	}
-	return "postgres"
+	return maintenanceDatabase
 }
+
+// maintenanceDatabase is there on most servers of PostgreSQL, and on RDS.
+const maintenanceDatabase = "postgres"
+
+// tookCredential tells whether err is what a database said once it had taken the
+// credential, and failure what is wrong then: nil if it minds a name that nobody has
+// asked for.
+func tookCredential(db *config.Database, database string, err error) (failure *proxy.Error, took bool) {
+	said, took := errors.AsType[*proxy.SQLError](err)
+	if !took {
+		return nil, false
+	}
+	failure = &proxy.Error{Kind: proxy.UpstreamRefused, Message: fmt.Sprintf("the database took the credential and then said: %s (%s)", said.Message, said.Code)}
+	if said.Code == invalidCatalogName || said.Code == insufficientPrivilege && db.Session.Role == "" {
+		if database == maintenanceDatabase {
+			return nil, true
+		}
+		failure.Hint = "Is it the right database that the configuration or the secret names, and may the user connect to it?"
+	}
+	return failure, true
+}
+
+// SQLSTATEs of PostgreSQL.
+const (
+	invalidCatalogName    = "3D000" // there is no such database
+	insufficientPrivilege = "42501" // or it is not for this user
+)
 
 // writeStatements write a row to the table, read it, and leave: the end of the
 // session takes the row back, so that nothing is left and nobody else ever sees it.
@@ -74,15 +101,15 @@ const (
 // writeHints go by SQLSTATE of PostgreSQL (appendix "PostgreSQL Error Codes") and
 // error number of MySQL and MariaDB.
 var writeHints = map[string]string{
-	"42501": hintGrant,    // insufficient_privilege
-	"25006": hintReadOnly, // read_only_sql_transaction
-	"42P01": hintTable,    // undefined_table
-	"3F000": hintTable,    // invalid_schema_name
-	"1142":  hintGrant,    // ER_TABLEACCESS_DENIED_ERROR
-	"1290":  hintReadOnly, // ER_OPTION_PREVENTS_STATEMENT
-	"1792":  hintReadOnly, // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
-	"1836":  hintReadOnly, // ER_READ_ONLY_MODE
-	"1146":  hintTable,    // ER_NO_SUCH_TABLE
-	"1049":  hintTable,    // ER_BAD_DB_ERROR
-	"1046":  hintTable,    // ER_NO_DB_ERROR
+	insufficientPrivilege: hintGrant,
+	"25006":               hintReadOnly, // read_only_sql_transaction
+	"42P01":               hintTable,    // undefined_table
+	"3F000":               hintTable,    // invalid_schema_name
+	"1142":                hintGrant,    // ER_TABLEACCESS_DENIED_ERROR
+	"1290":                hintReadOnly, // ER_OPTION_PREVENTS_STATEMENT
+	"1792":                hintReadOnly, // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+	"1836":                hintReadOnly, // ER_READ_ONLY_MODE
+	"1146":                hintTable,    // ER_NO_SUCH_TABLE
+	"1049":                hintTable,    // ER_BAD_DB_ERROR
+	"1046":                hintTable,    // ER_NO_DB_ERROR
 }

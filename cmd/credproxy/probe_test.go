@@ -28,6 +28,7 @@ type world struct {
 	takes   map[string]bool
 	down    error // instead of any answer
 	write   error // to more than SELECT 1
+	session error // once the credential is taken
 	asked   int
 	results map[string]int
 }
@@ -54,6 +55,8 @@ func (w *world) Query(_ context.Context, cred *secrets.Credential, _ string, sta
 		return nil, w.down
 	case !w.takes[cred.VersionID]:
 		return nil, secrets.Rejected(&proxy.Error{Kind: proxy.Rejected, Message: "the database refused the credential"})
+	case w.session != nil:
+		return nil, w.session
 	case len(statements) > 1 && w.write != nil:
 		return nil, w.write
 	}
@@ -188,6 +191,31 @@ func TestProbesAreFewWhereTheDatabaseRefuses(t *testing.T) {
 	})
 }
 
+// TestProbesKnowWhatIsNoRefusal: a database that takes the credential and then
+// minds the name of the database has proved it. A name that nobody has asked for
+// is nobody's mistake.
+func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
+	probing(t, config.Probe{Interval: time.Minute}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+		w.set(func() {
+			w.session = &proxy.Error{Kind: proxy.UpstreamRefused, Err: &proxy.SQLError{Code: "3D000", Message: `database "postgres" does not exist`}}
+		})
+		synctest.Wait()
+		w.did(t, map[string]int{"ok": 1})
+		if why := db.prober.unproven(); why != "" {
+			t.Errorf("not proven: %s", why)
+		}
+		w.set(func() {
+			w.session = &proxy.Error{Kind: proxy.UpstreamRefused, Err: &proxy.SQLError{Code: "42P17", Message: "anything else"}}
+		})
+		time.Sleep(2 * time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if s := db.prober.status(); s.OK || s.VersionID != "v1" || !strings.Contains(s.Error, "took the credential and then said: anything else") {
+			t.Errorf("status: %+v", s)
+		}
+	})
+}
+
 func TestProbesWrite(t *testing.T) {
 	probing(t, config.Probe{WriteTable: "probe"}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
 		synctest.Wait()
@@ -224,7 +252,7 @@ func TestWriteStatements(t *testing.T) {
 	}
 }
 
-func TestProbeDatabase(t *testing.T) {
+func TestOwnDatabase(t *testing.T) {
 	named := secrets.NewCredential("app", "x")
 	named.Endpoint.Database = "orders"
 	for _, tt := range []struct {
@@ -238,7 +266,7 @@ func TestProbeDatabase(t *testing.T) {
 		{config.Database{Engine: config.Postgres, Database: "orders"}, secrets.NewCredential("app", "x"), ""},
 		{config.Database{Engine: config.MySQL}, secrets.NewCredential("app", "x"), ""},
 	} {
-		if got := (&database{cfg: &tt.cfg}).probeDatabase(tt.cred); got != tt.want {
+		if got := ownDatabase(&tt.cfg, tt.cfg.Engine, tt.cred); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.cfg, got, tt.want)
 		}
 	}

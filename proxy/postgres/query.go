@@ -21,8 +21,8 @@ import (
 //
 // The login is that of a client: same TLS, same methods, same errors, with the
 // mark of [secrets.Rejected] if the database refused the credential. What it says
-// against a statement is a *proxy.SQLError in the chain. The caps are those of
-// package proxy.
+// once it has taken that, against the session or a statement, is a *proxy.SQLError in
+// the chain. The caps are those of package proxy.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proxy.QueryTimeout)
 	defer cancel()
@@ -46,7 +46,7 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 
 // query waits until the session has begun and runs the statements.
 func (u *upstream) query(statements []string) (rows [][]string, err error) {
-	if _, err := u.answer(func(m message) error { return refusal(m, u.cred) }); err != nil {
+	if _, err := u.answer(u.refused); err != nil {
 		return nil, err
 	}
 	for _, sql := range statements {
@@ -62,6 +62,17 @@ func (u *upstream) query(statements []string) (rows [][]string, err error) {
 		}
 	}
 	return rows, nil
+}
+
+// refused makes an error of an ErrorResponse that ends the session before it began:
+// the database knows who logs in by then, and minds its name, or the role.
+func (u *upstream) refused(m message) error {
+	err := refusal(m, u.cred)
+	if se, ok := errors.AsType[*serverError](err); ok && !secrets.IsRejected(err) {
+		return &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database took the credential and refused the session",
+			Err: &proxy.SQLError{Code: se.fields.Code, Message: se.fields.Message}}
+	}
+	return err
 }
 
 // answer reads up to ReadyForQuery (section "Simple Query"). It returns the rows

@@ -77,7 +77,7 @@ func TestQueryFails(t *testing.T) {
 		{"refused before the session begins", func(p *peer) {
 			p.packet()
 			p.send(authOK + frame('E', "SFATAL\x00C3D000\x00Mno such database\x00\x00"))
-		}, proxy.UpstreamRefused, "", false, "no such database"},
+		}, proxy.UpstreamRefused, "3D000", false, "no such database"},
 		{"statement refused", answer(frame('E', "SERROR\x00C42501\x00Mpermission denied\x00\x00") + readyIdle), proxy.UpstreamRefused, "42501", false, "permission denied"},
 		{"connection ended by the database", answer(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")), proxy.UpstreamRefused, "57P01", false, "terminating"},
 		{"error that cannot be read", answer(frame('E', "SERROR") + readyIdle), proxy.UpstreamBroken, "", false, "cannot be read"},
