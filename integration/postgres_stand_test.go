@@ -188,6 +188,12 @@ func awaitMetric(t *testing.T, p *sidecar.Proxy, want float64, name string, labe
 // connection, with one to target, to f, which ends when both may be closed.
 func between(t *testing.T, target string, f func(client, server net.Conn)) (addr string) {
 	t.Helper()
+	return balance(t, func() string { return target }, f)
+}
+
+// balance is between for a target that changes.
+func balance(t *testing.T, target func() string, f func(client, server net.Conn)) (addr string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +209,7 @@ func between(t *testing.T, target string, f func(client, server net.Conn)) (addr
 			}
 			all.Go(func() {
 				defer client.Close()
-				server, err := new(net.Dialer).DialContext(ctx, "tcp", target)
+				server, err := new(net.Dialer).DialContext(ctx, "tcp", target())
 				if err != nil {
 					return
 				}

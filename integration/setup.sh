@@ -53,7 +53,8 @@ complete() {
 		[[ -d $cache/$v && -d $cache/$v-template ]] && has_aws_plugin "$v" || return 1
 	done
 	[[ -f /etc/pam.d/credproxy-test-mariadb ]] || return 1
-	[[ -x $cache/prometheus/usr/bin/promtool && -x $cache/pgbouncer/usr/sbin/pgbouncer && -x $cache/chromium/browser ]] || return 1
+	[[ -x $cache/prometheus/usr/bin/promtool && -x $cache/pgbouncer/usr/sbin/pgbouncer && -x $cache/chromium/browser &&
+		-x $cache/sysbench/usr/bin/sysbench ]] || return 1
 	cmp -s "$drivers/package-lock.json" "$cache/node/package-lock.json" || return 1
 	[[ -x $cache/pam/pam_script_auth && -z $(missing_packages) ]]
 }
@@ -247,6 +248,8 @@ fetch prometheus bookworm prometheus # for promtool, which checks /metrics
 wrap "$cache/prometheus" "$cache/prometheus/usr/bin/promtool"
 fetch pgbouncer bookworm pgbouncer # as a client that pools
 wrap "$cache/pgbouncer" "$cache/pgbouncer/usr/sbin/pgbouncer"
+fetch sysbench bookworm sysbench # MySQL under load while credproxy restarts
+wrap "$cache/sysbench" "$cache/sysbench/usr/bin/sysbench"
 fetch chromium bookworm chromium-headless-shell fonts-dejavu-core # to read the status page
 browser
 node_drivers

@@ -16,8 +16,9 @@ import (
 // alone those that are as they were, replaces those that changed, and lets go of
 // those that cfg does not name. With an error nothing has changed.
 //
-// What goes wrong later, when a secret has named an engine, is told to failed.
-func (d *daemon) apply(ctx context.Context, cfg *config.Config, failed func(error)) error {
+// opened hears when all accept, for which secrets may have to name the engine, or
+// why one does not.
+func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(error)) error {
 	all, fresh, err := d.prepare(ctx, cfg)
 	if err != nil {
 		return err
@@ -25,7 +26,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, failed func(erro
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, db := range fresh {
-		if err := d.listeners.open(ctx, db); err != nil {
+		if err := d.listeners.listen(ctx, db); err != nil {
 			discard(fresh)
 			d.closeUnused()
 			return err
@@ -40,11 +41,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, failed func(erro
 		db.refreshing.Go(func() { db.prober.run(db.wanted) })
 	}
 	d.settle()
-	d.running.Go(func() {
-		if err := d.openAll(fresh); err != nil {
-			failed(err)
-		}
-	})
+	d.running.Go(func() { opened(d.openAll(fresh)) })
 	return nil
 }
 
@@ -90,7 +87,7 @@ func (d *daemon) openAll(fresh []*database) error {
 	var g errgroup.Group
 	var rest []*database
 	for _, db := range fresh {
-		if len(db.cfg.Listen) == 0 {
+		if len(db.listeners) == 0 {
 			rest = append(rest, db)
 			continue
 		}
@@ -116,8 +113,8 @@ func (d *daemon) open(db *database) error {
 	if db.wanted.Err() != nil {
 		return nil
 	}
-	if err == nil && len(db.cfg.Listen) == 0 {
-		err = d.listeners.openDefault(db.wanted, db, d.cfg)
+	if err == nil && len(db.listeners) == 0 {
+		err = d.listeners.listenDefault(db.wanted, db, d.cfg)
 	}
 	if err != nil {
 		return err
@@ -173,7 +170,7 @@ func (d *daemon) closeUnused() {
 			used[ln] = true
 		}
 	}
-	for _, ln := range d.listeners {
+	for _, ln := range d.listeners.open {
 		if !used[ln] && (ln.owner == nil || !waiting[ln.owner.cfg.Name]) {
 			d.listeners.close(ln)
 		}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
@@ -54,11 +55,16 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 	defer quit()
 	d := &daemon{
 		log: log, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
-		alive: map[*database]bool{}, listeners: listeners{},
+		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}},
 	}
 	defer d.peers.Close()
 	failed := make(chan error, 2)
-	if err := d.apply(ctx, cfg, func(err error) { failed <- err }); err != nil {
+	var err error
+	if d.listeners.inherited, err = inheritListeners(); err != nil {
+		return err
+	}
+	defer d.listeners.forget()
+	if err := d.apply(ctx, cfg, func(err error) { d.begun(err, failed) }); err != nil {
 		return err
 	}
 	limitMemory(os.DirFS("/"))
@@ -79,7 +85,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 	}
 	again := make(chan string)
 	administering.Go(func() { r.watch(ctx, again) })
-	var err error
+	administering.Go(func() { d.keepSystemd(serving) })
 	for ctx.Err() == nil && err == nil {
 		select {
 		case <-ctx.Done():
@@ -96,16 +102,32 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 	return err
 }
 
+// begun hears how opening the listeners of the start went.
+func (d *daemon) begun(err error, failed chan<- error) {
+	if err == nil {
+		d.mu.Lock()
+		err = d.listeners.unmatched(d.cfg)
+		d.mu.Unlock()
+	}
+	switch {
+	case err != nil:
+		failed <- err
+	case !d.draining.Load():
+		d.notify(systemd.SdNotifyReady)
+	}
+}
+
 // drain lets sessions end in peace: readiness off, accept for min_delay, then
 // close the listeners and wait for drain_timeout at most.
 func (d *daemon) drain() {
 	d.draining.Store(true)
+	d.notify(systemd.SdNotifyStopping)
 	d.metrics.Draining()
 	limits := d.config().Shutdown
 	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
 	time.Sleep(limits.MinDelay)
 	d.mu.Lock()
-	for _, ln := range d.listeners {
+	for _, ln := range d.listeners.open {
 		d.listeners.close(ln)
 	}
 	for db := range d.alive {

@@ -19,8 +19,11 @@ type listener struct {
 	stop  func()    // its accepting
 }
 
-// listeners are all that are open, by key. daemon.mu guards them.
-type listeners map[string]*listener
+// listeners are all that databases have. daemon.mu guards them.
+type listeners struct {
+	open      map[string]*listener // by key
+	inherited []*inherited
+}
 
 // key names the i-th listener of a database: its address, or, where the address
 // says any port, a name that no other database has.
@@ -32,45 +35,55 @@ func (db *database) key(i int) string {
 	return addr
 }
 
-// open opens what db's configuration lists and is not open yet.
-func (l listeners) open(ctx context.Context, db *database) error {
+// listen opens what db's configuration lists and is not open yet. Systemd may have
+// passed it, or the listeners of a database that lists none.
+func (l *listeners) listen(ctx context.Context, db *database) error {
+	if len(db.cfg.Listen) == 0 {
+		return l.takeNamed(db)
+	}
 	for i, addr := range db.cfg.Listen {
-		if err := l.add(ctx, db, db.key(i), addr); err != nil {
+		if err := l.listenOn(ctx, db, db.key(i), addr); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// openDefault opens 127.0.0.1 at the engine's port, or at the next one that is
+// listenDefault opens 127.0.0.1 at the engine's port, or at the next one that is
 // neither open nor asked for by a database of cfg. A database keeps its port while
 // it has its name and engine.
-func (l listeners) openDefault(ctx context.Context, db *database, cfg *config.Config) error {
+func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config.Config) error {
 	key := fmt.Sprintf("default of %s, %s", db.cfg.Name, db.cfg.Engine)
 	taken := l.ports(cfg)
 	port := db.cfg.Engine.Port()
 	for taken[port] {
 		port++
 	}
-	return l.add(ctx, db, key, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	return l.listenOn(ctx, db, key, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
-func (l listeners) add(ctx context.Context, db *database, key, addr string) error {
-	ln := l[key]
-	if ln == nil {
-		opened, err := proxy.Listen(ctx, addr)
-		if err != nil {
+func (l *listeners) listenOn(ctx context.Context, db *database, key, addr string) error {
+	ln := l.find(addr)
+	if ln == nil && l.open[key] == nil {
+		var err error
+		if ln, err = proxy.Listen(ctx, addr); err != nil {
 			return fmt.Errorf("database %s: %w", db.cfg.Name, err)
 		}
-		ln = &listener{Listener: opened, key: key}
-		l[key] = ln
 	}
-	db.listeners = append(db.listeners, ln)
+	l.add(db, key, ln)
 	return nil
 }
 
+// add gives db the listener at key, which is ln if there is none yet.
+func (l *listeners) add(db *database, key string, ln proxy.Listener) {
+	if l.open[key] == nil {
+		l.open[key] = &listener{Listener: ln, key: key}
+	}
+	db.listeners = append(db.listeners, l.open[key])
+}
+
 // ports are those that are open or that databases ask for by number.
-func (l listeners) ports(cfg *config.Config) map[int]bool {
+func (l *listeners) ports(cfg *config.Config) map[int]bool {
 	taken := map[int]bool{}
 	for _, db := range cfg.Databases {
 		for _, addr := range db.Listen {
@@ -80,7 +93,7 @@ func (l listeners) ports(cfg *config.Config) map[int]bool {
 			}
 		}
 	}
-	for _, ln := range l {
+	for _, ln := range l.open {
 		if a, ok := ln.Addr().(*net.TCPAddr); ok {
 			taken[a.Port] = true
 		}
@@ -102,15 +115,15 @@ func (ln *listener) release() {
 	ln.owner, ln.stop = nil, nil
 }
 
-func (l listeners) close(ln *listener) {
+func (l *listeners) close(ln *listener) {
 	ln.release()
 	_ = ln.Close()
-	delete(l, ln.key)
+	delete(l.open, ln.key)
 }
 
 // owned tells whether db accepts on any.
-func (l listeners) owned(db *database) bool {
-	for _, ln := range l {
+func (l *listeners) owned(db *database) bool {
+	for _, ln := range l.open {
 		if ln.owner == db {
 			return true
 		}

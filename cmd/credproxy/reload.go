@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/admin"
@@ -76,9 +77,13 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) {
 		return // a comment, or what was read at the start
 	}
+	d.notifyReloading()
+	defer d.notify(systemd.SdNotifyReady)
 	if err == nil {
 		err = d.apply(ctx, cfg, func(err error) {
-			d.log.Error("a database of the new configuration does not listen", zap.Error(err))
+			if err != nil {
+				d.log.Error("a database of the new configuration does not listen", zap.Error(err))
+			}
 		})
 	}
 	d.metrics.Reloaded(err == nil)

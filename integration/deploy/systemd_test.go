@@ -27,6 +27,8 @@ func TestSystemdUnit(t *testing.T) {
 			units := filepath.Join(image, "etc/systemd/system")
 			for _, file := range []struct{ mode, from, to string }{
 				{"0755", binary, filepath.Join(image, "usr/bin/credproxy")},
+				{"0755", "/bin/kill", filepath.Join(image, "bin/kill")},
+				{"0644", "deploy/systemd/credproxy.socket", filepath.Join(units, "credproxy.socket")},
 				{"0644", "deploy/systemd/credproxy.service", filepath.Join(units, "credproxy.service")},
 				{"0644", dropIn, filepath.Join(units, "credproxy.service.d", filepath.Base(dropIn))},
 			} {
@@ -47,7 +49,7 @@ func TestSystemdUnit(t *testing.T) {
 			if err := os.Symlink("usr/lib", filepath.Join(image, "lib")); err != nil {
 				t.Fatal(err)
 			}
-			if out, err := run(t, "systemd-analyze", "verify", "--root="+image, "credproxy.service"); err != nil || strings.Contains(out, "credproxy") {
+			if out, err := run(t, "systemd-analyze", "verify", "--root="+image, "credproxy.service", "credproxy.socket"); err != nil || strings.Contains(out, "credproxy") {
 				t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 			}
 			out, err := run(t, "systemd-analyze", "security", "--offline=true", "--root="+image, "credproxy.service")

@@ -52,6 +52,8 @@ type Options struct {
 	Debug  bool     // log level debug
 	// Stdout gets what credproxy writes to standard output, until it has ended.
 	Stdout io.Writer
+	// Sockets are passed as systemd passes sockets to a service.
+	Sockets []Socket
 	// KeepLog is how many bytes of the log's end to keep, about; 0 means all.
 	// A run of hours needs it.
 	KeepLog int
@@ -93,6 +95,9 @@ func Start(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{dir: dir, keepLog: o.KeepLog, stopped: make(chan struct{}), addrs: map[string][]string{}, grown: make(chan struct{})}
 	p.cmd = exec.Command(o.Binary, append(args, o.Args...)...)
+	if len(o.Sockets) > 0 {
+		o.Env = append(o.Env, p.activate(o.Sockets)...)
+	}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0 atexit_sleep_ms=10"}, o.Env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.Stdout = o.Stdout
@@ -120,6 +125,25 @@ func (p *Proxy) read(stderr io.Reader) {
 	}
 	_ = p.cmd.Wait()
 	close(p.stopped)
+}
+
+// Socket is one that systemd would pass.
+type Socket struct {
+	Name string
+	File *os.File
+}
+
+// activate passes sockets (sd_listen_fds(3)). Only a process itself knows its id in
+// time, hence the shell.
+func (p *Proxy) activate(sockets []Socket) (env []string) {
+	var names []string
+	for _, s := range sockets {
+		names = append(names, s.Name)
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, s.File)
+	}
+	p.cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`}, p.cmd.Args...)
+	p.cmd.Path = "/bin/sh"
+	return []string{fmt.Sprintf("LISTEN_FDS=%d", len(sockets)), "LISTEN_FDNAMES=" + strings.Join(names, ":")}
 }
 
 func (p *Proxy) line(line string) {

@@ -1,0 +1,172 @@
+package integration_test
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/credproxy/credproxy/integration/awsstub"
+	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
+)
+
+// socketUnit listens as a socket unit of systemd does, until the test's end.
+func socketUnit(t *testing.T, name, network, address string) (sidecar.Socket, string) {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ln.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close(); _ = f.Close() })
+	return sidecar.Socket{Name: name, File: f}, ln.Addr().String()
+}
+
+// TestSocketActivation restarts credproxy while clients connect all the time, to
+// sockets that outlive it: nobody is refused, and no query fails.
+func TestSocketActivation(t *testing.T) {
+	pg := newPostgres(t, servers.PostgresOptions{Version: 15})
+	my := newMySQLStand(t, servers.MySQLOptions{Flavor: "mysql"}, "")
+	secret := my.aws.CreateSecret("prod/pg", secretJSON(pg, "app", appPassword))
+	byName, tcp := socketUnit(t, "orders", "tcp", "127.0.0.1:0")
+	byAddress, path := socketUnit(t, "whatever", "unix", filepath.Join(t.TempDir(), ".s.PGSQL.5432"))
+	mysqlSocket, mysqlAddr := socketUnit(t, "main", "tcp", "127.0.0.1:0")
+	const free = "    listen: 127.0.0.1:0\n"
+	yaml := strings.Replace(mySQLDatabase(my.my, my.arn), free, "", 1) +
+		strings.Replace(smDatabase("orders", secret, "tls: "+tlsYAML("", pg.CAFile)), free, "", 1) +
+		strings.Replace(smDatabase("local", secret, "tls: "+tlsYAML("", pg.CAFile)), "127.0.0.1:0", "\"unix:"+path+"\"", 1)
+	start := func() *watched {
+		return watch(t, sidecar.Options{Config: yaml, Env: my.aws.Env(), Sockets: []sidecar.Socket{byName, byAddress, mysqlSocket}}, appPassword)
+	}
+	w := start()
+	if got := w.Addr(t, "orders"); got != tcp {
+		t.Fatalf("orders listens on %s, not on the socket that has its name, %s", got, tcp)
+	}
+	_, port, _ := net.SplitHostPort(tcp)
+	var load sync.WaitGroup
+	for _, args := range [][]string{
+		{"-T", "5", "-C", "-h", "127.0.0.1", "-p", port}, {"-T", "5", "-C", "-h", filepath.Dir(path)},
+		{"-T", "1", "-h", "127.0.0.1", "-p", port}, // the first restart waits for it
+	} {
+		script := filepath.Join(t.TempDir(), "script")
+		if err := os.WriteFile(script, []byte("SELECT 1;\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		bench := program(t, 15, "pgbench", append(args, "-n", "-U", "anybody", "-f", script, "postgres")...)
+		load.Go(func() {
+			if out, err := bench.CombinedOutput(); err != nil || !strings.Contains(string(out), "number of failed transactions: 0") {
+				t.Errorf("%v: %v\n%s", args, err, out)
+			}
+		})
+	}
+	config := my.config()
+	config.Addr = mysqlAddr
+	queries, ctx := my.open(t, config), t.Context()
+	queries.SetConnMaxLifetime(50 * time.Millisecond)
+	end := time.Now().Add(5 * time.Second)
+	load.Go(func() {
+		for time.Now().Before(end) {
+			if _, err := queries.ExecContext(ctx, "DO 1"); err != nil {
+				t.Errorf("MySQL: %v", err)
+				return
+			}
+		}
+	})
+	load.Go(func() {
+		for n := range 1000 {
+			if err := askTLS(tcp); err != nil {
+				t.Errorf("connect %d: %v", n, err)
+				return
+			}
+		}
+	})
+	restarts := 0
+	for ; time.Now().Before(end); restarts++ {
+		w.Signal(syscall.SIGTERM)
+		if code := w.Wait(); code != 0 {
+			t.Errorf("status %d", code)
+		}
+		w = start()
+		w.Addr(t, "orders")
+		time.Sleep(300 * time.Millisecond)
+	}
+	load.Wait()
+	t.Logf("%d restarts", restarts)
+}
+
+// askTLS connects, asks for TLS, and is answered.
+func askTLS(addr string) error {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(conn, make([]byte, 1))
+	return err
+}
+
+// TestSocketOfNobody: a socket that no database has is a mistake.
+func TestSocketOfNobody(t *testing.T) {
+	stray, addr := socketUnit(t, "stray", "tcp", "127.0.0.1:0")
+	aws := startAWS(t, awsstub.Options{})
+	p, err := sidecar.Start(sidecar.Options{Binary: binary, Env: aws.Env(), Sockets: []sidecar.Socket{stray},
+		Config: "databases:\n" + smDatabase("main", "prod/main", "host: localhost")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := p.Wait(); code != 2 || !containsAll(p.Log(), []string{"socket " + addr + " (stray) from systemd is no database's", "one of main"}) {
+		t.Errorf("status %d: %s", code, p.Log())
+	}
+}
+
+// TestNotify listens where systemd would.
+func TestNotify(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p := sidecar.Run(t, sidecar.Options{
+		Binary: binary, Env: []string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=200000", "USERNAME=app", "PASSWORD=planted-password"},
+		Config: "databases:\n" + database("main", "env: {username: USERNAME, password: PASSWORD}", "engine: postgres", "host: localhost"),
+	}, "planted-password")
+	hears := func(want string) string {
+		t.Helper()
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for b := make([]byte, 4096); ; {
+			n, err := conn.Read(b)
+			if err != nil {
+				t.Fatalf("waiting for %s: %v", want, err)
+			}
+			if strings.Contains(string(b[:n]), want) {
+				return string(b[:n])
+			}
+		}
+	}
+	hears("READY=1")
+	if got := hears("WATCHDOG=1"); !strings.Contains(got, "STATUS=Not ready: main: the database has not accepted the credential yet") || !strings.Contains(got, "1 databases, 0 sessions") {
+		t.Errorf("%q", got)
+	}
+	hears("WATCHDOG=1")
+	p.Signal(syscall.SIGHUP)
+	if got := hears("RELOADING=1"); !strings.Contains(got, "MONOTONIC_USEC=") {
+		t.Errorf("%q", got)
+	}
+	hears("READY=1")
+	p.Signal(syscall.SIGTERM)
+	hears("STOPPING=1")
+}
