@@ -112,6 +112,7 @@ func TestIAM(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := watch(t, sidecar.Options{Env: tt.env, Config: "databases:\n" + s.config("main", tt.iam)}, secretAccessKey, sessionToken)
+			proved(t, w.Proxy, "main")
 			s.seen()
 			const logins = 20
 			var all sync.WaitGroup

@@ -92,11 +92,12 @@ func TestMySQLPasswords(t *testing.T) {
 			t.Run(mode, func(t *testing.T) {
 				s := newAuthStand(t, flavor, mode)
 				const n = 4 // passwords
+				proved(t, s.Proxy, s.users...)
 				for round := 1; round <= 2; round++ {
 					s.logInAll(t)
 					want := 0
 					if flavor == "mysql" && mode == "disable" {
-						want = round * (n + 2*n) // once for caching_sha2_password, at each login for sha256_password
+						want = round*(n+2*n) + n // once for caching_sha2_password, at each login for sha256_password, also the first of credproxy's own
 					}
 					if got := s.keyRequests(); got != want {
 						t.Errorf("round %d: credproxy asked for %d keys, want %d", round, got, want)
@@ -177,6 +178,8 @@ func TestMySQLCleartext(t *testing.T) {
 			mySQLEntry("encrypted", arn, "tls: "+tlsYAML("require", "")) +
 			mySQLEntry("clear", arn, "tls: "+tlsYAML("disable", ""), fmt.Sprintf("port: %d", wire.port())),
 		}, token)
+		proved(t, w.Proxy, "verified", "verified-ca")
+		asked.seen()
 		for _, name := range []string{"encrypted", "clear"} {
 			mySQLOurs(t, w.mySQLRefused(t, name, ""), "1105 HY000", "the password was not sent")
 			w.failure(t, name, `"result":"upstream_auth"`, "tls.mode")

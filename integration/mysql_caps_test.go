@@ -42,6 +42,9 @@ func newCapsStand(t *testing.T, flavor string) *capsStand {
 		database("main", fmt.Sprintf("secrets_manager: {secret_id: %q}", aws.CreateSecret("main", secret+`,"dbname":"app"}`)), "tls: {mode: disable}") +
 		database("bare", fmt.Sprintf("secrets_manager: {secret_id: %q}", aws.CreateSecret("bare", secret+`}`)), "tls: {mode: disable}")
 	p := sidecar.Run(t, sidecar.Options{Binary: binary, Config: config, Env: aws.Env(), Debug: true}, appPassword)
+	for range 2 { // credproxy's own logins
+		<-s.seen
+	}
 	s.main, s.bare = p.Addr(t, "main"), p.Addr(t, "bare")
 	return s
 }

@@ -84,24 +84,27 @@ func TestMySQLIAM(t *testing.T) {
 				"database: app", "tls: "+tlsYAML("", my.CAFile))
 		}
 		signed := fmt.Sprintf("signing_host: %q", rdsHost+":3306")
-		w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + entry("main", "user: app, "+signed) +
-			entry("host", "user: app, region: eu-west-1, signing_host: localhost") + entry("user", "user: stranger, "+signed),
-		}, secretAccessKey, sessionToken)
-
+		w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + entry("main", "user: app, "+signed)}, secretAccessKey, sessionToken)
+		proved(t, w.Proxy, "main")
+		s.seen()
+		s.refusals()
 		t.Run("accepted", func(t *testing.T) { w.manyIAMLogins(t, &s) })
 		t.Run("change user", func(t *testing.T) { w.changeIAMUser(t, my, &s) })
+		wrong := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" +
+			entry("host", "user: app, region: eu-west-1, signing_host: localhost") + entry("user", "user: stranger, "+signed),
+		}, secretAccessKey, sessionToken)
 		t.Run("wrong signing_host", func(t *testing.T) {
-			w.iamRefused(t, "host", "app", "signing_host", "rds-db:connect")
+			wrong.iamRefused(t, "host", "app", "signing_host", "rds-db:connect")
 			if why := s.refusals(); !strings.Contains(why, "localhost") {
 				t.Errorf("the token was refused because %s", why)
 			}
 		})
 		t.Run("unknown user", func(t *testing.T) {
-			w.iamRefused(t, "user", "stranger", "AWSAuthenticationPlugin")
+			wrong.iamRefused(t, "user", "stranger", "AWSAuthenticationPlugin")
 			if err := my.CreateIAMUser(t.Context(), "stranger"); err != nil {
 				t.Fatal(err)
 			}
-			w.mySQLRecovers(t, "user", "")
+			wrong.mySQLRecovers(t, "user", "")
 		})
 		t.Run("expired AWS credentials", func(t *testing.T) {
 			s.refusals()
@@ -111,7 +114,9 @@ func TestMySQLIAM(t *testing.T) {
 				t.Errorf("the token was refused because %s", why)
 			}
 		})
-		w.hidesTokens(t, s.seen())
+		seen := s.seen()
+		w.hidesTokens(t, seen)
+		wrong.hidesTokens(t, seen)
 	})
 }
 

@@ -184,6 +184,14 @@ func awaitMetric(t *testing.T, p *sidecar.Proxy, want float64, name string, labe
 	})
 }
 
+// proved waits until credproxy's own first login to each database has been made.
+func proved(t *testing.T, p *sidecar.Proxy, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		awaitMetric(t, p, 1, "credproxy_probe_success", fmt.Sprintf("database=%q", name))
+	}
+}
+
 // between listens where a client or credproxy shall connect to, and gives each
 // connection, with one to target, to f, which ends when both may be closed.
 func between(t *testing.T, target string, f func(client, server net.Conn)) (addr string) {

@@ -169,4 +169,7 @@ func TestNotify(t *testing.T) {
 	hears("READY=1")
 	p.Signal(syscall.SIGTERM)
 	hears("STOPPING=1")
+	if code := p.Wait(); code != 0 {
+		t.Errorf("status %d", code)
+	}
 }

@@ -61,6 +61,8 @@ func ownResponse(server uint32) response {
 		caps:      mysql.CLIENT_PROTOCOL_41 | mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_TRANSACTIONS,
 		maxPacket: 1 << 24, charset: utf8mb4, filler: make([]byte, 23),
 	}
+	// Without it a server that wants a second factor says that the password is wrong.
+	r.caps |= server & mysql.MULTI_FACTOR_AUTHENTICATION
 	if server&mysql.CLIENT_CONNECT_ATTRS != 0 {
 		r.caps |= mysql.CLIENT_CONNECT_ATTRS
 		for _, s := range []string{"program_name", "credproxy"} {
