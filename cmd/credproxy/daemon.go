@@ -86,6 +86,9 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 	again := make(chan string)
 	administering.Go(func() { r.watch(ctx, again) })
 	administering.Go(func() { d.keepSystemd(serving) })
+	// Also if a secret that has to name the engine cannot be read yet: systemd would
+	// otherwise end all for the sake of one.
+	d.notify(systemd.SdNotifyReady)
 	for ctx.Err() == nil && err == nil {
 		select {
 		case <-ctx.Done():
@@ -109,11 +112,8 @@ func (d *daemon) begun(err error, failed chan<- error) {
 		err = d.listeners.unmatched(d.cfg)
 		d.mu.Unlock()
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		failed <- err
-	case !d.draining.Load():
-		d.notify(systemd.SdNotifyReady)
 	}
 }
 

@@ -31,8 +31,10 @@ install)
 	echo "installed. Write $config, then: systemctl enable --now credproxy"
 	;;
 remove | purge)
+	socket=${unit%.service}.socket # which an operator may have installed beside it
+	[ ! -e "$socket" ] || systemd disable --now credproxy.socket
 	[ ! -e "$unit" ] || systemd disable --now credproxy.service
-	rm -f "$binary" "$unit"
+	rm -f "$binary" "$unit" "$socket"
 	if [ "$1" = purge ]; then
 		rm -f "$config"
 		rmdir "$root/etc/credproxy" 2>/dev/null || [ ! -d "$root/etc/credproxy" ] || echo "kept $root/etc/credproxy: it holds files that are not ours"
