@@ -66,6 +66,15 @@ func TestBreakGlass(t *testing.T) {
 	if _, page, err := w.Get("/status"); err != nil || !strings.Contains(page, "rotation is broken") {
 		t.Errorf("status %s, %v", page, err)
 	}
+	if err := pg.Exec(t.Context(), "ALTER ROLE emergency PASSWORD 'another'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.logIn(t.Context(), addr, "postgres"); err == nil {
+		t.Error("a wrong emergency credential works")
+	}
+	if ready, _ := w.ready(t); ready {
+		t.Error("ready though the database refuses both credentials")
+	}
 	if code, answer := post(`{"end":true}`); code != http.StatusOK {
 		t.Errorf("%d %s", code, answer)
 	}

@@ -24,8 +24,9 @@ type Status struct {
 	NextRotation    time.Time // when AWS plans to have rotated at the latest; zero if it did not say
 	LastRotation    time.Time // when AWS rotated last, or, if it did not say, when that was seen; zero for never
 
-	Emergency      *Credential // nil but in an emergency (see Cache.BreakGlass)
-	EmergencyUntil time.Time
+	Emergency        *Credential // nil but in an emergency (see Cache.BreakGlass)
+	EmergencyUntil   time.Time
+	EmergencyRefused bool // by the database, lately: the secret's is offered instead
 }
 
 // Status returns what the cache knows now.
@@ -55,6 +56,7 @@ func (c *Cache) Status() Status {
 	}
 	if emergency != nil && c.emergency != nil {
 		s.Emergency, s.EmergencyUntil = emergency, c.emergency.until
+		s.EmergencyRefused = c.isRefused(emergency)
 	}
 	return s
 }

@@ -55,7 +55,7 @@ func (l *listeners) takeNamed(db *database) error {
 
 // find returns the inherited listener at addr, nil if there is none.
 func (l *listeners) find(addr string) proxy.Listener {
-	i := slices.IndexFunc(l.inherited, func(in *inherited) bool { return in.addr == addr })
+	i := slices.IndexFunc(l.inherited, func(in *inherited) bool { return canonical(in.addr) == canonical(addr) })
 	if i < 0 {
 		return nil
 	}

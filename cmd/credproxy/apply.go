@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -36,6 +37,11 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 	for _, db := range fresh {
 		db.log.Info("database", zap.String("engine", string(db.cfg.Engine)), zap.String("upstream", db.upstreamName()),
 			zap.String("secret", secretName(db.cfg.Credentials)), zap.String("tls", string(db.cfg.TLS.Mode)))
+		for old := range d.alive {
+			if old.precedes(db) {
+				db.learnFrom(old)
+			}
+		}
 		d.alive[db] = true
 		db.refreshing.Go(func() { db.cache.Run(db.serving); db.cache.Close() })
 		db.refreshing.Go(func() { db.prober.run(db.wanted) })
@@ -52,7 +58,7 @@ func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []
 	d.mu.Unlock()
 	for _, want := range cfg.Databases {
 		db := running[want.Name]
-		if db == nil || !reflect.DeepEqual(db.asked, want) {
+		if db == nil || db.failure.Load() != nil || !reflect.DeepEqual(db.asked, want) {
 			if db, err = newDatabase(ctx, d, want); err != nil {
 				discard(fresh)
 				return nil, nil, usageError{fmt.Errorf("database %s: %w", want.Name, err)}
@@ -82,32 +88,57 @@ func discard(fresh []*database) {
 
 // openAll has databases accept once it is known what protocol they speak. Those
 // that leave the port to us do so in the order of the configuration, so that their
-// ports are the same at every start.
+// ports are the same at every start: first those whose engine is known, since a
+// secret that cannot be read keeps the ports from all that come after.
 func (d *daemon) openAll(fresh []*database) error {
 	var g errgroup.Group
-	var rest []*database
+	var known, rest []*database
 	for _, db := range fresh {
-		if len(db.listeners) == 0 {
+		switch {
+		case len(db.listeners) > 0:
+			g.Go(func() error { return d.open(db) })
+		case db.asked.Engine != "":
+			known = append(known, db)
+		default:
 			rest = append(rest, db)
-			continue
 		}
-		g.Go(func() error { return d.open(db) })
 	}
 	g.Go(func() error {
-		for _, db := range rest {
-			if err := d.open(db); err != nil {
-				return err
-			}
+		var all error
+		for _, db := range append(known, rest...) {
+			all = errors.Join(all, d.open(db))
 		}
-		return nil
+		return all
 	})
 	return g.Wait()
 }
 
-// open waits for the database's engine to be known and has it accept, in place of
-// the one that it replaces. It does nothing if the database is wanted no more.
-func (d *daemon) open(db *database) error {
-	err := db.awaitEngine(db.wanted)
+// precedes tells whether db accepts, or was to accept, clients whom next shall have.
+func (db *database) precedes(next *database) bool {
+	return db != next && !db.retired && db.failure.Load() == nil && db.cfg.Name == next.cfg.Name
+}
+
+// predecessor is the one that accepts in place of db until db does, nil if there
+// is none. Call it with mu held.
+func (d *daemon) predecessor(db *database) *database {
+	for old := range d.alive {
+		if old.precedes(db) && d.listeners.owned(old) {
+			return old
+		}
+	}
+	return nil
+}
+
+// open has the database accept, in place of the one that it replaces: when its
+// engine is known, and not before it has a credential if the other one has. It does
+// nothing if the database is wanted no more.
+func (d *daemon) open(db *database) (err error) {
+	d.mu.Lock()
+	replaces := d.predecessor(db) != nil
+	d.mu.Unlock()
+	if replaces || db.cfg.Engine == "" {
+		err = db.awaitSecret(db.wanted)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if db.wanted.Err() != nil {
@@ -117,14 +148,13 @@ func (d *daemon) open(db *database) error {
 		err = d.listeners.listenDefault(db.wanted, db, d.cfg)
 	}
 	if err != nil {
+		d.fail(db, err)
 		return err
 	}
 	engine := db.newEngine()
 	db.server.Engine = engine
-	for old := range d.alive {
-		if old != db && old.cfg.Name == db.cfg.Name {
-			db.inheritEmergency(old)
-		}
+	if old := d.predecessor(db); old != nil {
+		db.inheritEmergency(old)
 	}
 	for _, ln := range db.listeners {
 		db.log.Info("listening", zap.String("engine", string(db.cfg.Engine)), zap.String("address", ln.Addr().String()), zap.String("upstream", db.upstreamName()))
@@ -135,6 +165,19 @@ func (d *daemon) open(db *database) error {
 	db.prober.engine <- engine
 	d.settle()
 	return nil
+}
+
+// fail files why db will never listen. Nobody shall wait at its listeners. Call it
+// with mu held.
+func (d *daemon) fail(db *database, err error) {
+	why := err.Error()
+	db.failure.Store(&why)
+	for _, ln := range db.listeners {
+		if ln.owner == nil {
+			d.listeners.close(ln)
+		}
+	}
+	db.listeners = nil
 }
 
 // settle lets go of the databases that are not current. One that is replaced goes
@@ -159,11 +202,11 @@ func (d *daemon) settle() {
 	}
 }
 
-// closeUnused closes the listeners that no current database has or waits for. Call
-// it with mu held.
+// closeUnused closes the listeners that no current database has or waits for, and
+// has a database that was removed accept no more. Call it with mu held.
 func (d *daemon) closeUnused() {
 	used := map[*listener]bool{}
-	waiting := map[string]bool{} // names of databases that do not accept yet
+	waiting, current := map[string]bool{}, byName(d.current) // waiting: that do not accept yet
 	for _, db := range d.current {
 		waiting[db.cfg.Name] = !db.listening.Load()
 		for _, ln := range db.listeners {
@@ -173,6 +216,8 @@ func (d *daemon) closeUnused() {
 	for _, ln := range d.listeners.open {
 		if !used[ln] && (ln.owner == nil || !waiting[ln.owner.cfg.Name]) {
 			d.listeners.close(ln)
+		} else if ln.owner != nil && current[ln.owner.cfg.Name] == nil {
+			ln.release() // clients wait for whoever has the listener now
 		}
 	}
 }

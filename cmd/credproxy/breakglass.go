@@ -40,7 +40,7 @@ func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
 		return errors.New("no database has an emergency credential; set break_glass.file")
 	}
 	if req.End {
-		return endBreakGlass(chosen)
+		return d.endBreakGlass(chosen)
 	}
 	ctx, cancel := context.WithTimeout(d.serving, breakGlassTimeout)
 	defer cancel()
@@ -61,10 +61,17 @@ func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
 	return nil
 }
 
-func endBreakGlass(chosen []*database) error {
+// endBreakGlass ends it also where a database still accepts in place of one chosen.
+func (d *daemon) endBreakGlass(chosen []*database) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	ended := false
 	for _, db := range chosen {
-		ended = db.cache.EndBreakGlass() || ended
+		for other := range d.alive {
+			if other.cfg.Name == db.cfg.Name {
+				ended = other.cache.EndBreakGlass() || ended
+			}
+		}
 	}
 	if !ended {
 		return errors.New("no database uses its emergency credential")
@@ -80,27 +87,29 @@ func (db *database) beginEmergency(cred *secrets.Credential, d time.Duration, re
 	if held := db.cache.Status().First; cred.Endpoint.Host == "" && held != nil {
 		cred.Endpoint = held.Endpoint // nobody else has seen cred yet
 	}
-	db.emergencyFrom(time.Now(), cred, d, reason)
-}
-
-func (db *database) emergencyFrom(since time.Time, cred *secrets.Credential, d time.Duration, reason string) {
 	db.emergency.mu.Lock()
-	db.emergency.reason, db.emergency.since = reason, since
+	db.emergency.reason, db.emergency.since = reason, time.Now()
 	db.emergency.mu.Unlock()
 	db.log.Warn("break-glass asked for", zap.Bool("audit", true), zap.String("reason", reason), zap.Duration("duration", d))
 	db.cache.BreakGlass(cred, d)
 }
 
-// inheritEmergency goes on with the emergency of the database that db replaces.
+// inheritEmergency goes on with the emergency of the database that db replaces, if
+// db knows of such a thing.
 func (db *database) inheritEmergency(old *database) {
-	held := old.cache.Status()
-	if db.cfg.BreakGlass.File == "" || held.Emergency == nil {
+	if db.cfg.BreakGlass.File == "" {
+		old.cache.EndBreakGlass()
+		return
+	}
+	if !db.cache.TakeOverEmergency(old.cache) {
 		return
 	}
 	old.emergency.mu.Lock()
 	reason, since := old.emergency.reason, old.emergency.since
 	old.emergency.mu.Unlock()
-	db.emergencyFrom(since, held.Emergency, time.Until(held.EmergencyUntil), reason)
+	db.emergency.mu.Lock()
+	defer db.emergency.mu.Unlock()
+	db.emergency.reason, db.emergency.since = reason, since
 }
 
 // breakGlassStatus is nil for a database without an emergency credential.

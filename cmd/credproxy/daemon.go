@@ -55,7 +55,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 	defer quit()
 	d := &daemon{
 		log: log, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
-		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}},
+		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}},
 	}
 	defer d.peers.Close()
 	failed := make(chan error, 2)

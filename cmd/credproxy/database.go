@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,8 @@ type database struct {
 	listeners []*listener
 	addrs     []string // of the listeners; set before listening
 	listening atomic.Bool
-	retired   bool // accepts no more; daemon.mu guards it
+	failure   atomic.Pointer[string] // why it will never listen
+	retired   bool                   // accepts no more; daemon.mu guards it
 	ending    *time.Timer
 	ended     chan struct{} // closed when ending has done its work
 
@@ -200,17 +202,16 @@ func readPool(key, path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// awaitEngine waits for the secret to name the engine, if the configuration
-// does not. It gives up when ctx ends or the secret names none.
-func (db *database) awaitEngine(ctx context.Context) error {
-	if db.cfg.Engine != "" {
-		return nil
-	}
+// awaitSecret waits for a credential, and has it name the engine if the
+// configuration does not. It gives up when ctx ends or the secret names none.
+func (db *database) awaitSecret(ctx context.Context) error {
 	for {
 		cred, err := db.cache.Get(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case err == nil && db.cfg.Engine != "":
+			return nil
 		case err == nil && cred.Endpoint.Engine == "":
 			return usageError{fmt.Errorf("database %s: the secret does not name an engine; set engine in the configuration", db.cfg.Name)}
 		case err == nil:
@@ -224,6 +225,19 @@ func (db *database) awaitEngine(ctx context.Context) error {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// learnFrom takes over what old has learned that is true of db too: a reload must
+// not forget a credential that its source cannot give again just now.
+func (db *database) learnFrom(old *database) {
+	was, is := old.asked, db.asked
+	if !reflect.DeepEqual(was.Credentials, is.Credentials) {
+		return
+	}
+	db.cache.TakeOver(old.cache)
+	if was.Engine == is.Engine && was.Host == is.Host && was.Port == is.Port && was.TLS == is.TLS {
+		db.prober.learnFrom(old.prober)
 	}
 }
 
@@ -253,9 +267,13 @@ func (db *database) stopEnding() {
 
 // notReady tells why the database's clients cannot be logged in, "" if they can.
 func (db *database) notReady() string {
+	if why := db.failure.Load(); why != nil {
+		return "not listening: " + *why
+	}
 	s := db.cache.Status()
+	emergency := s.Emergency != nil && !s.EmergencyRefused
 	switch {
-	case s.Emergency != nil: // which was not refused, or else the secret's serves
+	case emergency: // the secret's does not matter
 	case s.First == nil && s.Err != nil:
 		return "no credential yet: " + string(secrets.ReasonOf(s.Err))
 	case s.First == nil:
@@ -265,7 +283,7 @@ func (db *database) notReady() string {
 	case s.Refused:
 		return "the database refused the credential"
 	}
-	if why := db.prober.unproven(); why != "" && s.Emergency == nil {
+	if why := db.prober.unproven(); why != "" && !emergency {
 		return why
 	}
 	if db.server.Active() >= int64(db.cfg.Limits.MaxConnections) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
@@ -22,6 +23,7 @@ type listener struct {
 // listeners are all that databases have. daemon.mu guards them.
 type listeners struct {
 	open      map[string]*listener // by key
+	defaults  map[string]int       // ports of databases that list none
 	inherited []*inherited
 }
 
@@ -31,6 +33,17 @@ func (db *database) key(i int) string {
 	addr := db.cfg.Listen[i]
 	if _, port, err := net.SplitHostPort(addr); err == nil && port == "0" {
 		return fmt.Sprintf("%s, the %d. of %s", addr, i, db.cfg.Name)
+	}
+	return canonical(addr)
+}
+
+// canonical is addr with the host as an address, as an open listener tells it.
+func canonical(addr string) string {
+	if strings.HasPrefix(addr, "unix:") {
+		return addr
+	}
+	if a, err := net.ResolveTCPAddr("tcp", addr); err == nil {
+		return a.String()
 	}
 	return addr
 }
@@ -50,16 +63,22 @@ func (l *listeners) listen(ctx context.Context, db *database) error {
 }
 
 // listenDefault opens 127.0.0.1 at the engine's port, or at the next one that is
-// neither open nor asked for by a database of cfg. A database keeps its port while
-// it has its name and engine.
+// neither open for another database nor asked for by one of cfg. A database keeps its
+// port while it has its name and engine.
 func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config.Config) error {
-	key := fmt.Sprintf("default of %s, %s", db.cfg.Name, db.cfg.Engine)
-	taken := l.ports(cfg)
-	port := db.cfg.Engine.Port()
-	for taken[port] {
-		port++
+	name := fmt.Sprintf("%s, %s", db.cfg.Name, db.cfg.Engine)
+	taken := l.ports(cfg, db.cfg.Name)
+	port, ok := l.defaults[name]
+	if !ok || taken[port] {
+		for port = db.cfg.Engine.Port(); taken[port]; port++ {
+		}
 	}
-	return l.listenOn(ctx, db, key, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	if err := l.listenOn(ctx, db, addr, addr); err != nil {
+		return err
+	}
+	l.defaults[name] = port
+	return nil
 }
 
 func (l *listeners) listenOn(ctx context.Context, db *database, key, addr string) error {
@@ -82,8 +101,9 @@ func (l *listeners) add(db *database, key string, ln proxy.Listener) {
 	db.listeners = append(db.listeners, l.open[key])
 }
 
-// ports are those that are open or that databases ask for by number.
-func (l *listeners) ports(cfg *config.Config) map[int]bool {
+// ports are those that are open for databases of other names than the one given, or
+// that databases ask for by number.
+func (l *listeners) ports(cfg *config.Config, name string) map[int]bool {
 	taken := map[int]bool{}
 	for _, db := range cfg.Databases {
 		for _, addr := range db.Listen {
@@ -94,7 +114,7 @@ func (l *listeners) ports(cfg *config.Config) map[int]bool {
 		}
 	}
 	for _, ln := range l.open {
-		if a, ok := ln.Addr().(*net.TCPAddr); ok {
+		if a, ok := ln.Addr().(*net.TCPAddr); ok && (ln.owner == nil || ln.owner.cfg.Name != name) {
 			taken[a.Port] = true
 		}
 	}

@@ -78,6 +78,16 @@ func (p *prober) event(e secrets.Event) {
 	}
 }
 
+// learnFrom takes over that the database has taken a credential.
+func (p *prober) learnFrom(old *prober) {
+	old.mu.Lock()
+	accepted := old.accepted
+	old.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accepted = accepted
+}
+
 func (p *prober) kick() {
 	select {
 	case p.kicked <- struct{}{}:
