@@ -75,7 +75,7 @@ type Database struct {
 	apiCalls  *prometheus.CounterVec
 	rotations prometheus.Counter
 	stale     prometheus.Counter
-	up        prometheus.Gauge
+	up        *prometheus.GaugeVec // without a label; a vector, so that it is not there before the first login
 	breaker   prometheus.Gauge
 	probes    probes
 }
@@ -117,9 +117,9 @@ func (m *Metrics) newDatabase(name string) *Database {
 		stale: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "stale_logins_total", Help: "Logins with a credential that its source could not be asked about.",
 		}),
-		up: prometheus.NewGauge(prometheus.GaugeOpts{
+		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
-		}),
+		}, nil),
 		breaker: breakerGauge(), probes: newProbes(),
 	}
 	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)
@@ -141,7 +141,7 @@ func (d *Database) SessionEnded(kind proxy.Kind, _ string) {
 func (d *Database) notReached(kind proxy.Kind) {
 	switch kind {
 	case proxy.Unreachable, proxy.UpstreamTLS, proxy.UpstreamBroken:
-		d.up.Set(0)
+		d.up.WithLabelValues().Set(0)
 	}
 }
 
@@ -149,7 +149,7 @@ func (d *Database) notReached(kind proxy.Kind) {
 func (d *Database) LoginPhase(phase string, t time.Duration) {
 	d.phases.WithLabelValues(phase).Observe(t.Seconds())
 	if phase == "auth" {
-		d.up.Set(1)
+		d.up.WithLabelValues().Set(1)
 	}
 }
 

@@ -38,7 +38,7 @@ func (d *Database) Probe(result string, reached, ok bool) {
 	d.probes.total.WithLabelValues(result).Inc()
 	d.probes.success.WithLabelValues().Set(oneIf(ok))
 	if reached {
-		d.up.Set(1)
+		d.up.WithLabelValues().Set(1)
 		return
 	}
 	d.notReached(proxy.Kind(result))

@@ -107,7 +107,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 		return nil, err
 	}
 	db.server = &proxy.Server{
-		Log: sampled(db.log), Observer: db.tally, Access: access,
+		Log: sampled(db.log), Observer: doubter{db.tally, db.prober}, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)

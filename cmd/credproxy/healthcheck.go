@@ -13,12 +13,13 @@ func healthcheckCommand() *cobra.Command {
 		Long: `Healthcheck is for images without a shell, as a container's health command.
 
 ` + findingAdmin + `
-Of the file nothing else is looked at: a mistake elsewhere in it, made while
-credproxy runs, fails no health check.
+Of the file nothing else is looked at: a wrong value elsewhere in it, written
+while credproxy runs, fails no health check. A file that is no YAML does, and so
+does another admin.listen before a restart.
 
 Exit status: 0 ready; 1 not ready, with the reasons; 2 bad usage.`,
 		Example: `  credproxy healthcheck
-  HEALTHCHECK CMD ["/credproxy", "healthcheck"]`,
+  HEALTHCHECK CMD ["/usr/bin/credproxy", "healthcheck"]`,
 		Args: usage(cobra.NoArgs),
 	}
 	client := adminFlags(cmd)

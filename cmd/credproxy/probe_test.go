@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -175,6 +176,29 @@ func TestProbesWaitForTheDatabase(t *testing.T) {
 		if n := logs.Len(); n != 3 {
 			t.Errorf("%d lines, want one for each change: %v", n, logs.All())
 		}
+	})
+}
+
+// TestProbesAfterDoubt: a client who met a database that is away makes credproxy
+// look, and go on looking until it is back.
+func TestProbesAfterDoubt(t *testing.T) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+		synctest.Wait()
+		w.did(t, map[string]int{"ok": 1})
+		told := doubter{newTally(metrics.New().Database("orders")), db.prober}
+		told.SessionEnded(proxy.ClientGone, "")
+		told.SessionEnded(proxy.Unreachable, "")
+		synctest.Wait()
+		w.did(t, map[string]int{"ok": 1}) // it was back already
+		w.set(func() { w.down = &proxy.Error{Kind: proxy.Unreachable, Message: "away"} })
+		for range 100 {
+			told.SessionEnded(proxy.Unreachable, "")
+			synctest.Wait()
+		}
+		w.did(t, map[string]int{"unreachable": 1})
+		w.set(func() { w.down = nil })
+		time.Sleep(2 * probeAgainUnreachable)
+		w.did(t, map[string]int{"ok": 1})
 	})
 }
 

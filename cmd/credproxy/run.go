@@ -76,8 +76,11 @@ func loadConfig(cmd *cobra.Command, file string, arns []string) (*config.Config,
 			return nil, usageError{fmt.Errorf("%s: %w", from, err)}
 		}
 	}
-	if debug, err := cmd.Flags().GetBool("debug"); err == nil && debug { // only run has it
-		cfg.Log.Level = "debug"
+	if f := cmd.Flags().Lookup("debug"); f != nil && f.Value.String() == "true" { // only run has it
+		level := cmd.Flags().Lookup("log-level")
+		if origin(f) == "--debug" || !level.Changed || origin(level) != "--log-level" { // a variable goes before no flag
+			cfg.Log.Level = "debug"
+		}
 	}
 	return cfg, nil
 }

@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	minDelay     = "CREDPROXY_SHUTDOWN_MIN_DELAY"
 	drainTimeout = 30 * time.Second // default of shutdown.drain_timeout
 	defaultGrace = 30 * time.Second // of terminationGracePeriodSeconds
 )
@@ -59,13 +60,13 @@ func (c *checker) say(format string, args ...any) {
 func networkPorts(p *networking.NetworkPolicy) (names []string) {
 	for _, rule := range p.Spec.Ingress {
 		for _, port := range rule.Ports {
-			names = append(names, port.Port.StrVal)
+			names = append(names, port.Port.String())
 		}
 	}
 	return names
 }
 
-// selects wants a pod that the selector finds, with the ports of these names.
+// selects wants a pod that the selector finds, with the ports of these names or numbers.
 func (c *checker) selects(by meta.Object, selector *meta.LabelSelector, ports ...string) {
 	want, err := meta.LabelSelectorAsSelector(selector)
 	if err != nil {
@@ -80,7 +81,7 @@ func (c *checker) selects(by meta.Object, selector *meta.LabelSelector, ports ..
 		}
 		found = true
 		for _, name := range ports {
-			if name != "" && !hasPort(&pod.Spec, intstr.FromString(name)) {
+			if name != "" && !hasPort(&pod.Spec, intstr.Parse(name)) {
 				c.say("%s: %s has no port %q", by.GetName(), object.GetName(), name)
 			}
 		}
@@ -175,15 +176,21 @@ func (c *checker) proxy(name string, pod *core.PodSpec, container *core.Containe
 		c.say("%s: nothing is mounted for %s", name, file)
 	}
 	need := drainTimeout
-	if l := container.Lifecycle; l != nil && l.PreStop != nil && l.PreStop.Sleep != nil {
-		need += time.Duration(l.PreStop.Sleep.Seconds) * time.Second
+	for _, v := range container.Env {
+		if v.Name == minDelay {
+			d, err := time.ParseDuration(v.Value)
+			if err != nil {
+				c.say("%s: %s: %v", name, minDelay, err)
+			}
+			need += d
+		}
 	}
 	grace := defaultGrace
 	if given := pod.TerminationGracePeriodSeconds; given != nil {
 		grace = time.Duration(*given) * time.Second
 	}
 	if grace < need {
-		c.say("%s: terminationGracePeriodSeconds is shorter than preStop and drain, %v", name, need)
+		c.say("%s: terminationGracePeriodSeconds is shorter than min_delay and drain, %v", name, need)
 	}
 }
 

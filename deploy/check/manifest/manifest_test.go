@@ -124,10 +124,10 @@ func TestMistakes(t *testing.T) {
 		{"limits: {memory: 192Mi}", "limits: {}"},
 		{"readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"},
 		{"drop: [ALL]", "drop: []"},
-		{"seconds: 15", "seconds: 45"},
+		{"value: 15s", "value: 45s"},
 		{"- name: credproxy\n", "- name: proxy\n"},
 		{"matchLabels: {app.kubernetes.io/name: orders}\n  policyTypes", "matchLabels: {app.kubernetes.io/name: order}\n  policyTypes"},
-		{"{protocol: TCP, port: credproxy-admin}", "{protocol: TCP, port: admin}"},
+		{"{protocol: TCP, port: 9090}", "{protocol: TCP, port: 9091}"},
 		{"- port: credproxy-admin", "- port: admin"},
 	} {
 		changed := strings.Replace(text, m[0], m[1], 1)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	core "k8s.io/api/core/v1"
@@ -95,7 +96,8 @@ func sidecar(pod *core.PodSpec) string {
 		}
 	}
 	for _, c := range pod.Containers {
-		if c.Name == "credproxy" && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && c.RestartPolicy == nil {
+		waits := func(v core.EnvVar) bool { return v.Name == "CREDPROXY_SHUTDOWN_MIN_DELAY" && v.Value == "15s" }
+		if c.Name == "credproxy" && slices.ContainsFunc(c.Env, waits) && c.RestartPolicy == nil {
 			return "classic"
 		}
 	}

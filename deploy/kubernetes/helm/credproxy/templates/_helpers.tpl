@@ -37,15 +37,7 @@ credproxy.io/config: {{ .Values.config | sha256sum }}
 {{ include "credproxy.container" . }}
 {{- if .Values.sidecar.native }}
   restartPolicy: Always # what makes an init container a sidecar
-{{- else }}
-{{ include "credproxy.preStop" . }}
 {{- end }}
-{{- end }}
-
-{{- define "credproxy.preStop" }}
-  lifecycle:
-    preStop:
-      sleep: {seconds: {{ .Values.preStopSeconds }}}
 {{- end }}
 
 {{- define "credproxy.container" -}}
@@ -56,6 +48,9 @@ credproxy.io/config: {{ .Values.config | sha256sum }}
   env:
     - {name: CREDPROXY_ADMIN_LISTEN, value: ":{{ .Values.adminPort }}"}
     - {name: GOMEMLIMIT, value: {{ .Values.goMemoryLimit }}}
+    {{- if or (eq .Values.mode "standalone") (not .Values.sidecar.native) }}
+    - {name: CREDPROXY_SHUTDOWN_MIN_DELAY, value: {{ .Values.minDelaySeconds }}s}
+    {{- end }}
     {{- with .Values.env }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -1,0 +1,30 @@
+package main
+
+import "github.com/credproxy/credproxy/proxy"
+
+// doubter has the prober look when a client could not reach the database: it finds
+// out when that is over, also if no client comes again.
+type doubter struct {
+	proxy.Observer
+	prober *prober
+}
+
+// SessionEnded implements proxy.Observer.
+func (d doubter) SessionEnded(kind proxy.Kind, told string) {
+	d.Observer.SessionEnded(kind, told)
+	switch kind {
+	case proxy.Unreachable, proxy.UpstreamTLS, proxy.UpstreamBroken:
+		d.prober.doubt()
+	}
+}
+
+// doubt is a reason to probe, unless the last probe failed too, and another is to
+// come in its time.
+func (p *prober) doubt() {
+	p.mu.Lock()
+	fine := p.last == nil || p.last.err == nil
+	p.mu.Unlock()
+	if fine {
+		p.kick()
+	}
+}
