@@ -25,7 +25,7 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("open configuration: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1)) // one more, so that Parse sees an excess
+	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1)) // one more, so that Parse sees an excess
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}

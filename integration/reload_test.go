@@ -124,8 +124,10 @@ func TestReload(t *testing.T) {
 	if !regexp.MustCompile(`credproxy.yaml:\d+:\d+: .*enginee`).MatchString(w.Log()) {
 		t.Error("the log does not say where the mistake is")
 	}
-	swap(t, dir, last+2, config(last)) // nothing new
-	w.Signal(syscall.SIGHUP)
+	if _, body, err := w.Get("/status"); err != nil || !strings.Contains(body, `"ok": false`) {
+		t.Errorf("the status does not tell of the refusal, %v: %s", err, body)
+	}
+	swap(t, dir, last+2, config(last)) // what is in force, and yet the mistake is gone
 	await(t, "the repaired file to be read", func() bool { return reloads(t, w.Proxy, "ok") > last })
 	stop()
 	load.Wait()

@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -58,6 +60,9 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}},
 	}
 	defer d.peers.Close()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	failed := make(chan error, 2)
 	var err error
 	if d.listeners.inherited, err = inheritListeners(); err != nil {
@@ -84,7 +89,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 		})
 	}
 	again := make(chan string)
-	administering.Go(func() { r.watch(ctx, again) })
+	administering.Go(func() { r.watch(ctx, hangups, again) })
 	administering.Go(func() { d.keepSystemd(serving) })
 	// Also if a secret that has to name the engine cannot be read yet: systemd would
 	// otherwise end all for the sake of one.

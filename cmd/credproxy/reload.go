@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
-	"os/signal"
 	"reflect"
-	"syscall"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -29,21 +28,19 @@ const (
 	onChange = "the file changed"
 )
 
-// watch sends why to again at each SIGHUP and change of the file, until ctx ends.
-func (r reloader) watch(ctx context.Context, again chan<- string) {
+// watch sends why to again at each hangup and change of the file, until ctx ends.
+// A pipe is not watched: it tells what it has once.
+func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again chan<- string) {
 	tell := func(why string) {
 		select {
 		case again <- why:
 		case <-ctx.Done():
 		}
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		if r.file != "" {
+		if info, err := os.Stat(r.file); err == nil && info.Mode().IsRegular() {
 			w := file.Watcher{Path: r.file, Look: r.look, Changed: func() { tell(onChange) }}
 			w.Run(ctx)
 		}
@@ -61,7 +58,12 @@ func (r reloader) watch(ctx context.Context, again chan<- string) {
 
 // look returns what of the file's state can matter.
 func (r reloader) look(context.Context) (seen any, whole bool) {
-	b, err := os.ReadFile(r.file)
+	f, err := os.Open(r.file)
+	if err != nil {
+		return err.Error(), false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, config.MaxFile+1))
 	if err != nil {
 		return err.Error(), false
 	}
@@ -74,8 +76,9 @@ func (r reloader) look(context.Context) (seen any, whole bool) {
 func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	before := d.config()
 	cfg, err := r.load()
-	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) {
-		return // a comment, or what was read at the start
+	last := d.reloaded.Load()
+	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) {
+		return // a comment, or what was read at the start; but a mistake that was put right is news
 	}
 	d.notifyReloading()
 	defer d.notify(systemd.SdNotifyReady)

@@ -19,10 +19,26 @@ const (
 // about the state of credproxy do not go through it: they are few, and none may be
 // missing. At level debug nothing is left out.
 func sampled(log *zap.Logger) *zap.Logger {
-	if log.Core().Enabled(zap.DebugLevel) {
-		return log
-	}
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(core, time.Second, sessionLines, sessionLinesThen)
+		return sampling{core, zapcore.NewSamplerWithOptions(core, time.Second, sessionLines, sessionLinesThen)}
 	}))
+}
+
+// sampling decides at each line, because the level can change.
+type sampling struct {
+	zapcore.Core
+	sampled zapcore.Core
+}
+
+// Check implements zapcore.Core.
+func (s sampling) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if s.Enabled(zap.DebugLevel) {
+		return s.Core.Check(e, ce)
+	}
+	return s.sampled.Check(e, ce)
+}
+
+// With implements zapcore.Core.
+func (s sampling) With(fields []zap.Field) zapcore.Core {
+	return sampling{s.Core.With(fields), s.sampled.With(fields)}
 }

@@ -43,3 +43,25 @@ func TestSampled(t *testing.T) {
 		})
 	}
 }
+
+// TestSampledFollowsTheLevel: the level can change while sessions come.
+func TestSampledFollowsTheLevel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		level := zap.NewAtomicLevelAt(zap.DebugLevel)
+		core, lines := observer.New(level)
+		session := sampled(zap.New(core)).With(zap.Int("session", 1))
+		for _, step := range []struct {
+			level zapcore.Level
+			want  int
+		}{{zap.DebugLevel, 1000}, {zap.InfoLevel, 109}, {zap.DebugLevel, 1000}} {
+			level.SetLevel(step.level)
+			for range 1000 {
+				session.Info("session started")
+			}
+			if got := len(lines.TakeAll()); got != step.want {
+				t.Errorf("at level %s: %d lines of 1,000, want %d", step.level, got, step.want)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
