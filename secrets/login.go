@@ -35,10 +35,8 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 			}
 			continue
 		}
-		select {
-		case c.prober <- struct{}{}:
-		case <-ctx.Done():
-			return l.noTime(context.Cause(ctx))
+		if err := l.turn(ctx); err != nil {
+			return err
 		}
 		if c.trusted() != nil { // the verdict came while we waited
 			<-c.prober
@@ -51,6 +49,22 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 		} // else the database turned: it took from another login what it refused us
 	}
 	return l.failure()
+}
+
+// turn waits until this login is the prober, for as long as another may take that
+// has begun already: one round, after all that is left of the grace.
+func (l *login) turn(ctx context.Context) error {
+	patience := l.cache.opt.LoginTimeout + l.cache.graceLeft() + trustFor
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case l.cache.prober <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("waited %v for another login to find out which version of the credential works: %w", patience, context.DeadlineExceeded)
+	case <-ctx.Done():
+		return l.noTime(context.Cause(ctx))
+	}
 }
 
 // probe finds out which version works, and looks again while a rotation may still
@@ -154,7 +168,7 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 		r := l.cache.reject(cred, stage, began, err)
 		l.tried[cred.VersionID] = !r.until.IsZero() // else it may be true no more
 		l.refused(r)
-	case ctx.Err() == nil: // else the client left, which says nothing
+	case ctx.Err() == nil || errors.Is(context.Cause(ctx), context.DeadlineExceeded): // else the client left, which says nothing
 		l.cache.undecided(cred)
 	}
 	l.cache.opt.Notify(Event{Kind: Tried, Stage: stage, Credential: cred, Err: err, Peer: peerOf(ctx), Stale: l.cache.unconfirmed()})

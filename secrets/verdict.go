@@ -124,7 +124,7 @@ func (c *Cache) lookAgainIn(n int) (wait time.Duration, ok bool) {
 		rotating = rotating || p.cred.VersionID != cur.cred.VersionID
 	}
 	left := c.opt.Grace - time.Since(c.trouble)
-	if c.lost && n == 1 {
+	if c.lost && n == 1 && left > -trustFor {
 		left = max(left, minLookAgain) // the database turned under our hands: look once more at least
 	}
 	if !rotating || left <= 0 {
@@ -132,6 +132,16 @@ func (c *Cache) lookAgainIn(n int) (wait time.Duration, ok bool) {
 	}
 	top := min(maxLookAgain, minLookAgain<<min(n, 16))
 	return min(left, top/2+rand.N(top/2)), true
+}
+
+// graceLeft is how much of Options.Grace is left; all of it if there is no trouble.
+func (c *Cache) graceLeft() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trouble.IsZero() {
+		return c.opt.Grace
+	}
+	return max(0, c.opt.Grace-time.Since(c.trouble))
 }
 
 // remembered tells whether cred was refused lately. When its time is up, the
