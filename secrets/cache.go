@@ -24,7 +24,9 @@ const (
 	expiryMargin = time.Minute
 	// rejectedFor is how long a version that the database refused is not
 	// offered again, unless something moved meanwhile. AWSPENDING is refused
-	// until setSecret, and then is right from one moment to the next.
+	// until setSecret, and then is right from one moment to the next: it is
+	// offered more often for as long as logins wait for that, Options.Grace or
+	// rejectedFor.
 	rejectedFor        = 30 * time.Second
 	rejectedPendingFor = 3 * time.Second
 	// lookAgain is how long what a label named is believed by logins that were

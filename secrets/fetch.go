@@ -13,7 +13,20 @@ type lookup struct {
 	started time.Time
 	cred    *Credential // nil if err
 	err     error
-	held    bool // the version was in memory already
+	held    bool   // the version was in memory already
+	before  string // the version that the label named before, if that is known
+}
+
+// version is the version that the label names or, after a failure, named last;
+// "" if it is not known.
+func (l *lookup) version() string {
+	switch {
+	case l == nil:
+		return ""
+	case l.cred != nil:
+		return l.cred.VersionID
+	}
+	return l.before
 }
 
 // description is what a Labelled source told at one moment.
@@ -200,8 +213,9 @@ func (c *Cache) guard(ask func() error) error {
 }
 
 // file stores a lookup and tells whether AWSCURRENT moved. A version already
-// held stays the same *Credential. When a label moves, refusals are forgotten:
-// the database may have moved with it.
+// held stays the same *Credential. When AWSCURRENT moves, refusals are forgotten:
+// the database may have moved with it. What another label moves to has not been
+// tried in that role.
 func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -211,6 +225,7 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 		}
 	}
 	prev := c.labels[stage]
+	l.before = prev.version()
 	if l.err != nil && prev != nil && prev.cred != nil && ReasonOf(l.err) != NoVersion {
 		if !c.stale(prev.cred) {
 			l.cred = prev.cred // keep what is known; remember only that asking failed
@@ -219,9 +234,11 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 		return false
 	}
 	c.labels[stage] = l
-	moved := prev != nil && prev.cred != nil && l.cred != nil && prev.cred.VersionID != l.cred.VersionID
+	moved := l.cred != nil && l.before != "" && l.before != l.cred.VersionID
 	if moved && l.cred.Expires.IsZero() {
-		clear(c.refused)
+		if delete(c.refused, l.cred.VersionID); stage == Current {
+			clear(c.refused)
+		}
 	}
 	if stage != Current || l.err != nil {
 		return false

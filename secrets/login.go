@@ -72,7 +72,7 @@ func (l *login) turn(ctx context.Context) error {
 func (l *login) probe(ctx context.Context) error {
 	err := l.round(ctx, l.refusedAt)
 	for n := 1; IsRejected(err); n++ {
-		wait, ok := l.cache.lookAgainIn(n)
+		wait, ok := l.cache.lookAgainIn(n, l.grace(ctx))
 		if !ok {
 			return err
 		}
@@ -85,6 +85,22 @@ func (l *login) probe(ctx context.Context) error {
 		err = l.round(ctx, time.Now())
 	}
 	return err
+}
+
+func (l *login) grace(ctx context.Context) time.Duration {
+	if ctx.Value(impatient{}) != nil {
+		return 0
+	}
+	return l.cache.opt.Grace
+}
+
+type impatient struct{}
+
+// WithoutGrace returns a context whose logins do not wait for a rotation to
+// finish: what nobody waits for may come again later, at the cost of fewer failed
+// logins.
+func WithoutGrace(ctx context.Context) context.Context {
+	return context.WithValue(ctx, impatient{}, true)
 }
 
 // round offers each version once. What labels name is learned after a moment.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,5 +112,121 @@ func TestAPasswordChangedByHand(t *testing.T) {
 		db.set("v2")
 		time.Sleep(rejectedFor)
 		storm(t, c, 1, db.slow)
+	})
+}
+
+// TestNothingThatWorks has no version right, with and without one that is
+// pending, and counts the failed logins after the grace.
+func TestNothingThatWorks(t *testing.T) {
+	for _, pending := range []string{"", "v3"} {
+		synctest.Test(t, func(t *testing.T) {
+			labels := map[Stage]string{Current: "v2", Previous: "v1"}
+			versions := 2
+			if pending != "" {
+				labels[Pending] = pending
+				versions++
+			}
+			src, db := &labelled{labels: labels}, &database{password: "set by hand"}
+			c := New(src, Options{Grace: 90 * time.Second})
+			defer c.Close()
+			for range 2 { // the first may wait for the grace to pass
+				_ = c.Login(t.Context(), db.slow)
+			}
+			time.Sleep(2 * time.Minute)
+			refused := db.refused
+			for end := time.Now().Add(10 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				if err := c.Login(t.Context(), db.slow); !IsRejected(err) {
+					t.Fatalf("login: %v", err)
+				}
+			}
+			if n := db.refused - refused; n > versions*21 { // one each 30 s
+				t.Errorf("pending %q: %d failed logins in 10 min", pending, n)
+			}
+		})
+	}
+}
+
+// TestNoGraceForWhatNobodyWaitsFor has a login for nobody find a rotation that
+// hangs.
+func TestNoGraceForWhatNobodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: map[Stage]string{Current: "v2", Pending: "v3", Previous: "v1"}}, &database{password: "set by hand"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		began := time.Now()
+		err := c.Login(WithoutGrace(t.Context()), db.slow)
+		if d := time.Since(began); !IsRejected(err) || d > time.Second || db.refused != 3 {
+			t.Errorf("after %v and %d failed logins: %v", d, db.refused, err)
+		}
+		time.AfterFunc(10*time.Second, func() { db.set("v3") })
+		storm(t, c, 10, db.slow) // clients still wait
+	})
+}
+
+// TestEachRotationCostsOneFailedLogin has clients log in while the password
+// changes, week after week.
+func TestEachRotationCostsOneFailedLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v0")}, &database{password: "v0"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		running(t, c)
+		time.Sleep(time.Second)
+		storm(t, c, 1, db.slow)
+		for week := range 6 {
+			was, is := fmt.Sprint("v", week), fmt.Sprint("v", week+1)
+			time.Sleep(7 * 24 * time.Hour)
+			storm(t, c, 1, db.slow)
+			time.Sleep(time.Minute)
+			before := db.refused
+			src.set(map[Stage]string{Current: was, Pending: is})
+			db.set(is)
+			for range 5 {
+				storm(t, c, 3, db.slow)
+				time.Sleep(2 * trustFor)
+			}
+			src.set(map[Stage]string{Current: is, Previous: was})
+			time.Sleep(2 * time.Hour)
+			storm(t, c, 3, db.slow)
+			if n := db.refused - before; n != 1 {
+				t.Errorf("rotation %d: %d failed logins", week+1, n)
+			}
+		}
+	})
+}
+
+// TestRotatedWhileAwayTooLong has the source come back with another version after
+// the cached one has gone stale. The database takes both, as in the days after a
+// rotation with alternating users, so that no refusal tells.
+func TestRotatedWhileAwayTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &labelled{labels: current("v1")}
+		var rotated atomic.Int64
+		c := New(src, Options{Notify: func(e Event) {
+			if e.Kind == Rotated {
+				rotated.Add(1)
+			}
+		}})
+		running(t, c)
+		time.Sleep(time.Second)
+		var offered string
+		both := func(_ context.Context, cred *Credential) error { offered = cred.VersionID; return nil }
+		storm(t, c, 1, both)
+		away := func(err error) {
+			src.mu.Lock()
+			src.down = err
+			src.mu.Unlock()
+		}
+		away(Errorf(Unavailable, "throttled"))
+		time.Sleep(DefaultMaxStale + 2*DefaultRefresh)
+		if err := c.Login(t.Context(), both); ReasonOf(err) != Unavailable {
+			t.Errorf("login with a stale credential: %v", err)
+		}
+		src.set(map[Stage]string{Current: "v2", Previous: "v1"})
+		away(nil)
+		time.Sleep(10 * time.Minute)
+		storm(t, c, 1, both)
+		if s := c.Status(); offered != "v2" || s.First.VersionID != "v2" || rotated.Load() != 1 || s.LastRotation.IsZero() {
+			t.Errorf("offered %s, first %v, told of %d rotations, the last %v", offered, s.First, rotated.Load(), s.LastRotation)
+		}
 	})
 }

@@ -89,8 +89,11 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 		}
 		return r
 	}
+	if c.trouble.IsZero() {
+		c.trouble = r.at
+	}
 	r.until = r.at.Add(rejectedFor)
-	if stage == Pending {
+	if stage == Pending && r.at.Sub(c.trouble) < max(c.opt.Grace, rejectedFor) { // else it will not come right by itself
 		r.until = r.at.Add(rejectedPendingFor)
 	}
 	if c.accepted == cred {
@@ -99,9 +102,6 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 	}
 	if c.first == cred {
 		c.trustUntil = time.Time{}
-	}
-	if c.trouble.IsZero() {
-		c.trouble = r.at
 	}
 	for id, old := range c.refused {
 		if r.at.After(old.until) || len(c.refused) >= maxRefused {
@@ -115,15 +115,15 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 // lookAgainIn returns how long to wait before round n+1 of a probe that every
 // version has failed, or that there is no use in waiting. There is while a
 // rotation has begun (AWSPENDING is not AWSCURRENT) or may have (the database
-// refuses what it accepted before), for Options.Grace after the first refusal.
-func (c *Cache) lookAgainIn(n int) (wait time.Duration, ok bool) {
+// refuses what it accepted before), for the grace after the first refusal.
+func (c *Cache) lookAgainIn(n int, grace time.Duration) (wait time.Duration, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	rotating := c.lost
 	if p, cur := c.labels[Pending], c.labels[Current]; p != nil && p.cred != nil && cur != nil && cur.cred != nil {
 		rotating = rotating || p.cred.VersionID != cur.cred.VersionID
 	}
-	left := c.opt.Grace - time.Since(c.trouble)
+	left := grace - time.Since(c.trouble)
 	if c.lost && n == 1 && left > -trustFor {
 		left = max(left, minLookAgain) // the database turned under our hands: look once more at least
 	}
