@@ -91,9 +91,10 @@ func ErrShuttingDown(cause error) *Error {
 }
 
 // ErrDatabase is what a client hears that names a database it may not use.
-func ErrDatabase(name string) *Error {
-	return &Error{Kind: NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", Clip(name)),
-		Hint: "Add it to access.databases in the configuration of credproxy."}
+// The database has seen no credential then.
+func ErrDatabase(name string) error {
+	return secrets.Unoffered(&Error{Kind: NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", Clip(name)),
+		Hint: "Add it to access.databases in the configuration of credproxy."})
 }
 
 func secretError(e *secrets.Error) *Error {

@@ -57,6 +57,21 @@ func IsRejected(err error) bool {
 	return ok
 }
 
+// unoffered marks an error as given before the database saw the credential.
+type unoffered struct{ err error }
+
+func (u *unoffered) Error() string { return u.err.Error() }
+func (u *unoffered) Unwrap() error { return u.err }
+
+// Unoffered marks err as given before the credential was offered to the database:
+// it ends the login, and says nothing of whether others need to wait for a verdict.
+func Unoffered(err error) error { return &unoffered{err} }
+
+func isUnoffered(err error) bool {
+	_, ok := errors.AsType[*unoffered](err)
+	return ok
+}
+
 // unreached marks an error as the failure to get to the database.
 type unreached struct{ err error }
 

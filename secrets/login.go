@@ -184,6 +184,7 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 		r := l.cache.reject(cred, stage, began, err)
 		l.tried[cred.VersionID] = !r.until.IsZero() // else it may be true no more
 		l.refused(r)
+	case isUnoffered(err):
 	case ctx.Err() == nil || errors.Is(context.Cause(ctx), context.DeadlineExceeded): // else the client left, which says nothing
 		l.cache.undecided(cred)
 	}

@@ -230,3 +230,25 @@ func TestRotatedWhileAwayTooLong(t *testing.T) {
 		}
 	})
 }
+
+// TestTrustIsNotEarnedUnoffered has a login end before the database saw the
+// credential, just when the password has changed.
+func TestTrustIsNotEarnedUnoffered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		storm(t, c, 1, db.slow)
+		time.Sleep(2 * trustFor)
+		src.set(map[Stage]string{Current: "v1", Pending: "v2"})
+		db.set("v2")
+		forbidden := errors.New("not this database")
+		if err := c.Login(t.Context(), func(context.Context, *Credential) error { return Unoffered(forbidden) }); !errors.Is(err, forbidden) {
+			t.Fatal(err)
+		}
+		storm(t, c, 50, db.slow)
+		if db.refused != 1 {
+			t.Errorf("%d failed logins", db.refused)
+		}
+	})
+}

@@ -195,8 +195,8 @@ func (e *Engine) checkDatabase(want startup, database string) error {
 	case len(e.Databases) == 0, slices.Contains(e.Databases, database) && !physical:
 		return nil
 	case physical:
-		return &proxy.Error{Kind: proxy.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
-			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."}
+		return secrets.Unoffered(&proxy.Error{Kind: proxy.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
+			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."})
 	}
 	return proxy.ErrDatabase(database)
 }
