@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgproto3/v2"
@@ -28,7 +29,7 @@ func refusal(m message, cred *secrets.Credential) error {
 		return broken("an error message that cannot be read", err)
 	}
 	e := &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database refused the login", Err: se}
-	if se.blamesCredential() {
+	if se.blamesCredential(!cred.Expires.IsZero()) {
 		e.Kind = proxy.Rejected
 		e.Message = "the database refused the credential"
 		e.Hint = "Compare the secret with the database: was the password changed by hand, or did a rotation fail?"
@@ -41,19 +42,24 @@ func refusal(m message, cred *secrets.Credential) error {
 }
 
 // blamesCredential tells whether the error means that user name or password are
-// wrong. 28P01 does; 28000 does when authentication failed, as PAM reports it
-// (which RDS uses for IAM), but not when pg_hba.conf has no entry. The routine
-// is compared because messages may be translated.
-func (e *serverError) blamesCredential() bool {
+// wrong. 28P01 does; 28000 does when a method that looks at the password says so,
+// like PAM (which RDS uses for IAM), but not when pg_hba.conf has no entry, or asks
+// this database's clients for a certificate or a ticket. A token has PAM alone to
+// refuse it: there the routine tells, because messages may be translated.
+func (e *serverError) blamesCredential(token bool) bool {
 	switch e.fields.Code {
 	case "28P01":
 		return true
 	case "28000":
-		return e.fields.Routine == "auth_failed" ||
-			strings.Contains(e.fields.Message, "PAM authentication failed") ||
-			strings.Contains(e.fields.Message, "IAM authentication")
+		return token && e.fields.Routine == "auth_failed" || slices.ContainsFunc(passwordRefused, func(s string) bool {
+			return strings.Contains(e.fields.Message, s)
+		})
 	}
 	return false
+}
+
+var passwordRefused = []string{
+	"PAM authentication failed", "IAM authentication", "LDAP authentication failed", "RADIUS authentication failed",
 }
 
 // broken is a database that breaks the protocol or the connection.

@@ -65,6 +65,9 @@ func TestQueryFails(t *testing.T) {
 	answer := func(s string) func(*peer) {
 		return func(p *peer) { p.packet(); p.send(begun); p.message(); p.send(s); p.message() }
 	}
+	refusing := func(fields string) func(*peer) {
+		return func(p *peer) { p.packet(); p.send(frame('E', fields)) }
+	}
 	tests := []struct {
 		name     string
 		script   func(*peer)
@@ -74,6 +77,10 @@ func TestQueryFails(t *testing.T) {
 		message  string
 	}{
 		{"credential refused", func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, proxy.Rejected, "", true, "wrong"},
+		{"refused by PAM", refusing("SFATAL\x00C28000\x00MPAM authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), proxy.Rejected, "", true, "PAM"},
+		{"wants a certificate", refusing("SFATAL\x00C28000\x00Mcertificate authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), proxy.UpstreamRefused, "", false, "certificate"},
+		{"wants a ticket", refusing("SFATAL\x00C28000\x00MGSSAPI authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), proxy.UpstreamRefused, "", false, "GSSAPI"},
+		{"no entry", refusing("SFATAL\x00C28000\x00Mno pg_hba.conf entry for host\x00RClientAuthentication\x00\x00"), proxy.UpstreamRefused, "", false, "pg_hba.conf"},
 		{"refused before the session begins", func(p *peer) {
 			p.packet()
 			p.send(authOK + frame('E', "SFATAL\x00C3D000\x00Mno such database\x00\x00"))
