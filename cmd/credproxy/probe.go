@@ -21,11 +21,15 @@ const (
 )
 
 // How long a probe that failed waits before it is made again, at most. Where the
-// database is away logins wait for nobody else to notice that it is back; all else
-// takes somebody to put it right, and may count as a failed login.
+// database is away logins wait for nobody else to notice that it is back, and most
+// else goes by itself too. Somebody has to put right what the credential or TLS is
+// refused for; a refusal counts as up to three failed logins, so its first wait is
+// long too.
 const (
-	probeAgainUnreachable = 5 * time.Second
-	probeAgain            = 5 * time.Minute
+	probeAgainUnreachable  = 5 * time.Second
+	probeAgain             = 15 * time.Second
+	probeAgainRefused      = 5 * time.Minute
+	probeAgainRefusedFirst = 2 * time.Minute
 )
 
 // prober logs in to one database for nobody: at the start, when the secret has a
@@ -130,20 +134,26 @@ func (p *prober) run(ctx context.Context) {
 }
 
 // wait is how long to wait before the next probe, 0 for none: probe.interval, or
-// less after failures in a row.
+// less after failures in a row, but not where the database refuses the credential.
 func (p *prober) wait(failures int) time.Duration {
 	wait := jittered(p.db.cfg.Probe.Interval)
 	if failures == 0 {
 		return wait
 	}
-	limit := probeAgain
 	p.mu.Lock()
-	if p.last.kind == string(proxy.Unreachable) {
-		limit = probeAgainUnreachable
-	}
+	kind := proxy.Kind(p.last.kind)
 	p.mu.Unlock()
-	again := jittered(min(limit, time.Second<<min(failures-1, 16)))
-	if wait == 0 {
+	first, limit := time.Second, probeAgain
+	switch kind {
+	case proxy.Unreachable:
+		limit = probeAgainUnreachable
+	case proxy.Rejected:
+		first, limit = probeAgainRefusedFirst, probeAgainRefused
+	case proxy.UpstreamAuth, proxy.UpstreamTLS:
+		limit = probeAgainRefused
+	}
+	again := jittered(min(limit, first<<min(failures-1, 16)))
+	if wait == 0 || kind == proxy.Rejected {
 		return again
 	}
 	return min(wait, again)
@@ -165,7 +175,7 @@ func (p *prober) probe(ctx context.Context, e engine) proof {
 	}
 	var cred *secrets.Credential
 	kind, failure := string(proxy.OK), (*proxy.Error)(nil)
-	err := p.db.cache.Login(ctx, func(ctx context.Context, offered *secrets.Credential) error {
+	err := p.db.cache.Login(secrets.WithoutGrace(ctx), func(ctx context.Context, offered *secrets.Credential) error {
 		cred = offered
 		err := ask(ctx, offered, "SELECT 1")
 		var took bool

@@ -26,6 +26,7 @@ type world struct {
 
 	mu      sync.Mutex
 	current string // under AWSCURRENT
+	others  map[secrets.Stage]string
 	takes   map[string]bool
 	down    error // instead of any answer
 	write   error // to more than SELECT 1
@@ -39,11 +40,15 @@ func (w *world) Kind() string { return "test" }
 func (w *world) Fetch(_ context.Context, stage secrets.Stage) (*secrets.Credential, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if stage != secrets.Current {
+	version := w.others[stage]
+	if stage == secrets.Current {
+		version = w.current
+	}
+	if version == "" {
 		return nil, secrets.Errorf(secrets.NoVersion, "nothing is labelled %s", stage)
 	}
-	c := secrets.NewCredential("app", "password of "+w.current)
-	c.VersionID = w.current
+	c := secrets.NewCredential("app", "password of "+version)
+	c.VersionID = version
 	return c, nil
 }
 
@@ -94,7 +99,7 @@ func probing(t *testing.T, cfg config.Probe, f func(t *testing.T, w *world, db *
 				t.Errorf("%s is said to be fine: %v", result, ok)
 			}
 		})
-		db.cache = secrets.New(w, secrets.Options{Notify: db.prober.event})
+		db.cache = secrets.New(w, secrets.Options{Grace: 90 * time.Second, Notify: db.prober.event})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { db.cache.Run(ctx) })
@@ -129,7 +134,7 @@ func TestProbesProveEachNewVersion(t *testing.T) {
 		w.set(func() { w.current = "v3" }) // which the database does not know
 		time.Sleep(2 * time.Hour)
 		w.mu.Lock()
-		if n := w.results[probeOtherVersion]; len(w.results) != 1 || n < 10 || n > 60 {
+		if n := w.results[probeOtherVersion]; len(w.results) != 1 || n < 200 || n > 700 {
 			t.Errorf("probes while the database does not know the new version: %v", w.results)
 		}
 		w.results = map[string]int{}
@@ -213,6 +218,50 @@ func TestProbesAreFewWhereTheDatabaseRefuses(t *testing.T) {
 			t.Errorf("%d logins in 2 h: %v", w.asked, w.results)
 		}
 	})
+}
+
+// TestProbesAloneLockNoAccount has no version right, AWSPENDING included, and no
+// client: how often probe.interval says changes nothing.
+func TestProbesAloneLockNoAccount(t *testing.T) {
+	for _, interval := range []time.Duration{0, time.Second, time.Hour} {
+		probing(t, config.Probe{Interval: interval}, func(t *testing.T, w *world, _ *database, _ *observer.ObservedLogs) {
+			w.set(func() {
+				w.takes = map[string]bool{}
+				w.others = map[secrets.Stage]string{secrets.Pending: "v2", secrets.Previous: "v0"}
+			})
+			asked := func(d time.Duration) int {
+				time.Sleep(d)
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				n := w.asked
+				w.asked = 0
+				return n
+			}
+			if n := asked(90 * time.Second); n < 1 || n > 4 {
+				t.Errorf("interval %v: %d failed logins in the first 90 s", interval, n)
+			}
+			// Two rounds while the wait grows, then one each 5 min at -20 % or more.
+			if n := asked(time.Hour); n < 3*10 || n > 3*(2+60/4) {
+				t.Errorf("interval %v: %d failed logins in the hour after", interval, n)
+			}
+		})
+	}
+}
+
+// TestProbesComeBackSoon has faults that go by themselves last for an hour.
+func TestProbesComeBackSoon(t *testing.T) {
+	const soon = 25 * time.Second
+	for _, kind := range []proxy.Kind{proxy.UpstreamRefused, proxy.UpstreamBroken, proxy.Timeout, proxy.SecretProblem, proxy.Unreachable} {
+		probing(t, config.Probe{Interval: 2 * time.Hour}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+			w.set(func() { w.down = &proxy.Error{Kind: kind, Message: "not now"} })
+			time.Sleep(time.Hour)
+			w.set(func() { w.down = nil })
+			time.Sleep(soon)
+			if s := db.prober.status(); !s.OK {
+				t.Errorf("%s: not proved %v after it went by: %+v", kind, soon, s)
+			}
+		})
+	}
 }
 
 // TestProbesKnowWhatIsNoRefusal: a database that takes the credential and then
