@@ -132,21 +132,18 @@ func TestSocketOfNobody(t *testing.T) {
 	}
 }
 
-// TestNotify listens where systemd would.
-func TestNotify(t *testing.T) {
+// notifySocket listens where systemd would. hears waits for a message with want.
+func notifySocket(t *testing.T) (env string, hears func(want string) string) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	p := sidecar.Run(t, sidecar.Options{
-		Binary: binary, Env: []string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=200000", "USERNAME=app", "PASSWORD=planted-password"},
-		Config: "databases:\n" + database("main", "env: {username: USERNAME, password: PASSWORD}", "engine: postgres", "host: localhost"),
-	}, "planted-password")
-	hears := func(want string) string {
+	t.Cleanup(func() { _ = conn.Close() })
+	return "NOTIFY_SOCKET=" + path, func(want string) string {
 		t.Helper()
-		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		for b := make([]byte, 4096); ; {
 			n, err := conn.Read(b)
 			if err != nil {
@@ -157,7 +154,17 @@ func TestNotify(t *testing.T) {
 			}
 		}
 	}
-	hears("READY=1")
+}
+
+func TestNotify(t *testing.T) {
+	socket, hears := notifySocket(t)
+	p := sidecar.Run(t, sidecar.Options{
+		Binary: binary, Env: []string{socket, "WATCHDOG_USEC=200000", "USERNAME=app", "PASSWORD=planted-password"},
+		Config: "databases:\n" + database("main", "env: {username: USERNAME, password: PASSWORD}", "engine: postgres", "host: localhost"),
+	}, "planted-password")
+	if got := hears("READY=1"); !containsAll(got, []string{"STATUS=Not ready: main: ", "; 1 databases, 0 sessions"}) {
+		t.Errorf("%q", got)
+	}
 	if got := hears("STATUS=Not ready: main: the database has not accepted the credential yet"); !containsAll(got, []string{"1 databases, 0 sessions", "WATCHDOG=1"}) {
 		t.Errorf("%q", got)
 	}
@@ -169,7 +176,23 @@ func TestNotify(t *testing.T) {
 	hears("READY=1")
 	p.Signal(syscall.SIGTERM)
 	hears("STOPPING=1")
-	if code := p.Wait(); code != 0 {
-		t.Errorf("status %d", code)
+	p.Wait() // a second signal would end it at once
+}
+
+// TestNotifyWithoutASecret: systemd ends what is not ready after TimeoutStartSec=. One
+// database without a secret must not do that to the others.
+func TestNotifyWithoutASecret(t *testing.T) {
+	t.Parallel()
+	socket, hears := notifySocket(t)
+	p := sidecar.Run(t, sidecar.Options{
+		Binary: binary, Env: []string{socket, "USERNAME=app", "PASSWORD=planted-password"},
+		Config: "databases:\n" + database("main", "env: {username: USERNAME, password: PASSWORD}", "engine: postgres", "host: localhost") +
+			database("other", "file: {path: /nowhere}"),
+	}, "planted-password")
+	if got := hears("READY=1"); !containsAll(got, []string{"STATUS=Not ready: main: the database has not accepted the credential yet", ", and 2 more reasons; 2 databases"}) {
+		t.Errorf("%q", got)
+	}
+	if err := askTLS(p.Addr(t, "main")); err != nil {
+		t.Error(err)
 	}
 }

@@ -91,9 +91,6 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 	again := make(chan string)
 	administering.Go(func() { r.watch(ctx, hangups, again) })
 	administering.Go(func() { d.keepSystemd(serving) })
-	// Also if a secret that has to name the engine cannot be read yet: systemd would
-	// otherwise end all for the sake of one.
-	d.notify(systemd.SdNotifyReady)
 	for ctx.Err() == nil && err == nil {
 		select {
 		case <-ctx.Done():
@@ -119,7 +116,9 @@ func (d *daemon) begun(err error, failed chan<- error) {
 	}
 	if err != nil {
 		failed <- err
+		return
 	}
+	d.notifyReady()
 }
 
 // drain lets sessions end in peace: readiness off, accept for min_delay, then
@@ -203,11 +202,11 @@ func (d *daemon) notReady() []string {
 	if d.draining.Load() {
 		return []string{"shutting down"}
 	}
-	reasons := d.notStarted()
+	var reasons []string
 	for _, db := range d.databases() {
 		if why := db.notReady(); why != "" {
 			reasons = append(reasons, db.cfg.Name+": "+why)
 		}
 	}
-	return reasons
+	return append(reasons, d.notStarted()...) // last: a consequence, as a rule
 }

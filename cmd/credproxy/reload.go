@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/admin"
@@ -81,7 +80,7 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 		return // a comment, or what was read at the start; but a mistake that was put right is news
 	}
 	d.notifyReloading()
-	defer d.notify(systemd.SdNotifyReady)
+	defer d.notifyReady()
 	if err == nil {
 		err = d.apply(ctx, cfg, func(err error) {
 			if err != nil {

@@ -9,8 +9,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// statusEvery is how often the status text for systemd is renewed.
-const statusEvery = 5 * time.Second
+const (
+	// statusEvery is how often the status text for systemd is renewed.
+	statusEvery = 5 * time.Second
+	// startPatience is how long systemd hears of no end of the start while a database
+	// does not listen. It would end all of them at TimeoutStartSec=, 90 s by default,
+	// because of one whose secret is missing.
+	startPatience = 10 * time.Second
+)
 
 // notify tells systemd of a change of state (sd_notify(3)). Without systemd it does
 // nothing.
@@ -20,9 +26,16 @@ func (d *daemon) notify(state string) {
 	}
 }
 
-// notifyReloading begins a reload, which READY=1 ends.
+// notifyReloading begins a reload, which notifyReady ends.
 func (d *daemon) notifyReloading() {
 	d.notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
+}
+
+// notifyReady ends the start or a reload.
+func (d *daemon) notifyReady() {
+	if !d.draining.Load() {
+		d.notify(systemd.SdNotifyReady + "\nSTATUS=" + d.summary())
+	}
 }
 
 // keepSystemd tells systemd until ctx ends what is going on, and that credproxy
@@ -38,6 +51,7 @@ func (d *daemon) keepSystemd(ctx context.Context) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	late := time.After(startPatience)
 	for {
 		state := "STATUS=" + d.summary()
 		if patience > 0 {
@@ -46,6 +60,8 @@ func (d *daemon) keepSystemd(ctx context.Context) {
 		d.notify(state)
 		select {
 		case <-tick.C:
+		case <-late:
+			d.notifyReady()
 		case <-ctx.Done():
 			return
 		}
