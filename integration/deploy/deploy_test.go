@@ -1,8 +1,9 @@
 // Package deploy_test holds what deploy/ and the Dockerfile hand out against the
 // tools and the binary that they are for: the image's files in a chroot, the
-// systemd unit under systemd's own checks, the install script in a folder.
+// systemd unit under systemd's own checks and under a systemd that is booted for it, the
+// install script in a folder.
 //
-// It needs root (chroot, read-only mounts) Debian's systemd, and what setup.sh fetches.
+// It needs root (chroot, read-only mounts), Debian's systemd, and what setup.sh fetches.
 package deploy_test
 
 import (
