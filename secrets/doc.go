@@ -21,8 +21,9 @@
 // In every other state one login at a time, the prober, offers the versions in
 // the order above, each once, and the others wait for its verdict: whatever the
 // number of clients, a rotation costs the database a handful of failed logins. A
-// login that ends without a verdict on its credential (no connection, too many
-// connections) lets the others through, because there is nothing to wait for.
+// login that ends without a verdict on its credential (no connection, no answer in
+// time, too many connections) lets the others through, because there is nothing to
+// wait for; one that ends before the credential was offered says nothing.
 //
 // Invariant: a password leaves a [Credential] only through [Credential.Password].
 // Printing, formatting, logging or marshalling a Credential shows its user name
