@@ -35,7 +35,8 @@ func tookCredential(db *config.Database, database string, err error) (failure *p
 		return nil, false
 	}
 	failure = &proxy.Error{Kind: proxy.UpstreamRefused, Message: fmt.Sprintf("the database took the credential and then said: %s (%s)", said.Message, said.Code)}
-	if said.Code == invalidCatalogName || said.Code == insufficientPrivilege && db.Session.Role == "" {
+	switch {
+	case said.Code == invalidCatalogName, said.Code == insufficientPrivilege && db.Session.Role == "", said.Code == "1044", said.Code == "1049":
 		if database == maintenanceDatabase {
 			return nil, true
 		}

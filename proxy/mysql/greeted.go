@@ -56,8 +56,9 @@ func (l *login) release() {
 // introduce greets the client and returns when it has answered. If the client
 // left, or may not go on, the connection is brought to an end in order.
 func (l *login) introduce(up *upstream) (*greeted, error) {
+	greeting, cred := up.greeting, up.cred // up is not ours alone from here on
 	g := l.hold(up)
-	if err := l.receive(up.greeting, up.cred); err != nil {
+	if err := l.receive(greeting, cred); err != nil {
 		if up := g.take(); up != nil {
 			l.engine.abandon(l.ctx, l.session.Phase, up)
 		}
@@ -68,20 +69,21 @@ func (l *login) introduce(up *upstream) (*greeted, error) {
 
 // abandon ends a connection on which only the greeting has been read: it logs in
 // for nobody and says good-bye, so that the database counts no interrupted
-// handshake. Where the database refuses the credential, it does so in the name of
-// nobody, because failed logins may lock the user's account.
+// handshake. Unless the database has accepted the credential, it does so in the name
+// of nobody, because failed logins may lock the user's account.
 func (e *Engine) abandon(ctx context.Context, phase proxy.Phase, up *upstream) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 	defer cancel()
-	cred := up.cred
-	if e.isRefused(cred) {
+	cred, status := up.cred, e.Credentials.Status()
+	known := status.Accepted && status.First == cred && !e.isRefused(cred)
+	if !known {
 		up.cred = secrets.NewCredential("credproxy-nobody", "")
 	}
 	err := e.logInto(ctx, phase, up, ownResponse(0))
 	switch {
 	case err == nil:
 		up.quit()
-	case secrets.IsRejected(err):
+	case known && secrets.IsRejected(err):
 		e.refused.Store(cred)
 	}
 }

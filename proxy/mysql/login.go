@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -40,31 +41,59 @@ type login struct {
 // run greets the client and logs in with whichever credential the database
 // accepts. The client is greeted first, because while a login tries a credential
 // others may wait for its verdict, and they must not wait for a slow client. While
-// the database refuses the credential the client hears an earlier greeting: a
-// connection that nobody goes on with would have to be ended with one more failed
-// login.
+// the database refuses the credential, or cannot be reached, the client hears an
+// earlier greeting: a connection that nobody goes on with would have to be ended with
+// one more failed login.
 func (l *login) run() error {
 	cred, err := l.engine.Credentials.Get(l.ctx) // it may name the host
 	if err != nil {
 		return err
 	}
-	if last := l.engine.lastGreeting.Load(); last != nil && l.engine.isRefused(cred) {
-		if err := l.receive(*last, cred); err != nil {
-			return err
-		}
-		return l.search(l.attempt)
+	last := l.engine.lastGreeting.Load()
+	if last != nil && l.engine.isRefused(cred) {
+		return l.searchGreeted(*last, cred)
 	}
 	up, err := l.dial(cred)
-	switch {
-	case err == nil:
-		if l.greeted, err = l.introduce(up); err != nil {
-			return err
+	if secrets.IsUnreached(err) {
+		if last != nil {
+			return l.searchGreeted(*last, cred)
 		}
-		defer l.release()
-	case !secrets.IsUnreached(err):
+		up, err = l.dialElsewhere()
+	}
+	if err != nil {
+		return err
+	}
+	if l.greeted, err = l.introduce(up); err != nil {
+		return err
+	}
+	defer l.release()
+	return l.search(l.attempt)
+}
+
+// searchGreeted is search for a client who hears an earlier greeting.
+func (l *login) searchGreeted(g greeting, cred *secrets.Credential) error {
+	if err := l.receive(g, cred); err != nil {
 		return err
 	}
 	return l.search(l.attempt)
+}
+
+// errDialled ends a search that has found a database.
+var errDialled = errors.New("dialled")
+
+// dialElsewhere dials where the secret leads to by now.
+func (l *login) dialElsewhere() (up *upstream, err error) {
+	err = l.engine.Credentials.Login(l.ctx, func(_ context.Context, cred *secrets.Credential) error {
+		var err error
+		if up, err = l.dial(cred); err != nil {
+			return err
+		}
+		return errDialled
+	})
+	if up != nil {
+		return up, nil
+	}
+	return nil, err
 }
 
 // search tries credentials until the client leaves. An attempt that has begun is
@@ -99,17 +128,6 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 	if up == nil {
 		if up, err = l.engine.dial(ctx, l.session.Phase, cred); err != nil {
 			return err
-		}
-	}
-	if l.client.want == nil { // the first dial had failed
-		g, err := l.introduce(up)
-		if err != nil {
-			return err
-		}
-		if up = g.take(); up == nil {
-			if up, err = l.engine.dial(ctx, l.session.Phase, cred); err != nil {
-				return err
-			}
 		}
 	}
 	up.cred = cred

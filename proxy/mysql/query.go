@@ -23,8 +23,8 @@ const utf8mb4 = 45
 //
 // The login is that of a client: same TLS, same plugins, same errors, with the
 // mark of [secrets.Rejected] if the database refused the credential. What it says
-// against a statement is a *proxy.SQLError in the chain. The caps are those of
-// package proxy.
+// once it has taken that, against the session or a statement, is a *proxy.SQLError in
+// the chain. The caps are those of package proxy.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proxy.QueryTimeout)
 	defer cancel()
@@ -37,7 +37,7 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 		want.database = e.databaseFor(cred)
 	}
 	if err := e.logInto(ctx, proxy.Unobserved, up, want); err != nil {
-		return nil, err
+		return nil, tookPassword(err)
 	}
 	e.refused.CompareAndSwap(cred, nil)
 	stop := proxy.BreakOff(ctx, up.tcp)
@@ -52,6 +52,21 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 	}
 	up.quit()
 	return rows, err
+}
+
+// tookPassword tells the refusals apart that a server gives only once it has checked
+// the password.
+func tookPassword(err error) error {
+	se, ok := errors.AsType[*serverError](err)
+	if !ok {
+		return err
+	}
+	switch se.code {
+	case mysql.ER_DBACCESS_DENIED_ERROR, mysql.ER_BAD_DB_ERROR, mysql.ER_USER_LIMIT_REACHED:
+		return &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database took the credential and refused the session",
+			Err: &proxy.SQLError{Code: strconv.Itoa(int(se.code)), Message: se.message}}
+	}
+	return err
 }
 
 // ownResponse is the answer to a greeting where no client stands behind a login.

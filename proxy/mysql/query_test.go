@@ -100,7 +100,7 @@ func TestQueryFails(t *testing.T) {
 		message  string
 	}{
 		{"credential refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, proxy.Rejected, "", true, "Access denied"},
-		{"database refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, proxy.UpstreamRefused, "", false, "Unknown database"},
+		{"database refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, proxy.UpstreamRefused, "1049", false, "Unknown database"},
 		{"statement refused", answer("\xff\x76\x04#42000SELECT command denied"), proxy.UpstreamRefused, "1142", false, "SELECT command denied"},
 		{"refused amid rows", answer("\x01", "definition", eofPacket, "\xff\x25\x05#70100interrupted"), proxy.UpstreamRefused, "1317", false, "interrupted"},
 		{"error that cannot be read", answer("\xff\x76"), proxy.UpstreamBroken, "", false, "cannot be read"},

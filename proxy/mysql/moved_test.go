@@ -1,0 +1,102 @@
+package mysql
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// moving is a secret that names a port, and later another one.
+type moving struct{ port atomic.Int64 }
+
+func (s *moving) Kind() string { return "test" }
+
+func (s *moving) Fetch(_ context.Context, stage secrets.Stage) (*secrets.Credential, error) {
+	if stage != secrets.Current {
+		return nil, secrets.Errorf(secrets.NoVersion, "nothing is labelled %s", stage)
+	}
+	c := secrets.NewCredential("app", password)
+	c.VersionID, c.Endpoint.Port = "v1", int(s.port.Load())
+	return c, nil
+}
+
+// TestSecretNamesAnotherPort has the cached secret lead to where nobody listens any
+// more. The first client is logged in where it leads to by now; one who never answers
+// the greeting keeps nobody from it.
+func TestSecretNamesAnotherPort(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := &moving{}
+	src.port.Store(int64(gone.Addr().(*net.TCPAddr).Port))
+	_ = gone.Close()
+	cache := secrets.New(src, secrets.Options{LoginTimeout: 3 * time.Second})
+	defer cache.Close()
+	var now int
+	r := newRig(t, func(e *Engine) {
+		now, e.Credentials, e.Upstream.Port = e.Upstream.Port, cache, 0
+	}, trusting)
+	if _, err := cache.Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5100 * time.Millisecond) // what a label named is believed for 5 s
+	src.port.Store(int64(now))
+	silent := newPeer(t, r.Dial(t))
+	if got := silent.payload(); got == "" {
+		t.Error("no greeting for the silent client")
+	}
+	for range 2 {
+		c := newPeer(t, r.Dial(t))
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, reply := c.login(passwordless("mysql_native_password"))
+		if len(reply) > 0 && reply[0] == 0xfe {
+			c.send("")
+			reply = c.payload()
+		}
+		if reply == "" || reply[0] != 0 {
+			t.Errorf("not logged in: %q", reply)
+		}
+		_ = c.Close()
+	}
+	_ = silent.Close()
+}
+
+// TestSlowRefusal has a server take 2 s to refuse, as connection_control makes it do:
+// longer than clients who were greeted may take. One failed login is the user's.
+func TestSlowRefusal(t *testing.T) {
+	cache := secrets.New(&moving{}, secrets.Options{LoginTimeout: 5 * time.Second})
+	defer cache.Close()
+	var asApp atomic.Int64
+	r := newRig(t, func(e *Engine) { e.Credentials = cache }, func(p *peer) {
+		if got := p.greet(realGreeting()); got.user == "app" {
+			asApp.Add(1)
+		}
+		time.Sleep(2 * time.Second)
+		p.send("\xff\x15\x04#28000Access denied")
+	})
+	var clients sync.WaitGroup
+	for range 30 {
+		clients.Go(func() {
+			c := newPeer(t, r.Dial(t))
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			if _, err := parseGreeting([]byte(c.payload())); err != nil {
+				t.Error(err)
+				return
+			}
+			if err := c.write(passwordless("caching_sha2_password").encode()); err != nil {
+				t.Error(err)
+			}
+			_ = c.payload()
+		})
+	}
+	clients.Wait()
+	if n := asApp.Load(); n != 1 {
+		t.Errorf("%d failed logins of the user, want 1", n)
+	}
+}
