@@ -48,7 +48,14 @@ func TestProbes(t *testing.T) {
 	await(t, "the start", func() bool { code, _, err := w.Get("/startup"); return err == nil && code == http.StatusOK })
 	w.probe(t, "/readiness", http.StatusServiceUnavailable, "main: no credential yet")
 	w.probe(t, "/liveness", http.StatusOK, "true")
+	down.Store(true)
 	aws.ClearFaults()
+	await(t, "a credential without proof", func() bool {
+		ready, why := w.ready(t)
+		return !ready && strings.Contains(why, "the database has not accepted the credential yet")
+	})
+	w.probe(t, "/liveness", http.StatusOK, "true")
+	down.Store(false)
 	await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
 	w.recovers(t, "main", "postgres")
 
