@@ -69,14 +69,16 @@ func (c *packetConn) read() ([]byte, error) {
 		return nil, fmt.Errorf("packet number %d where %d is due", head[3], c.seq)
 	}
 	c.seq++
-	payload := make([]byte, n)
-	if _, err := io.ReadFull(c.r, payload); err != nil {
+	// Anybody can send a header: memory for a long payload is taken as it comes.
+	var payload bytes.Buffer
+	payload.Grow(min(n, 4096) + bytes.MinRead)
+	if _, err := io.CopyN(&payload, c.r, int64(n)); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, err
 	}
-	return payload, nil
+	return payload.Bytes(), nil
 }
 
 // write sends a payload as the next packet.
