@@ -78,8 +78,8 @@ func (l *login) searchGreeted(g greeting, cred *secrets.Credential) error {
 	return l.search(l.attempt)
 }
 
-// errDialled ends a search that has found a database.
-var errDialled = errors.New("dialled")
+// errDialled ends a search that has found a database, and has offered it nothing.
+var errDialled = secrets.Unoffered(errors.New("dialled"))
 
 // dialElsewhere dials where the secret leads to by now.
 func (l *login) dialElsewhere() (up *upstream, err error) {
