@@ -36,7 +36,7 @@ func tookCredential(db *config.Database, database string, err error) (failure *p
 	}
 	failure = &proxy.Error{Kind: proxy.UpstreamRefused, Message: fmt.Sprintf("the database took the credential and then said: %s (%s)", said.Message, said.Code)}
 	switch {
-	case said.Code == invalidCatalogName, said.Code == insufficientPrivilege && db.Session.Role == "", said.Code == "1044", said.Code == "1049":
+	case said.Code == invalidCatalogName, said.Code == insufficientPrivilege && db.Session.Role == "", said.Code == dbAccessDenied, said.Code == badDatabase:
 		if database == maintenanceDatabase {
 			return nil, true
 		}
@@ -49,6 +49,12 @@ func tookCredential(db *config.Database, database string, err error) (failure *p
 const (
 	invalidCatalogName    = "3D000" // there is no such database
 	insufficientPrivilege = "42501" // or it is not for this user
+)
+
+// The same two of MySQL and MariaDB.
+const (
+	badDatabase    = "1049" // ER_BAD_DB_ERROR
+	dbAccessDenied = "1044" // ER_DBACCESS_DENIED_ERROR
 )
 
 // writeStatements write a row to the table, read it, and leave: the end of the
@@ -111,6 +117,6 @@ var writeHints = map[string]string{
 	"1792":                hintReadOnly, // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 	"1836":                hintReadOnly, // ER_READ_ONLY_MODE
 	"1146":                hintTable,    // ER_NO_SUCH_TABLE
-	"1049":                hintTable,    // ER_BAD_DB_ERROR
-	"1046":                hintTable,    // ER_NO_DB_ERROR
+	badDatabase:           hintTable,
+	"1046":                hintTable, // ER_NO_DB_ERROR
 }

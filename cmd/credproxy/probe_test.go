@@ -289,6 +289,18 @@ func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
 	})
 }
 
+// TestHintsAtTheDatabase: what MySQL minds once it has taken the credential is mostly
+// the name of the database, but not always.
+func TestHintsAtTheDatabase(t *testing.T) {
+	for code, want := range map[string]bool{"1044": true, "1049": true, "1226": false} {
+		err := &proxy.Error{Kind: proxy.UpstreamRefused, Err: &proxy.SQLError{Code: code, Message: "said so"}}
+		failure, took := tookCredential(&config.Database{Engine: config.MySQL}, "", err)
+		if !took || failure == nil || !strings.Contains(failure.Message, "took the credential") || strings.Contains(failure.Hint, "right database") != want {
+			t.Errorf("%s: %+v, took %v", code, failure, took)
+		}
+	}
+}
+
 func TestProbesWrite(t *testing.T) {
 	probing(t, config.Probe{WriteTable: "probe"}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
 		synctest.Wait()
