@@ -134,13 +134,7 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 // SessionEnded implements proxy.Observer.
 func (d *Database) SessionEnded(kind proxy.Kind, _ string) {
 	d.sessions.WithLabelValues(string(kind)).Inc()
-	d.notReached(kind)
-}
-
-// notReached notes a login that ended before the database could answer it.
-func (d *Database) notReached(kind proxy.Kind) {
-	switch kind {
-	case proxy.Unreachable, proxy.UpstreamTLS, proxy.UpstreamBroken:
+	if kind.Unanswered() {
 		d.up.WithLabelValues().Set(0)
 	}
 }

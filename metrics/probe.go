@@ -37,9 +37,7 @@ func newProbes() probes {
 func (d *Database) Probe(result string, reached, ok bool) {
 	d.probes.total.WithLabelValues(result).Inc()
 	d.probes.success.WithLabelValues().Set(oneIf(ok))
-	if reached {
-		d.up.WithLabelValues().Set(1)
-		return
+	if reached || proxy.Kind(result).Unanswered() {
+		d.up.WithLabelValues().Set(oneIf(reached))
 	}
-	d.notReached(proxy.Kind(result))
 }

@@ -66,6 +66,12 @@ func (e *Error) told() string {
 	return e.Message + ". " + e.Hint
 }
 
+// Unanswered tells whether k is a login that ended before the database could answer
+// it.
+func (k Kind) Unanswered() bool {
+	return k == Unreachable || k == UpstreamTLS || k == UpstreamBroken
+}
+
 // AsError returns the [Error] in err's chain, or makes one of what err is: a
 // source's failure, a timeout, or else a defect.
 func AsError(err error) *Error {

@@ -12,8 +12,7 @@ type doubter struct {
 // SessionEnded implements proxy.Observer.
 func (d doubter) SessionEnded(kind proxy.Kind, told string) {
 	d.Observer.SessionEnded(kind, told)
-	switch kind {
-	case proxy.Unreachable, proxy.UpstreamTLS, proxy.UpstreamBroken:
+	if kind.Unanswered() {
 		d.prober.doubt()
 	}
 }
