@@ -12,20 +12,22 @@ import (
 // Load reads a configuration file. An error that is not an Errors says that the
 // file cannot be read.
 func Load(path string) (*Config, error) {
-	data, err := read(path)
+	data, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path, data)
 }
 
-func read(path string) ([]byte, error) {
+// Read reads a configuration file as it stands, at most 1 MiB of it and one byte, so
+// that Parse sees an excess.
+func Read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1)) // one more, so that Parse sees an excess
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
@@ -37,7 +39,7 @@ func read(path string) ([]byte, error) {
 // credproxy that runs, perhaps with an earlier state of the file.
 func AdminListen(path string) (string, error) {
 	const key = "admin.listen"
-	data, err := read(path)
+	data, err := Read(path)
 	if err != nil {
 		return "", err
 	}

@@ -21,7 +21,7 @@ import (
 // before either sees the file, keep time and memory small. They lie far above
 // any configuration.
 const (
-	MaxFile    = 1 << 20 // bytes
+	maxFile    = 1 << 20 // bytes
 	maxLine    = 4096    // characters
 	maxBlank   = 100     // blank lines in a row
 	maxTokens  = 200_000
@@ -79,7 +79,7 @@ func parserError(file string, err error) Errors {
 // cleanText checks size and characters and makes every line end in \n, because
 // the lexer counts a line twice where a comment ends in \r\n.
 func cleanText(file string, data []byte) (string, error) {
-	if len(data) > MaxFile {
+	if len(data) > maxFile {
 		return "", syntaxError(file, 1, 1, "the file is larger than 1 MiB; split it over several credproxy processes")
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))

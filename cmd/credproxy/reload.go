@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"reflect"
 	"time"
@@ -57,12 +56,7 @@ func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again cha
 
 // look returns what of the file's state can matter.
 func (r reloader) look(context.Context) (seen any, whole bool) {
-	f, err := os.Open(r.file)
-	if err != nil {
-		return err.Error(), false
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, config.MaxFile+1))
+	b, err := config.Read(r.file)
 	if err != nil {
 		return err.Error(), false
 	}
