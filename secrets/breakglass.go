@@ -18,13 +18,18 @@ type emergency struct {
 // not notice.
 func (c *Cache) BreakGlass(cred *Credential, d time.Duration) {
 	c.EndBreakGlass()
-	e := &emergency{cred: cred, until: time.Now().Add(d)}
 	c.mu.Lock()
-	e.timer = time.AfterFunc(d, func() { c.endEmergency(e) })
-	c.emergency = e
+	c.setEmergency(cred, time.Now().Add(d))
 	delete(c.refused, cred.VersionID)
 	c.mu.Unlock()
 	c.opt.Notify(Event{Kind: EmergencyBegan, Stage: Emergency, Credential: cred})
+}
+
+// setEmergency has an emergency last until the time given. c.mu is held.
+func (c *Cache) setEmergency(cred *Credential, until time.Time) {
+	e := &emergency{cred: cred, until: until}
+	e.timer = time.AfterFunc(time.Until(until), func() { c.endEmergency(e) })
+	c.emergency = e
 }
 
 // EndBreakGlass ends the emergency and tells whether there was one.

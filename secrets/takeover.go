@@ -1,9 +1,6 @@
 package secrets
 
-import (
-	"maps"
-	"time"
-)
+import "maps"
 
 // TakeOver makes what old knows the beginning of c: the credential, what labels
 // named, and what the database said of versions. Their sources must be of the same
@@ -32,10 +29,8 @@ func (c *Cache) TakeOverEmergency(old *Cache) bool {
 		return false
 	}
 	was.timer.Stop()
-	e := &emergency{cred: was.cred, until: was.until}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e.timer = time.AfterFunc(time.Until(e.until), func() { c.endEmergency(e) })
-	c.emergency = e
+	c.setEmergency(was.cred, was.until)
 	return true
 }
