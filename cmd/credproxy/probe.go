@@ -167,19 +167,20 @@ func jittered(d time.Duration) time.Duration {
 // probe logs in as a client would, and asks.
 func (p *prober) probe(ctx context.Context, e engine) proof {
 	start := time.Now()
-	ask := func(ctx context.Context, cred *secrets.Credential, statements ...string) error {
+	var cred *secrets.Credential
+	var database string
+	ask := func(ctx context.Context, statements ...string) error {
 		ctx, cancel := context.WithTimeout(ctx, p.db.cfg.Limits.LoginTimeout)
 		defer cancel()
-		_, err := e.Query(ctx, cred, ownDatabase(p.db.cfg, p.db.cfg.Engine, cred), statements...)
+		_, err := e.Query(ctx, cred, database, statements...)
 		return err
 	}
-	var cred *secrets.Credential
 	kind, failure := string(proxy.OK), (*proxy.Error)(nil)
 	err := p.db.cache.Login(secrets.WithoutGrace(ctx), func(ctx context.Context, offered *secrets.Credential) error {
-		cred = offered
-		err := ask(ctx, offered, "SELECT 1")
+		cred, database = offered, ownDatabase(p.db.cfg, p.db.cfg.Engine, offered)
+		err := ask(ctx, "SELECT 1")
 		var took bool
-		if failure, took = tookCredential(p.db.cfg, ownDatabase(p.db.cfg, p.db.cfg.Engine, offered), err); took {
+		if failure, took = tookCredential(p.db.cfg, database, err); took {
 			return nil
 		}
 		return err
@@ -191,7 +192,7 @@ func (p *prober) probe(ctx context.Context, e engine) proof {
 		kind = string(failure.Kind)
 	case table != "":
 		// The verdict on the credential is given: nobody waits for this.
-		if err := ask(ctx, cred, p.db.writeStatements(table)...); err != nil {
+		if err := ask(ctx, p.db.writeStatements(table)...); err != nil {
 			kind, failure = writeFailure(err, table, cred.Username)
 		}
 	}
