@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -83,7 +82,7 @@ func TestSocketActivation(t *testing.T) {
 	})
 	load.Go(func() {
 		for n := range 1000 {
-			if err := askTLS(tcp); err != nil {
+			if err := servers.AskTLS(tcp); err != nil {
 				t.Errorf("connect %d: %v", n, err)
 				return
 			}
@@ -101,21 +100,6 @@ func TestSocketActivation(t *testing.T) {
 	}
 	load.Wait()
 	t.Logf("%d restarts", restarts)
-}
-
-// askTLS connects, asks for TLS, and is answered.
-func askTLS(addr string) error {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
-		return err
-	}
-	_, err = io.ReadFull(conn, make([]byte, 1))
-	return err
 }
 
 // TestSocketOfNobody: a socket that no database has is a mistake.
@@ -192,7 +176,7 @@ func TestNotifyWithoutASecret(t *testing.T) {
 	if got := hears("READY=1"); !containsAll(got, []string{"STATUS=Not ready: main: the database has not accepted the credential yet", ", and 2 more reasons; 2 databases"}) {
 		t.Errorf("%q", got)
 	}
-	if err := askTLS(p.Addr(t, "main")); err != nil {
+	if err := servers.AskTLS(p.Addr(t, "main")); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,7 +1,6 @@
 package deploy_test
 
 import (
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/integration/servers"
 )
 
 // TestSystemdRuns boots systemd, installs the units and lives with them.
@@ -113,7 +114,7 @@ func (s *installed) restartsUnderLoad(t *testing.T) {
 			n.Add(1)
 		}
 	}
-	load.Go(func() { repeat(&connects, atLeast, func() error { return askTLS(s.addr) }) })
+	load.Go(func() { repeat(&connects, atLeast, func() error { return servers.AskTLS(s.addr) }) })
 	load.Go(func() {
 		repeat(&logins, 0, func() error {
 			_, err := s.login(t.Context())
@@ -141,21 +142,6 @@ func closed(c chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-// askTLS connects, asks for TLS, and is answered.
-func askTLS(addr string) error {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
-		return err
-	}
-	_, err = io.ReadFull(conn, make([]byte, 1))
-	return err
 }
 
 // survivesAHang stops the process as if it hung, and waits for the watchdog.

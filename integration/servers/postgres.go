@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -171,4 +174,20 @@ func (pg *Postgres) URL(user, password, database string) string {
 // Superuser logs in through the socket as postgres. The caller must close it.
 func (pg *Postgres) Superuser(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=postgres password=unused dbname=postgres sslmode=disable", pg.SocketDir, pg.Port))
+}
+
+// AskTLS connects to what speaks the protocol of PostgreSQL, asks for TLS, and waits for
+// the answer, 20 s at most.
+func AskTLS(addr string) error {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(conn, make([]byte, 1))
+	return err
 }
