@@ -30,6 +30,16 @@ func (c *Cache) setEmergency(cred *Credential, until time.Time) {
 	e := &emergency{cred: cred, until: until}
 	e.timer = time.AfterFunc(time.Until(until), func() { c.endEmergency(e) })
 	c.emergency = e
+	close(c.begins)
+	c.begins = make(chan struct{})
+}
+
+// alarm is closed when the next emergency begins: those who wait for a rotation
+// need not wait any longer.
+func (c *Cache) alarm() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.begins
 }
 
 // EndBreakGlass ends the emergency and tells whether there was one.

@@ -108,3 +108,19 @@ func TestBreakGlassAtAColdStart(t *testing.T) {
 		}
 	})
 }
+
+// TestBreakGlassEndsTheWait has logins wait for a rotation that hangs.
+func TestBreakGlassEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &labelled{labels: map[Stage]string{Current: "v1", Pending: "v2"}}
+		db := &database{password: "by hand"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		began := time.Now()
+		time.AfterFunc(10*time.Second, func() { c.BreakGlass(emergencyCredential("by hand"), time.Hour) })
+		storm(t, c, 20, db.slow)
+		if d := time.Since(began); d < 10*time.Second || d > 11*time.Second {
+			t.Errorf("logins took %v", d)
+		}
+	})
+}

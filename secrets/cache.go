@@ -95,11 +95,12 @@ type Cache struct {
 	mu          sync.Mutex
 	closed      bool
 	labels      map[Stage]*lookup
-	described   *description // nil until a Labelled source was asked
-	lastFailure error        // of a source that could not be asked
-	emergency   *emergency   // nil but in an emergency
-	first       *Credential  // what the next login offers first
-	accepted    *Credential  // what the database took last, and has not refused since
+	described   *description  // nil until a Labelled source was asked
+	lastFailure error         // of a source that could not be asked
+	emergency   *emergency    // nil but in an emergency
+	begins      chan struct{} // closed when an emergency does
+	first       *Credential   // what the next login offers first
+	accepted    *Credential   // what the database took last, and has not refused since
 	acceptedAt  time.Time
 	refused     map[string]refusal
 	lastGood    time.Time // when the source last gave AWSCURRENT
@@ -142,6 +143,7 @@ func New(src Source, opt Options) *Cache {
 		breaker:    newBreaker(),
 		prober:     make(chan struct{}, 1),
 		describing: make(chan struct{}, 1),
+		begins:     make(chan struct{}),
 		labels:     map[Stage]*lookup{},
 		refused:    map[string]refusal{},
 	}

@@ -22,12 +22,13 @@ import (
 // given to an earlier login, or else the source's [Error].
 func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential) error) error {
 	l := login{cache: c, try: try, tried: map[string]bool{}}
-	if cred := c.inEmergency(); cred != nil {
-		if done, err := l.offerEmergency(ctx, cred); done {
-			return err
-		}
-	}
 	for range maxStraight {
+		l.alarm = c.alarm()
+		if cred := c.inEmergency(); cred != nil {
+			if done, err := l.offerEmergency(ctx, cred); done {
+				return err
+			}
+		}
 		if cred := c.trusted(); cred != nil {
 			delete(l.tried, cred.VersionID) // somebody else knows better by now
 			if done, err := l.offer(ctx, cred, c.heldUnder(cred)); done {
@@ -35,7 +36,10 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 			}
 			continue
 		}
-		if err := l.turn(ctx); err != nil {
+		switch err := l.turn(ctx); {
+		case errors.Is(err, errEmergency):
+			continue
+		case err != nil:
 			return err
 		}
 		if c.trusted() != nil { // the verdict came while we waited
@@ -44,12 +48,15 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 		}
 		err := l.probe(ctx)
 		<-c.prober
-		if !IsRejected(err) || c.trusted() == nil {
+		if !errors.Is(err, errEmergency) && (!IsRejected(err) || c.trusted() == nil) {
 			return err
-		} // else the database turned: it took from another login what it refused us
+		} // else there is an emergency, or the database turned: it took from another login what it refused us
 	}
 	return l.failure()
 }
+
+// errEmergency ends a wait because an emergency began meanwhile.
+var errEmergency = errors.New("an emergency began")
 
 // turn waits until this login is the prober, for as long as another may take that
 // has begun already: one round, after all that is left of the grace.
@@ -60,6 +67,8 @@ func (l *login) turn(ctx context.Context) error {
 	select {
 	case l.cache.prober <- struct{}{}:
 		return nil
+	case <-l.alarm:
+		return errEmergency
 	case <-timer.C:
 		return fmt.Errorf("waited %v for another login to find out which version of the credential works: %w", patience, context.DeadlineExceeded)
 	case <-ctx.Done():
@@ -78,6 +87,8 @@ func (l *login) probe(ctx context.Context) error {
 		}
 		select {
 		case <-time.After(wait):
+		case <-l.alarm:
+			return errEmergency
 		case <-ctx.Done():
 			return l.noTime(context.Cause(ctx))
 		}
@@ -162,6 +173,7 @@ type login struct {
 	refusedAt time.Time       // when the latest refusal that we know of was given
 	refusal   error           // and what the database said
 	source    error           // the first failure of the source that matters
+	alarm     <-chan struct{} // closed when an emergency begins
 }
 
 // offer tries cred unless it was tried or is known to be refused. done says

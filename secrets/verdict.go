@@ -183,5 +183,7 @@ func (c *Cache) undecided(cred *Credential) {
 		r.until = time.Now()
 		c.refused[cred.VersionID] = r
 	}
-	c.trustUntil = time.Now().Add(trustFor)
+	if c.first == cred {
+		c.trustUntil = time.Now().Add(trustFor)
+	}
 }
