@@ -304,7 +304,7 @@ func (p *Proxy) ask(method, path, body string) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+admin+path, strings.NewReader(body))
 	if err != nil {
