@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"os"
 )
@@ -15,7 +16,7 @@ const recordHeader = 5
 // it without holding a buffer and read several records at a time. ahead is what
 // was read from conn already.
 func BelowTLS(conn net.Conn, ahead []byte) net.Conn {
-	return &belowTLS{Conn: conn, pending: ahead, socket: newPlainSource(conn)}
+	return &belowTLS{Conn: conn, pending: ahead, socket: newPlainSource(conn), sink: newSink(conn)}
 }
 
 // belowTLS is the connection below TLS. It gives crypto/tls never more than the
@@ -24,6 +25,7 @@ func BelowTLS(conn net.Conn, ahead []byte) net.Conn {
 type belowTLS struct {
 	net.Conn
 	socket  *plainSource // of Conn; nil: it cannot be waited for
+	sink    io.Writer    // of Conn, too
 	pending []byte       // read from Conn; in the memory of socket, but for what was read ahead
 	left    int          // bytes missing of the record that pending begins with; 0: not known
 	err     error        // of Conn, once nothing is pending
@@ -81,6 +83,9 @@ func (b *belowTLS) Read(p []byte) (int, error) {
 	b.left = max(0, b.left-n)
 	return n, nil
 }
+
+// Write implements net.Conn. crypto/tls has one caller at a time.
+func (b *belowTLS) Write(p []byte) (int, error) { return b.sink.Write(p) }
 
 // errNotYet tells crypto/tls that there is nothing to read right now. It is
 // temporary, as a read past its deadline is: crypto/tls keeps what it has of a

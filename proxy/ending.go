@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -84,19 +85,19 @@ func (s *Server) watch(client, upstream *Leg) (done func() (ended bool)) {
 	}
 }
 
-func (e *ending) toUpstream(b []byte) (int, error) {
+func (e *ending) toUpstream(to io.Writer, b []byte) (int, error) {
 	e.asking.Store(true)
-	return e.upstream.Write(b)
+	return to.Write(b)
 }
 
-func (e *ending) toClient(b []byte) (int, error) {
+func (e *ending) toClient(to io.Writer, b []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ended.Load() {
 		return 0, net.ErrClosed
 	}
 	e.asking.Store(false)
-	n, err := e.client.Write(b)
+	n, err := to.Write(b)
 	kept := min(len(e.tail), max(0, tailSize-n))
 	e.tail = append(e.tail[:copy(e.tail, e.tail[len(e.tail)-kept:])], b[max(0, n-tailSize):n]...)
 	return n, err
@@ -135,10 +136,9 @@ func (e *ending) cut() {
 	_ = e.upstream.SetDeadline(expired)
 }
 
-// Write implements net.Conn.
-func (l Leg) Write(b []byte) (int, error) {
+func (l *Leg) send(b []byte) (int, error) {
 	if l.write != nil {
-		return l.write(b)
+		return l.write(l.sink, b)
 	}
-	return l.Conn.Write(b)
+	return l.sink.Write(b)
 }

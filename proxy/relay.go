@@ -28,7 +28,8 @@ type Leg struct {
 	// Farewell, on the client's leg only, is for Server.End; nil says nothing.
 	Farewell Farewell
 
-	write func(b []byte) (int, error) // in place of Conn's
+	write func(to io.Writer, b []byte) (int, error) // in place of to.Write
+	sink  io.Writer                                 // that writes to Conn
 }
 
 // Traffic counts relayed bytes while they flow.
@@ -59,6 +60,7 @@ type Outcome struct {
 func Relay(client, upstream Leg, total *Traffic) Outcome {
 	var out Outcome
 	var toUpstream error
+	client.sink, upstream.sink = newSink(client.Conn), newSink(upstream.Conn)
 	var copiers sync.WaitGroup
 	copiers.Go(func() { out.Held, toUpstream = relayToUpstream(&out.ToUpstream, client, upstream, &total.ToUpstream) })
 	ended, toClient := relayToClient(&out.ToClient, client, upstream, &total.ToClient)
@@ -115,7 +117,7 @@ var expired = time.Unix(1, 0)
 
 // copyBytes copies from src to dst until one fails or src.Scan stops it. Exactly
 // one result is not nil.
-func copyBytes(n *int64, dst net.Conn, src Leg, total *atomic.Int64) (held []byte, readErr, writeErr error) {
+func copyBytes(n *int64, dst, src Leg, total *atomic.Int64) (held []byte, readErr, writeErr error) {
 	from := newSource(src.Conn)
 	defer from.end()
 	chunk := src.Buffered
@@ -127,7 +129,7 @@ func copyBytes(n *int64, dst net.Conn, src Leg, total *atomic.Int64) (held []byt
 			}
 		}
 		if pass > 0 {
-			w, err := dst.Write(chunk[:pass])
+			w, err := dst.send(chunk[:pass])
 			*n += int64(w)
 			total.Add(int64(w))
 			if err != nil {

@@ -65,12 +65,8 @@ type plainSource struct {
 // newPlainSource returns nil if c is not a socket, or on a system on which a
 // socket cannot be waited for.
 func newPlainSource(c net.Conn) *plainSource {
-	s, ok := c.(syscall.Conn)
-	if !ok || !canAwait {
-		return nil
-	}
-	raw, err := s.SyscallConn()
-	if err != nil {
+	raw := rawConn(c)
+	if raw == nil {
 		return nil
 	}
 	p := &plainSource{raw: raw}

@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// sink writes to a socket, by one caller at a time. It keeps the deadlines of the
+// connection.
+type sink struct {
+	raw syscall.RawConn
+	try func(fd uintptr) bool // the method, made a value once
+	b   []byte
+	n   int // bytes of b that are written
+	err error
+}
+
+// newSink returns c itself if it is not a socket, or on a system on which a socket
+// cannot be waited for.
+func newSink(c net.Conn) io.Writer {
+	raw := rawConn(c)
+	if raw == nil {
+		return c
+	}
+	s := &sink{raw: raw}
+	s.try = s.write
+	return s
+}
+
+// rawConn returns nil if c cannot be waited for.
+func rawConn(c net.Conn) syscall.RawConn {
+	s, ok := c.(syscall.Conn)
+	if !ok || !canAwait {
+		return nil
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// Write implements io.Writer.
+func (s *sink) Write(b []byte) (int, error) {
+	s.b, s.n, s.err = b, 0, nil
+	err := s.raw.Write(s.try)
+	if err == nil {
+		err = os.NewSyscallError("write", s.err)
+	}
+	s.b = nil
+	return s.n, err
+}
+
+// write is called when there may be room, and tells whether all is written.
+func (s *sink) write(fd uintptr) bool {
+	for s.n < len(s.b) && s.err == nil {
+		var n int
+		n, s.err = writeSocket(fd, s.b[s.n:])
+		s.n += n
+	}
+	if s.err == syscall.EAGAIN {
+		s.err = nil
+		return false
+	}
+	return true
+}
