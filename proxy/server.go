@@ -195,8 +195,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 // serve runs one session and writes its end to the log. A panic ends only this
 // session.
 func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	sess := &Session{Client: conn, Accepted: time.Now(), server: s, identity: s.Access.identify(conn)}
-	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
+	sess := s.newSession(conn)
 	defer sess.release()
 	err := func() (err error) {
 		defer func() {
@@ -210,6 +209,12 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		err = ErrShuttingDown(err)
 	}
 	sess.end(ctx, err)
+}
+
+func (s *Server) newSession(conn net.Conn) *Session {
+	sess := &Session{Client: conn, Accepted: time.Now(), server: s, identity: s.Access.identify(conn)}
+	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
+	return sess
 }
 
 // Clip caps what a peer can put into a message or a log line, at 64 bytes. Names

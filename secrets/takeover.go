@@ -2,10 +2,10 @@ package secrets
 
 import "maps"
 
-// TakeOver makes what old knows the beginning of c: the credential, what labels
-// named, and what the database said of versions. Their sources must be of the same
-// secret. Call it before Run.
-func (c *Cache) TakeOver(old *Cache) {
+// TakeOver makes what old knows the beginning of c: the credential and what labels
+// named, and, of the same database, what that said of versions. Their sources must
+// be of the same secret. Call it before Run.
+func (c *Cache) TakeOver(old *Cache, sameDatabase bool) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	if old.first == nil {
@@ -13,9 +13,14 @@ func (c *Cache) TakeOver(old *Cache) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.labels, c.described, c.refused = maps.Clone(old.labels), old.described, maps.Clone(old.refused)
-	c.first, c.accepted, c.acceptedAt = old.first, old.accepted, old.acceptedAt
-	c.lastGood, c.rotated, c.trouble, c.lost = old.lastGood, old.rotated, old.trouble, old.lost
+	c.labels, c.described, c.first = maps.Clone(old.labels), old.described, old.first
+	c.lastGood, c.rotated = old.lastGood, old.rotated
+	if sameDatabase {
+		c.refused, c.accepted, c.acceptedAt = maps.Clone(old.refused), old.accepted, old.acceptedAt
+		c.trouble, c.lost = old.trouble, old.lost
+	} else if l := c.labels[Current]; l != nil && l.cred != nil {
+		c.first = l.cred
+	}
 }
 
 // TakeOverEmergency moves an emergency from old to c, where it ends when it would

@@ -17,7 +17,7 @@ func TestTakeOver(t *testing.T) {
 		defer old.Close()
 		c := New(&failing{}, Options{MaxStale: 2 * time.Hour})
 		defer c.Close()
-		c.TakeOver(old) // which holds nothing yet
+		c.TakeOver(old, true) // which holds nothing yet
 		if s := c.Status(); s.First != nil {
 			t.Errorf("taken over from nothing: %+v", s)
 		}
@@ -25,7 +25,7 @@ func TestTakeOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		c.TakeOver(old)
+		c.TakeOver(old, true)
 		if s := c.Status(); !s.Accepted || s.Stale || time.Since(s.Since) != time.Hour {
 			t.Errorf("status %+v", s)
 		}
@@ -90,6 +90,30 @@ func TestTakeOverEmergency(t *testing.T) {
 		defer mu.Unlock()
 		if told["old emergency_began"] != 1 || told["old emergency_ended"] != 0 || told["new emergency_began"] != 0 || told["new emergency_ended"] != 1 {
 			t.Errorf("told %v", told)
+		}
+	})
+}
+
+// TestTakeOverToAnotherDatabase keeps the credential, and nothing that the first
+// database has said of it.
+func TestTakeOverToAnotherDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &labelled{labels: map[Stage]string{Current: "v2", Previous: "v1"}}
+		old := New(src, Options{})
+		defer old.Close()
+		behind := &database{password: "v1"} // it does not know v2 yet
+		if err := old.Login(t.Context(), behind.try); err != nil {
+			t.Fatal(err)
+		}
+		c := New(&failing{}, Options{})
+		defer c.Close()
+		c.TakeOver(old, false)
+		if s := c.Status(); s.Accepted || s.Refused || s.First == nil || s.First.VersionID != "v2" {
+			t.Errorf("status %+v", s)
+		}
+		ahead := &database{password: "v2"}
+		if err := c.Login(t.Context(), ahead.try); err != nil || ahead.refused != 0 {
+			t.Errorf("%v, after %d failed logins", err, ahead.refused)
 		}
 	})
 }

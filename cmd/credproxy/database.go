@@ -235,8 +235,8 @@ func (db *database) learnFrom(old *database) {
 	if !reflect.DeepEqual(was.Credentials, is.Credentials) {
 		return
 	}
-	db.cache.TakeOver(old.cache)
-	if was.Engine == is.Engine && was.Host == is.Host && was.Port == is.Port && was.TLS == is.TLS {
+	same := was.Engine == is.Engine && was.Host == is.Host && was.Port == is.Port
+	if db.cache.TakeOver(old.cache, same); same && was.TLS == is.TLS {
 		db.prober.learnFrom(old.prober)
 	}
 }

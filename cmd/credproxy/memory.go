@@ -61,7 +61,10 @@ func releaseMemory(ctx context.Context, every time.Duration) {
 		}
 		live, spare, collections := heap()
 		if collections == last && spare > live/4+1<<20 {
-			debug.FreeOSMemory()
+			for before := 2 * stacks(); stacks() < before-before/8; {
+				before = stacks()
+				debug.FreeOSMemory() // which makes a stack no less than half as large
+			}
 			_, _, collections = heap()
 		}
 		last = collections
@@ -77,4 +80,11 @@ func heap() (live, spare, collections uint64) {
 	metrics.Read(s)
 	live, objects, free := s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64()
 	return live, max(live, objects+free) - live, s[3].Value.Uint64()
+}
+
+// stacks is the size of all goroutines' stacks, in bytes.
+func stacks() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
 }
