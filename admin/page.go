@@ -56,7 +56,7 @@ func page(now func() Status) http.Handler {
 
 // Odd tells whether a database that is ready still needs somebody to look at it.
 func (db Database) Odd() bool {
-	return db.BreakGlass != nil && db.BreakGlass.Active || db.Credential.FetchError != ""
+	return db.BreakGlass != nil && db.BreakGlass.Active || db.Credential.FetchError != "" || db.Replacement != ""
 }
 
 func brokenFirst(a, b Database) int {
@@ -95,6 +95,14 @@ func notices(s Status) (loud []notice) {
 			}
 			loud = append(loud, notice{"fair", "Credential cannot be refreshed", text + "."})
 		}
+	}
+	for _, db := range s.Databases {
+		if db.Replacement != "" {
+			loud = append(loud, notice{"fair", "New configuration waits", fmt.Sprintf("%s goes on as it was configured before: %s.", db.Name, db.Replacement)})
+		}
+	}
+	if r := s.Reload; r != nil && !r.OK {
+		loud = append(loud, notice{"bad", "Configuration refused", fmt.Sprintf("The one read %s has a mistake, which the log names. The one before is in force.", ago(s.Now, r.At))})
 	}
 	return loud
 }

@@ -26,10 +26,12 @@ func exampleStatus(now time.Time) Status {
 			BytesToUpstream: 123456789, BytesToClient: 9876543210,
 		},
 		SourceBreaker: &Breaker{State: BreakerClosed}, DatabaseBreaker: &Breaker{State: BreakerClosed},
-		BreakGlass: &BreakGlass{}, Probe: &Probe{At: now.Add(-5 * time.Hour), OK: true, Seconds: .023},
+		Replacement: "no credential yet: not_found",
+		BreakGlass:  &BreakGlass{}, Probe: &Probe{At: now.Add(-5 * time.Hour), OK: true, Seconds: .023},
 	}
 	broken := fine
 	broken.Name, broken.Ready, broken.Reason = "billing", false, "the database refused the credential"
+	broken.Replacement = ""
 	broken.Credential.Accepted, broken.Credential.Refused = false, true
 	broken.Credential.Stale, broken.Credential.FetchError = true, "access_denied"
 	broken.DatabaseBreaker = &Breaker{State: BreakerOpen, Since: now.Add(-time.Minute), RetryAt: now.Add(12 * time.Second), Error: "it refuses connections"}
@@ -38,6 +40,7 @@ func exampleStatus(now time.Time) Status {
 	return Status{
 		Version: "v0.9.0", PID: 4711, Now: now, Started: now.Add(-26 * time.Hour), UptimeSeconds: 26*3600 + 60,
 		Reasons: []string{"billing: the database refused the credential"}, Databases: []Database{fine, broken},
+		Reload: &Reload{At: now.Add(-90 * time.Second)},
 	}
 }
 
@@ -57,6 +60,8 @@ func TestPageSays(t *testing.T) {
 		"NOT READY · credproxy", "v0.9.0 · up 26h 1m · pid 4711 · 05:06:07 UTC",
 		"Break-glass is in use billing logs in with its emergency credential since 05:05:07 UTC, for another 59m. Reason: &lt;b&gt;INC-4711&lt;/b&gt;",
 		"Stale credential billing may not use",
+		"New configuration waits orders goes on as it was configured before: no credential yet: not_found.",
+		"Configuration refused The one read 1m 30s ago has a mistake", "Configuration read again 1m 30s ago, and refused.",
 		"orders ● Ready", "postgres at orders.example:5432", "127.0.0.1:5432 unix:/run/credproxy/.s.PGSQL.5432",
 		"42 of 1000", "3.40", "120345", "user app , version 4f3a9c1e AWSCURRENT, accepted",
 		"secrets_manager, confirmed 17m ago", "Expires in 14m", "Next refresh in 43m", "Next rotation in 2d 2h",

@@ -38,6 +38,9 @@ type Database struct {
 	Upstream  string   `json:"upstream,omitempty"`  // host:port
 	Ready     bool     `json:"ready"`
 	Reason    string   `json:"reason,omitempty"` // why it is not ready
+	// Replacement is why the new configuration of a reload does not serve yet. All
+	// else is of the one before, which goes on.
+	Replacement string `json:"replacement,omitempty"`
 
 	Credential Credential `json:"credential"`
 	Rotation   *Rotation  `json:"last_rotation,omitempty"` // the last one seen; none since the start

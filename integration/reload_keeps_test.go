@@ -157,3 +157,38 @@ func TestReloadOfWhatFails(t *testing.T) {
 		t.Errorf("the client that waited: %v", err)
 	}
 }
+
+// TestReloadWaitsForItsSecret leads a database to a secret that is not there, at an
+// address that is spelled otherwise, then makes two databases share it. Clients are
+// served as before, and the status tells what waits.
+func TestReloadWaitsForItsSecret(t *testing.T) {
+	entry := func(s *reloadStand, name, secret, listen string) string {
+		return fmt.Sprintf("  - name: %s\n    listen: %q\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: %s\n", name, listen, secret, tlsYAML("", s.pg.CAFile))
+	}
+	taken := listenLocal(t)
+	addr := taken.Addr().String()
+	_ = taken.Close()
+	s := newReloadStand(t, func(s *reloadStand) string { return entry(s, "main", "prod/main", addr) })
+	s.Addr(t, "main")
+	proved(t, s.Proxy, "main")
+	_, port, _ := net.SplitHostPort(addr)
+	s.reload(t, entry(s, "main", "prod/next", "localhost:"+port), `"replacement": "no credential yet: not_found"`, `"last_reload"`)
+	if ready, why := s.ready(t); !ready {
+		t.Errorf("not ready while the one before serves: %s", why)
+	}
+	if err := s.logIn(t.Context(), addr, "postgres"); err != nil {
+		t.Errorf("while the new one waits: %v", err)
+	}
+	s.reload(t, entry(s, "main", "prod/main", addr)+entry(s, "other", "prod/main", "localhost:"+port), `"ok": false`)
+	if _, body, err := s.Get("/"); err != nil || !strings.Contains(body, "Configuration refused") || !strings.Contains(body, "New configuration waits") {
+		t.Errorf("the status page says %s, %v", body, err)
+	}
+	s.aws.CreateSecret("prod/next", secretJSON(s.pg, "app", appPassword))
+	await(t, "the new one to serve", func() bool {
+		_, body, err := s.Get("/status")
+		return err == nil && !strings.Contains(body, "replacement") && strings.Contains(body, `"listeners"`)
+	})
+	if err := s.logIn(t.Context(), addr, "postgres"); err != nil {
+		t.Errorf("when the new one serves: %v", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -37,15 +38,21 @@ func (db *database) key(i int) string {
 	return canonical(addr)
 }
 
-// canonical is addr with the host as an address, as an open listener tells it.
+// canonical is what addr binds to, whatever way it is spelled: a clean path, or an
+// address and a number. No address and each of 0.0.0.0 and [::] mean all, IPv4 and
+// IPv6 (net.Listen).
 func canonical(addr string) string {
-	if strings.HasPrefix(addr, "unix:") {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return "unix:" + filepath.Clean(path)
+	}
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
 		return addr
 	}
-	if a, err := net.ResolveTCPAddr("tcp", addr); err == nil {
-		return a.String()
+	if a.IP == nil || a.IP.IsUnspecified() {
+		a.IP = net.IPv6unspecified
 	}
-	return addr
+	return a.String()
 }
 
 // listen opens what db's configuration lists and is not open yet. Systemd may have

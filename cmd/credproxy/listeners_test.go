@@ -50,7 +50,9 @@ func TestDefaultPort(t *testing.T) {
 func TestCanonical(t *testing.T) {
 	for addr, want := range map[string]string{
 		"localhost:5432": "127.0.0.1:5432", "127.0.0.1:5432": "127.0.0.1:5432", "[::1]:3306": "[::1]:3306",
-		"unix:/run/x": "unix:/run/x", "nowhere.invalid:1": "nowhere.invalid:1",
+		":5432": "[::]:5432", "0.0.0.0:5432": "[::]:5432", "[::]:5432": "[::]:5432", "localhost:postgresql": "127.0.0.1:5432",
+		"[::ffff:127.0.0.1]:5432": "127.0.0.1:5432",
+		"unix:/run/x":             "unix:/run/x", "unix:/run/y/../x": "unix:/run/x", "unix:/run//x": "unix:/run/x", "nowhere.invalid:1": "nowhere.invalid:1",
 	} {
 		if got := canonical(addr); got != want {
 			t.Errorf("%s is %s, want %s", addr, got, want)

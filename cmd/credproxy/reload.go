@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"reflect"
 	"time"
@@ -63,12 +64,20 @@ func (r reloader) look(context.Context) (seen any, whole bool) {
 	return string(b), len(b) > 0
 }
 
+// read is load for the second time and later.
+func (r reloader) read() (*config.Config, error) {
+	if info, err := os.Stat(r.file); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return nil, usageError{fmt.Errorf("%s is a pipe, which tells what it has once; start credproxy with a file to change its configuration", r.file)}
+	}
+	return r.load()
+}
+
 // reload makes what the file, the environment and the flags say now the
 // configuration. If it cannot be, nothing changes but what the log, the metrics and
 // the status say.
 func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	before := d.config()
-	cfg, err := r.load()
+	cfg, err := r.read()
 	last := d.reloaded.Load()
 	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) {
 		return // a comment, or what was read at the start; but a mistake that was put right is news

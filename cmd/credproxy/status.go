@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"strconv"
@@ -22,9 +23,23 @@ func (d *daemon) status() admin.Status {
 		Databases: []admin.Database{},
 	}
 	for _, db := range d.databases() {
-		s.Databases = append(s.Databases, db.status())
+		shown := db.status()
+		shown.Replacement = d.replacement(db)
+		s.Databases = append(s.Databases, shown)
 	}
 	return s
+}
+
+// replacement tells why the database's new configuration, which a reload brought, does
+// not serve yet; "" if there is none.
+func (d *daemon) replacement(db *database) string {
+	d.mu.Lock()
+	next := byName(d.current)[db.cfg.Name]
+	d.mu.Unlock()
+	if next == nil || next == db {
+		return ""
+	}
+	return cmp.Or(next.notReady(), "not listening yet")
 }
 
 func (db *database) status() admin.Database {

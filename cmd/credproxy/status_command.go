@@ -96,12 +96,18 @@ func writeStatus(w io.Writer, s admin.Status) error {
 
 // troubles are lines about what an operator should look at.
 func troubles(s admin.Status) (lines []string) {
+	if r := s.Reload; r != nil && !r.OK {
+		lines = append(lines, fmt.Sprintf("the configuration read %s was refused, as the log tells; the one before is in force", ago(r.At, s.Now)))
+	}
 	for _, db := range s.Databases {
 		say := func(format string, args ...any) {
 			lines = append(lines, visible(db.Name+": "+fmt.Sprintf(format, args...)))
 		}
 		if db.Reason != "" {
 			say("%s", db.Reason)
+		}
+		if db.Replacement != "" {
+			say("the new configuration does not serve yet, and the one before goes on: %s", db.Replacement)
 		}
 		if g := db.BreakGlass; g != nil && g.Active {
 			say("the emergency credential is in use since %s, until %s: %s", date(g.Since), date(g.Until), g.Reason)

@@ -12,15 +12,16 @@ func TestWriteStatus(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	var b strings.Builder
 	err := writeStatus(&b, admin.Status{
-		Version: "v1.2.3", PID: 7, Started: now.Add(-90 * time.Minute), Now: now, Ready: false,
+		Version: "v1.2.3", PID: 7, Started: now.Add(-90 * time.Minute), Now: now, Ready: false, Reload: &admin.Reload{At: now.Add(-time.Minute)},
 		Databases: []admin.Database{
 			{
 				Name: "orders", Ready: true, Listeners: []string{"127.0.0.1:5432", "unix:/run/x"}, Upstream: "db:5432",
-				Credential: admin.Credential{User: "app", VersionID: "0123456789", Confirmed: now.Add(-time.Minute), NextRotation: now.Add(time.Hour)},
-				Sessions:   admin.Sessions{Active: 3, Limit: 1000, LoginsPerSecond: 1.25, Failed: 2},
-				Failures:   []admin.Failure{{Reason: "unreachable", Count: 2, Last: now.Add(-5 * time.Second), Error: "gone\x1b[2J"}},
-				BreakGlass: &admin.BreakGlass{Active: true, Reason: "INC-1", Since: now, Until: now.Add(time.Hour)},
-				Probe:      &admin.Probe{At: now.Add(-time.Second), Error: "refused"},
+				Credential:  admin.Credential{User: "app", VersionID: "0123456789", Confirmed: now.Add(-time.Minute), NextRotation: now.Add(time.Hour)},
+				Sessions:    admin.Sessions{Active: 3, Limit: 1000, LoginsPerSecond: 1.25, Failed: 2},
+				Failures:    []admin.Failure{{Reason: "unreachable", Count: 2, Last: now.Add(-5 * time.Second), Error: "gone\x1b[2J"}},
+				BreakGlass:  &admin.BreakGlass{Active: true, Reason: "INC-1", Since: now, Until: now.Add(time.Hour)},
+				Replacement: "no credential yet: not_found",
+				Probe:       &admin.Probe{At: now.Add(-time.Second), Error: "refused"},
 			},
 			{
 				Name: "stock", Reason: "no credential yet",
