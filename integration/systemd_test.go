@@ -146,10 +146,10 @@ func TestNotify(t *testing.T) {
 		Binary: binary, Env: []string{socket, "WATCHDOG_USEC=200000", "USERNAME=app", "PASSWORD=planted-password"},
 		Config: "databases:\n" + database("main", "env: {username: USERNAME, password: PASSWORD}", "engine: postgres", "host: localhost"),
 	}, "planted-password")
-	if got := hears("READY=1"); !containsAll(got, []string{"STATUS=Not ready: main: ", "; 1 databases, 0 sessions"}) {
+	if got := hears("READY=1"); !containsAll(got, []string{"STATUS=Not ready: main: ", "; databases: 1, sessions: 0"}) {
 		t.Errorf("%q", got)
 	}
-	if got := hears("STATUS=Not ready: main: the database has not accepted the credential yet"); !containsAll(got, []string{"1 databases, 0 sessions", "WATCHDOG=1"}) {
+	if got := hears("STATUS=Not ready: main: the database has not accepted the credential yet"); !containsAll(got, []string{"databases: 1, sessions: 0", "WATCHDOG=1"}) {
 		t.Errorf("%q", got)
 	}
 	hears("WATCHDOG=1")

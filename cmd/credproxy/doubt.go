@@ -1,6 +1,10 @@
 package main
 
-import "github.com/credproxy/credproxy/proxy"
+import (
+	"time"
+
+	"github.com/credproxy/credproxy/proxy"
+)
 
 // doubter has the prober look when a client could not reach the database: it finds
 // out when that is over, also if no client comes again.
@@ -17,11 +21,15 @@ func (d doubter) SessionEnded(kind proxy.Kind, told string) {
 	}
 }
 
+// doubtful is how old a probe that went well must be for clients to raise a doubt: they
+// may fail many times a second, and each probe is a login.
+const doubtful = time.Second
+
 // doubt is a reason to probe, unless the last probe failed too, and another is to
-// come in its time.
+// come in its time, or went well just now.
 func (p *prober) doubt() {
 	p.mu.Lock()
-	fine := p.last == nil || p.last.err == nil
+	fine := p.last == nil || p.last.err == nil && time.Since(p.last.at) >= doubtful
 	p.mu.Unlock()
 	if fine {
 		p.kick()

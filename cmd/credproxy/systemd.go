@@ -75,7 +75,7 @@ func (d *daemon) summary() string {
 	for _, db := range databases {
 		sessions += db.server.Active()
 	}
-	text := fmt.Sprintf("%d databases, %d sessions", len(databases), sessions)
+	text := fmt.Sprintf("databases: %d, sessions: %d", len(databases), sessions)
 	switch reasons := d.notReady(); len(reasons) {
 	case 0:
 		return "Ready: " + text
