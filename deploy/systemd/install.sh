@@ -2,8 +2,8 @@
 # Installs credproxy as a systemd service, or removes it.
 #
 #   install.sh install BINARY   safe to repeat; keeps a configuration that is there
-#   install.sh remove           leaves the configuration
-#   install.sh purge            removes the configuration too
+#   install.sh remove           leaves the configuration, and a socket unit that was edited
+#   install.sh purge            removes these too
 #
 # DESTDIR=/some/root works on that folder and leaves systemd alone.
 set -eu
@@ -34,7 +34,12 @@ remove | purge)
 	socket=${unit%.service}.socket # which an operator may have installed beside it
 	[ ! -e "$socket" ] || systemd disable --now credproxy.socket
 	[ ! -e "$unit" ] || systemd disable --now credproxy.service
-	rm -f "$binary" "$unit" "$socket"
+	rm -f "$binary" "$unit"
+	if [ "$1" = purge ] || cmp -s "$socket" "$here/credproxy.socket"; then
+		rm -f "$socket"
+	elif [ -e "$socket" ]; then
+		echo "kept $socket: it is not as it came"
+	fi
 	if [ "$1" = purge ]; then
 		rm -f "$config"
 		rmdir "$root/etc/credproxy" 2>/dev/null || [ ! -d "$root/etc/credproxy" ] || echo "kept $root/etc/credproxy: it holds files that are not ours"

@@ -106,7 +106,20 @@ func TestInstallScript(t *testing.T) {
 	}
 	script("remove")
 	has(config + " 644")
-	script("remove")
+	const socket = "etc/systemd/system/credproxy.socket"
+	shipped, err := os.ReadFile(filepath.Join(root, "deploy/systemd/credproxy.socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range [][]byte{append(shipped, "# mine\n"...), shipped} { // edited, and as it came
+		if err := os.WriteFile(filepath.Join(dest, socket), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		script("remove")
+		if _, err := os.Stat(filepath.Join(dest, socket)); (err == nil) != (len(content) > len(shipped)) {
+			t.Errorf("the socket unit of %d bytes, %d as it came: %v", len(content), len(shipped), err)
+		}
+	}
 	script("install", binary)
 	script("purge")
 	has()
