@@ -173,7 +173,7 @@ func TestNotifyWithoutASecret(t *testing.T) {
 		Config: "databases:\n" + database("main", "env: {username: USERNAME, password: PASSWORD}", "engine: postgres", "host: localhost") +
 			database("other", "file: {path: /nowhere}"),
 	}, "planted-password")
-	if got := hears("READY=1"); !containsAll(got, []string{"STATUS=Not ready: main: the database has not accepted the credential yet", ", and 2 more reasons; 2 databases"}) {
+	if got := hears("READY=1"); !containsAll(got, []string{"STATUS=Not ready: main: the database has not accepted the credential yet", ", and 2 more reasons; databases: 2, "}) {
 		t.Errorf("%q", got)
 	}
 	if err := servers.AskTLS(p.Addr(t, "main")); err != nil {

@@ -96,7 +96,7 @@ func (s *installed) reloads(t *testing.T) {
 		}
 	}
 	version, _, _ := strings.Cut(s.must(t, "systemctl", "--version"), "\n")
-	t.Log(version, "shows", s.await(t, "StatusText", func(text string) bool { return strings.HasPrefix(text, "Ready: 2 databases") }))
+	t.Log(version, "shows", s.await(t, "StatusText", func(text string) bool { return strings.HasPrefix(text, "Ready: databases: 2, ") }))
 }
 
 // restartsUnderLoad restarts credproxy while clients connect, of whom none is refused.
