@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -83,11 +84,14 @@ func (l *login) offerEmergency(ctx context.Context, cred *Credential) (done bool
 	if _, refused := c.remembered(cred); refused {
 		return false, nil
 	}
-	err = l.try(ctx, cred)
+	if err = l.try(ctx, cred); errors.Is(err, errOvertaken) {
+		return false, nil
+	}
 	c.opt.Notify(Event{Kind: Tried, Stage: Emergency, Credential: cred, Err: err, Peer: peerOf(ctx)})
 	if !IsRejected(err) {
 		return true, err
 	}
+	cred.noteRefusal()
 	c.mu.Lock()
 	c.refused[cred.VersionID] = refusal{at: time.Now(), until: time.Now().Add(rejectedFor), err: err}
 	c.mu.Unlock()

@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,7 +43,7 @@ type Endpoint struct {
 }
 
 // Credential is one version of a secret: a user name and a password. It is
-// immutable; the same version fetched twice is the same *Credential, so it can
+// immutable, but for when it was refused; the same version fetched twice is the same *Credential, so it can
 // key what is derived from it.
 type Credential struct {
 	// Username is the database user. It is no secret.
@@ -57,12 +59,13 @@ type Credential struct {
 	// A pointer, because fmt prints unexported fields of nested values without
 	// asking their methods, and prints a nested pointer as an address.
 	password *string
+	refused  *atomic.Int64 // when the database last refused it, in Unix nanoseconds
 }
 
 // NewCredential makes a credential of a user name and a password. The caller
 // fills in VersionID, Expires and Endpoint before anyone else sees it.
 func NewCredential(username, password string) *Credential {
-	return &Credential{Username: username, password: &password}
+	return &Credential{Username: username, password: &password, refused: new(atomic.Int64)}
 }
 
 // Password returns the secret itself. Only code that sends it to the database
@@ -78,6 +81,25 @@ func (c *Credential) Password() string {
 // clocks, so that a machine that slept notices.
 func (c *Credential) Expired(now time.Time) bool {
 	return !c.Expires.IsZero() && !now.Round(0).Before(c.Expires.Round(0))
+}
+
+// Overtaken returns an error if the database has refused the credential in another
+// login since this one began. A login asks just before it offers the credential, and
+// returns the error as it is: [Cache.Login] goes on as if the database had refused
+// it once more.
+func (c *Credential) Overtaken(since time.Time) error {
+	if c.refused != nil && c.refused.Load() > since.UnixNano() {
+		return errOvertaken
+	}
+	return nil
+}
+
+var errOvertaken = errors.New("the database has refused the credential meanwhile")
+
+func (c *Credential) noteRefusal() {
+	if c.refused != nil {
+		c.refused.Store(time.Now().UnixNano())
+	}
 }
 
 // ShortVersion is the first 8 characters of the version id, for metrics and logs.

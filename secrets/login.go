@@ -192,6 +192,12 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 	switch {
 	case err == nil:
 		l.cache.accept(cred)
+	case errors.Is(err, errOvertaken):
+		r, known := l.cache.remembered(cred)
+		if l.tried[cred.VersionID] = known; known { // else something has moved since
+			l.refused(r)
+		}
+		return false, nil
 	case IsRejected(err):
 		r := l.cache.reject(cred, stage, began, err)
 		l.tried[cred.VersionID] = !r.until.IsZero() // else it may be true no more

@@ -3,6 +3,7 @@ package secrets
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -325,4 +326,59 @@ func (f sourceFunc) Fetch(_ context.Context, stage Stage) (*Credential, error) {
 		return nil, Errorf(NoVersion, "nothing is labelled %s", stage)
 	}
 	return f(), nil
+}
+
+// TestLoginsUnderWayAreOvertaken has 100 logins trust the password, and dial, while it
+// changes: one offers it in vain, and the others hear of that before they do.
+func TestLoginsUnderWayAreOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{Grace: 90 * time.Second})
+		defer c.Close()
+		storm(t, c, 1, db.try)
+		src.set(map[Stage]string{Current: "v1", Pending: "v2"})
+		db.set("v2")
+		var all sync.WaitGroup
+		for n := range 100 {
+			all.Go(func() {
+				err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
+					began := time.Now()
+					time.Sleep(time.Duration(n+1) * time.Millisecond) // dials
+					if err := cred.Overtaken(began); err != nil {
+						return err
+					}
+					return db.try(ctx, cred)
+				})
+				if err != nil {
+					t.Errorf("login %d: %v", n, err)
+				}
+			})
+		}
+		all.Wait()
+		if db.refused != 1 {
+			t.Errorf("%d failed logins", db.refused)
+		}
+	})
+}
+
+// TestOvertakenInAnEmergency has the emergency credential refused while another login
+// with it is under way, which goes on without.
+func TestOvertakenInAnEmergency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{})
+		defer c.Close()
+		c.BreakGlass(emergencyCredential("mistyped"), time.Hour)
+		storm(t, c, 20, func(ctx context.Context, cred *Credential) error {
+			began := time.Now()
+			time.Sleep(rand.N(time.Second))
+			if err := cred.Overtaken(began); err != nil {
+				return err
+			}
+			return db.try(ctx, cred)
+		})
+		if db.refused != 1 {
+			t.Errorf("%d failed logins", db.refused)
+		}
+	})
 }

@@ -89,6 +89,7 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 		}
 		return r
 	}
+	cred.noteRefusal()
 	if c.trouble.IsZero() {
 		c.trouble = r.at
 	}

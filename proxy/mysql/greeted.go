@@ -77,7 +77,7 @@ func (e *Engine) abandon(ctx context.Context, phase proxy.Phase, up *upstream) {
 	cred, status := up.cred, e.Credentials.Status()
 	known := status.Accepted && status.First == cred && !e.isRefused(cred)
 	if !known {
-		up.cred = secrets.NewCredential("credproxy-nobody", "")
+		up.cred = nobody()
 	}
 	err := e.logInto(ctx, phase, up, ownResponse(0))
 	switch {
@@ -87,6 +87,11 @@ func (e *Engine) abandon(ctx context.Context, phase proxy.Phase, up *upstream) {
 		e.refused.Store(cred)
 	}
 }
+
+// nobody is who a handshake is brought to its end for that has become pointless: the
+// database would count it against this host if it were broken off, and lock it out
+// after max_connect_errors of them. It locks no account that anybody has.
+func nobody() *secrets.Credential { return secrets.NewCredential("credproxy-nobody", "") }
 
 // isRefused tells whether the database refused cred lately, as far as is known.
 func (e *Engine) isRefused(cred *secrets.Credential) bool {

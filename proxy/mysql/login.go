@@ -25,7 +25,8 @@ type upstream struct {
 	greeting    greeting
 	encrypted   bool
 	cred        *secrets.Credential
-	ok          []byte // the database's OK
+	began       time.Time // the attempt
+	ok          []byte    // the database's OK
 }
 
 // login is one client's login, over as many attempts as it takes.
@@ -117,6 +118,7 @@ func (l *login) dial(cred *secrets.Credential) (*upstream, error) {
 // attempt makes one attempt, the first on the connection that the client was
 // greeted from if that is still there.
 func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err error) {
+	began := time.Now()
 	var up *upstream
 	if l.greeted != nil {
 		if up = l.greeted.take(); up != nil && !l.engine.leadsTo(up, cred) {
@@ -130,7 +132,7 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 			return err
 		}
 	}
-	up.cred = cred
+	up.cred, up.began = cred, began
 	if err := l.engine.logIn(ctx, l.session.Phase, up, *l.client.want); err != nil {
 		return err
 	}
@@ -187,7 +189,7 @@ func (e *Engine) dial(ctx context.Context, phase proxy.Phase, cred *secrets.Cred
 		return nil, err
 	}
 	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
-	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred}
+	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred, began: start}
 	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
 	payload, err := up.read()
@@ -244,6 +246,13 @@ func (e *Engine) logInto(ctx context.Context, phase proxy.Phase, up *upstream, w
 	auth.tls = up.encrypted
 	phase("tls", start, up.protection()...)
 	start = time.Now()
+	if overtaken := up.cred.Overtaken(up.began); overtaken != nil {
+		auth.cred = nobody()
+		want.user, want.auth = auth.cred.Username, auth.scramble()
+		_ = up.write(want.encode())
+		_, _ = auth.run(up.packetConn)
+		return up.fail(ctx, overtaken)
+	}
 	if err := up.write(want.encode()); err != nil {
 		return up.fail(ctx, broken("sending the handshake response", err))
 	}

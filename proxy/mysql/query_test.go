@@ -145,3 +145,24 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// TestNothingIsOfferedOnceRefused has the database refuse the credential elsewhere
+// while a login with it is under way.
+func TestNothingIsOfferedOnceRefused(t *testing.T) {
+	cred := proxytest.Credential()
+	var e *Engine
+	got := make(chan response, 1)
+	newRig(t, func(made *Engine) { e = made }, func(p *peer) {
+		proxytest.Refuse(cred)
+		got <- p.greet(realGreeting())
+		p.send("\xff\x15\x04#28000Access denied")
+	})
+	began := time.Now()
+	_, err := e.Query(t.Context(), cred, "", "SELECT 1")
+	if overtaken := cred.Overtaken(began); overtaken == nil || !errors.Is(err, overtaken) {
+		t.Errorf("the login ends with %v, want %v", err, overtaken)
+	}
+	if r := <-got; r.user != "credproxy-nobody" || len(r.auth) > 0 {
+		t.Errorf("user %q was offered with %q", r.user, r.auth)
+	}
+}

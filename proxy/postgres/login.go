@@ -34,6 +34,7 @@ type upstream struct {
 	r        *bufio.Reader
 	preamble []byte // messages for the client from before AuthenticationOk
 	cred     *secrets.Credential
+	began    time.Time // the attempt
 	database string
 	method   string // how the login was authenticated
 }
@@ -75,7 +76,7 @@ func (e *Engine) connect(ctx context.Context, phase proxy.Phase, want startup, c
 		return nil, err
 	}
 	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
-	up := &upstream{tcp: conn, host: host, cred: cred, database: e.databaseFor(want, cred)}
+	up := &upstream{tcp: conn, host: host, cred: cred, began: start, database: e.databaseFor(want, cred)}
 	stop := proxy.BreakOff(ctx, conn)
 	defer stop()
 	if err := e.logIn(ctx, phase, up, want); err != nil {
@@ -161,6 +162,9 @@ func (e *Engine) authenticate(up *upstream, state *tls.ConnectionState) error {
 			}
 			if reply == nil {
 				continue
+			}
+			if err := up.cred.Overtaken(up.began); err != nil {
+				return err
 			}
 			if _, err := up.Write(reply); err != nil {
 				return broken("answering the database", err)

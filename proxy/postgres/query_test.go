@@ -143,3 +143,27 @@ func TestFarewell(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsOfferedOnceRefused has the database refuse the credential elsewhere
+// while a login with it is under way.
+func TestNothingIsOfferedOnceRefused(t *testing.T) {
+	cred := proxytest.Credential()
+	var e *Engine
+	got := make(chan byte, 1)
+	newRig(t, func(made *Engine) { e = made }, func(p *peer) {
+		p.packet()
+		proxytest.Refuse(cred)
+		p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"))
+		b := make([]byte, 1)
+		_, _ = p.Read(b)
+		got <- b[0]
+	})
+	began := time.Now()
+	_, err := e.Query(t.Context(), cred, "", "SELECT 1")
+	if overtaken := cred.Overtaken(began); overtaken == nil || !errors.Is(err, overtaken) {
+		t.Errorf("the login ends with %v, want %v", err, overtaken)
+	}
+	if b := <-got; b != 0 {
+		t.Errorf("the database was sent a message %q", b)
+	}
+}

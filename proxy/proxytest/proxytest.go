@@ -8,6 +8,7 @@ package proxytest
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -49,6 +50,22 @@ func Credential() *secrets.Credential {
 	c.VersionID = "v1"
 	return c
 }
+
+// Refuse makes cred one that the database has just refused in another login.
+func Refuse(cred *secrets.Credential) {
+	c := secrets.New(only{cred}, secrets.Options{})
+	defer c.Close()
+	_ = c.Login(context.Background(), func(context.Context, *secrets.Credential) error {
+		return secrets.Rejected(errors.New("refused"))
+	})
+}
+
+// only is the source of one credential.
+type only struct{ cred *secrets.Credential }
+
+func (only) Kind() string { return "test" }
+
+func (o only) Fetch(context.Context, secrets.Stage) (*secrets.Credential, error) { return o.cred, nil }
 
 // Counts is a proxy.Observer that remembers how sessions ended.
 type Counts struct {
