@@ -21,15 +21,15 @@ func (d doubter) SessionEnded(kind proxy.Kind, told string) {
 	}
 }
 
-// doubtful is how old a probe that went well must be for clients to raise a doubt: they
-// may fail many times a second, and each probe is a login.
+// doubtful is how long ago the last probe must have begun for clients to raise a doubt:
+// they may fail many times a second, and each probe is a login.
 const doubtful = time.Second
 
 // doubt is a reason to probe, unless the last probe failed too, and another is to
-// come in its time, or went well just now.
+// come in its time, or one began just now.
 func (p *prober) doubt() {
 	p.mu.Lock()
-	fine := p.last == nil || p.last.err == nil && time.Since(p.last.at) >= doubtful
+	fine := (p.last == nil || p.last.err == nil) && time.Since(p.started) >= doubtful
 	p.mu.Unlock()
 	if fine {
 		p.kick()

@@ -48,6 +48,7 @@ type prober struct {
 	newest   *secrets.Credential // what AWSCURRENT named last
 	accepted bool                // the database has taken a credential since the start
 	last     *proof              // nil: none yet
+	started  time.Time           // the last one, also while it is under way
 }
 
 // proof is what came of one probe.
@@ -123,6 +124,9 @@ func (p *prober) run(ctx context.Context) {
 		if held := p.db.cache.Status(); held.First == nil || held.Emergency != nil {
 			continue // nothing to prove; an event will tell when there is
 		}
+		p.mu.Lock()
+		p.started = time.Now()
+		p.mu.Unlock()
 		proved := p.probe(ctx, e)
 		if ctx.Err() != nil {
 			return // it was broken off, and says nothing

@@ -32,7 +32,9 @@ type world struct {
 	write   error // to more than SELECT 1
 	session error // once the credential is taken
 	asked   int
-	results map[string]int
+
+	takesTime time.Duration // each answer
+	results   map[string]int
 }
 
 func (w *world) Kind() string { return "test" }
@@ -56,6 +58,11 @@ func (w *world) Query(_ context.Context, cred *secrets.Credential, _ string, sta
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked++
+	if d := w.takesTime; d > 0 {
+		w.mu.Unlock()
+		time.Sleep(d)
+		w.mu.Lock()
+	}
 	switch {
 	case w.down != nil:
 		return nil, w.down
@@ -146,8 +153,8 @@ func TestProbesProveEachNewVersion(t *testing.T) {
 		if n := logs.FilterMessage("probe failed").Len(); n != 1 {
 			t.Errorf("%d lines about it, want 1", n)
 		}
-		time.Sleep(probeAgain * 2)
 		time.Sleep(probeAgainAccepted * 5 / 4)
+		w.did(t, map[string]int{"ok": 1})
 	})
 }
 
@@ -215,6 +222,25 @@ func TestProbesAfterDoubt(t *testing.T) {
 		w.set(func() { w.down = nil })
 		time.Sleep(2 * probeAgainUnreachable)
 		w.did(t, map[string]int{"ok": 1})
+	})
+}
+
+// TestDoubtsDuringAProbe has clients fail all the while, also while a slow probe is
+// under way that goes well.
+func TestDoubtsDuringAProbe(t *testing.T) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+		synctest.Wait()
+		time.Sleep(doubtful)
+		w.did(t, map[string]int{"ok": 1})
+		w.set(func() { w.takesTime = 20 * time.Millisecond })
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			db.prober.doubt()
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if n := w.results["ok"]; n < 9 || n > 10 {
+			t.Errorf("%d probes in 10 s", n)
+		}
 	})
 }
 
