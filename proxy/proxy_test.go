@@ -473,12 +473,12 @@ func TestTargetPrefersTheConfiguration(t *testing.T) {
 	cred := secrets.NewCredential("a", "b")
 	cred.Endpoint = secrets.Endpoint{Host: "secret", Port: 1}
 	for _, tt := range []struct {
-		u    Upstream
+		u    *Upstream
 		want string
 	}{
-		{Upstream{DefaultPort: 5432}, "secret:1"},
-		{Upstream{Host: "conf", DefaultPort: 5432}, "conf:1"},
-		{Upstream{Host: "conf", Port: 2, DefaultPort: 5432}, "conf:2"},
+		{&Upstream{DefaultPort: 5432}, "secret:1"},
+		{&Upstream{Host: "conf", DefaultPort: 5432}, "conf:1"},
+		{&Upstream{Host: "conf", Port: 2, DefaultPort: 5432}, "conf:2"},
 	} {
 		host, port, err := tt.u.Target(cred)
 		if got := fmt.Sprintf("%s:%d", host, port); got != tt.want || err != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,10 +37,11 @@ type Upstream struct {
 	DialTimeout time.Duration // for all addresses of the host together
 	Mode        TLSMode
 	ServerName  string      // the name to verify; empty: the host
-	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy
+	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy at the first handshake
 	Breaker     *Breaker    // in front of the database; nil: none
 
-	resolver *net.Resolver // nil: the system's
+	resolver *net.Resolver              // nil: the system's
+	last     atomic.Pointer[tls.Config] // that config has made; sessions share it
 }
 
 // Verified tells whether the far end of a link is known to be the database, so
@@ -143,13 +146,14 @@ func DescribeTLS(state *tls.ConnectionState) []zap.Field {
 }
 
 func (u *Upstream) config(host string) *tls.Config {
+	name := cmp.Or(u.ServerName, host)
+	if cfg := u.last.Load(); cfg != nil && cfg.ServerName == name {
+		return cfg
+	}
 	cfg := u.TLS.Clone()
 	cfg.MinVersion = tls.VersionTLS12
 	cfg.DynamicRecordSizingDisabled = true // a message is of no use before its last byte
-	cfg.ServerName = u.ServerName
-	if cfg.ServerName == "" {
-		cfg.ServerName = host
-	}
+	cfg.ServerName = name
 	switch u.Mode {
 	case VerifyFull:
 	case VerifyCA:
@@ -168,6 +172,7 @@ func (u *Upstream) config(host string) *tls.Config {
 	case Require:
 		cfg.InsecureSkipVerify = true
 	}
+	u.last.Store(cfg)
 	return cfg
 }
 

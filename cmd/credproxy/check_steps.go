@@ -207,8 +207,10 @@ func (c *checker) tls(ctx context.Context) step {
 		return step{Result: stepWarning, Detail: "not encrypted: tls.mode is disable", Advice: "Use verify-full."}
 	}
 	var seen []*x509.Certificate
-	u := *c.upstream
-	u.Mode, u.TLS = proxy.Require, u.TLS.Clone()
+	u := &proxy.Upstream{
+		Host: c.upstream.Host, Port: c.upstream.Port, DefaultPort: c.upstream.DefaultPort, DialTimeout: c.upstream.DialTimeout,
+		Mode: proxy.Require, ServerName: c.upstream.ServerName, TLS: c.upstream.TLS.Clone(),
+	}
 	u.TLS.VerifyConnection = func(cs tls.ConnectionState) error {
 		seen = cs.PeerCertificates
 		return errSeen
@@ -216,7 +218,7 @@ func (c *checker) tls(ctx context.Context) step {
 	// A password is never asked for: the handshake comes first.
 	nobody := secrets.NewCredential("credproxy", "")
 	nobody.Endpoint = c.cred.Endpoint
-	_, err := c.query(ctx, &u, nobody, "")
+	_, err := c.query(ctx, u, nobody, "")
 	if !errors.Is(err, errSeen) {
 		return failure(err)
 	}
