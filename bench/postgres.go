@@ -38,7 +38,7 @@ func postgresSeries(o *options, r *results) *series {
 			s.cases = append(s.cases, p.selects(mode, clients))
 		}
 	}
-	s.cases = append(s.cases, p.latency(), p.rows(), p.copyOut(), p.copyIn(), p.connects())
+	s.cases = append(s.cases, p.latency("half load", 2), p.latency("a tenth of the load", 10), p.rows(), p.copyOut(), p.copyIn(), p.connects())
 	return s
 }
 
@@ -240,10 +240,10 @@ func (p *postgres) selects(mode string, clients int) measurement {
 		})
 }
 
-// latency is that of point selects at half of the rate that the direct connection
+// latency is that of point selects at a part of the rate that the direct connection
 // can do, from when each was due.
-func (p *postgres) latency() measurement {
-	name := "PostgreSQL select at half load, 8 clients"
+func (p *postgres) latency(load string, part float64) measurement {
+	name := "PostgreSQL select at " + load + ", 8 clients"
 	return measurement{
 		metrics: []metric{{Case: name, Name: "median latency", Unit: "ms", Lower: true}, {Case: name, Name: "p99 latency", Unit: "ms", Lower: true}},
 		run: func(ctx context.Context, c contender) ([]float64, error) {
@@ -252,7 +252,7 @@ func (p *postgres) latency() measurement {
 				if err != nil {
 					return nil, err
 				}
-				p.results.Rates[name] = rate / 2
+				p.results.Rates[name] = rate / part
 			}
 			dir, err := os.MkdirTemp(p.dir, "latency")
 			if err != nil {
