@@ -73,7 +73,6 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 		return err
 	}
 	limitMemory(os.DirFS("/"))
-	collectEarly()
 	log.Info("credproxy starts", zap.String("version", version), zap.Int("databases", len(cfg.Databases)))
 	var administering sync.WaitGroup
 	administering.Go(func() { releaseMemory(serving, 30*time.Second) })

@@ -21,16 +21,6 @@ func limitMemory(root fs.FS) {
 	}
 }
 
-// collectEarly has the garbage collector run when the heap has grown by a quarter, in
-// place of twice that it was, unless the variable GOGC says otherwise. Sessions that
-// flow leave no garbage; logins do, and what stays of it between the sessions' own
-// memory is resident for as long as they are.
-func collectEarly() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(25)
-	}
-}
-
 // cgroupLimit is the least limit of memory that the files of control groups name,
 // of both versions, in bytes; MaxInt64 if there is none.
 func cgroupLimit(root fs.FS) int64 {
@@ -56,7 +46,7 @@ func cgroupLimit(root fs.FS) int64 {
 }
 
 // releaseMemory gives memory back to the system when all is at rest: when nothing
-// has made the garbage collector run since the last look, and more than a part
+// has made the garbage collector run since the last look, and more than a quarter
 // of the heap is unused. Many logins at once leave it and the stacks larger than the
 // sessions then need, and nothing else would ever shrink them. It returns when ctx
 // ends.
@@ -70,7 +60,7 @@ func releaseMemory(ctx context.Context, every time.Duration) {
 		case <-looks.C:
 		}
 		live, spare, collections := heap()
-		if collections == last && spare > live/16+1<<20 {
+		if collections == last && spare > live/4+1<<20 {
 			for before := 2 * stacks(); stacks() < before-before/8; {
 				before = stacks()
 				debug.FreeOSMemory() // which makes a stack no less than half as large
