@@ -41,8 +41,7 @@ type Upstream struct {
 	Breaker     *Breaker    // in front of the database; nil: none
 
 	resolver *net.Resolver              // nil: the system's
-	last     atomic.Pointer[tls.Config] // that config has made; sessions share it
-	nist     atomic.Bool                // the database has asked for another key share
+	last     atomic.Pointer[tls.Config] // the one in use; sessions share it
 }
 
 // Verified tells whether the far end of a link is known to be the database, so
@@ -131,8 +130,10 @@ func (u *Upstream) Handshake(ctx context.Context, conn net.Conn, host string) (*
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, tlsError(err, cfg.ServerName)
 	}
-	if tc.ConnectionState().HelloRetryRequest && u.nist.CompareAndSwap(false, true) {
-		u.last.Store(nil)
+	if cfg.CurvePreferences == nil && tc.ConnectionState().HelloRetryRequest {
+		cfg = cfg.Clone()
+		cfg.CurvePreferences = nistCurves
+		u.last.Store(cfg)
 	}
 	return tc, nil
 }
@@ -164,9 +165,6 @@ func (u *Upstream) config(host string) *tls.Config {
 	cfg.MinVersion = tls.VersionTLS12
 	cfg.DynamicRecordSizingDisabled = true // a message is of no use before its last byte
 	cfg.ServerName = name
-	if u.nist.Load() {
-		cfg.CurvePreferences = nistCurves
-	}
 	switch u.Mode {
 	case VerifyFull:
 	case VerifyCA:

@@ -328,6 +328,17 @@ func (f sourceFunc) Fetch(_ context.Context, stage Stage) (*Credential, error) {
 	return f(), nil
 }
 
+// dialled is try of a login that asks, after up to a second, whether the credential was
+// refused meanwhile.
+func (db *database) dialled(ctx context.Context, cred *Credential) error {
+	began := time.Now()
+	time.Sleep(rand.N(time.Second))
+	if err := cred.Overtaken(began); err != nil {
+		return err
+	}
+	return db.try(ctx, cred)
+}
+
 // TestLoginsUnderWayAreOvertaken has 100 logins trust the password, and dial, while it
 // changes: one offers it in vain, and the others hear of that before they do.
 func TestLoginsUnderWayAreOvertaken(t *testing.T) {
@@ -338,23 +349,7 @@ func TestLoginsUnderWayAreOvertaken(t *testing.T) {
 		storm(t, c, 1, db.try)
 		src.set(map[Stage]string{Current: "v1", Pending: "v2"})
 		db.set("v2")
-		var all sync.WaitGroup
-		for n := range 100 {
-			all.Go(func() {
-				err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
-					began := time.Now()
-					time.Sleep(time.Duration(n+1) * time.Millisecond) // dials
-					if err := cred.Overtaken(began); err != nil {
-						return err
-					}
-					return db.try(ctx, cred)
-				})
-				if err != nil {
-					t.Errorf("login %d: %v", n, err)
-				}
-			})
-		}
-		all.Wait()
+		storm(t, c, 100, db.dialled)
 		if db.refused != 1 {
 			t.Errorf("%d failed logins", db.refused)
 		}
@@ -369,14 +364,7 @@ func TestOvertakenInAnEmergency(t *testing.T) {
 		c := New(src, Options{})
 		defer c.Close()
 		c.BreakGlass(emergencyCredential("mistyped"), time.Hour)
-		storm(t, c, 20, func(ctx context.Context, cred *Credential) error {
-			began := time.Now()
-			time.Sleep(rand.N(time.Second))
-			if err := cred.Overtaken(began); err != nil {
-				return err
-			}
-			return db.try(ctx, cred)
-		})
+		storm(t, c, 20, db.dialled)
 		if db.refused != 1 {
 			t.Errorf("%d failed logins", db.refused)
 		}

@@ -22,24 +22,17 @@ func (d *daemon) status() admin.Status {
 		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(), Reload: d.reloaded.Load(),
 		Databases: []admin.Database{},
 	}
+	d.mu.Lock()
+	current := byName(d.current)
+	d.mu.Unlock()
 	for _, db := range d.databases() {
 		shown := db.status()
-		shown.Replacement = d.replacement(db)
+		if next := current[db.cfg.Name]; next != nil && next != db {
+			shown.Replacement = cmp.Or(next.notReady(), "not listening yet")
+		}
 		s.Databases = append(s.Databases, shown)
 	}
 	return s
-}
-
-// replacement tells why the database's new configuration, which a reload brought, does
-// not serve yet; "" if there is none.
-func (d *daemon) replacement(db *database) string {
-	d.mu.Lock()
-	next := byName(d.current)[db.cfg.Name]
-	d.mu.Unlock()
-	if next == nil || next == db {
-		return ""
-	}
-	return cmp.Or(next.notReady(), "not listening yet")
 }
 
 func (db *database) status() admin.Database {
