@@ -43,8 +43,8 @@ type Endpoint struct {
 }
 
 // Credential is one version of a secret: a user name and a password. It is
-// immutable, but for when it was refused; the same version fetched twice is the same *Credential, so it can
-// key what is derived from it.
+// immutable, but for when it was refused; the same version fetched twice is the same
+// *Credential, so it can key what is derived from it.
 type Credential struct {
 	// Username is the database user. It is no secret.
 	Username string

@@ -23,9 +23,9 @@ const (
 // How long a probe that failed waits before it is made again, at most. Where the
 // database is away logins wait for nobody else to notice that it is back, and most
 // else goes by itself too. Where it took the credential clients are served, and what
-// else is amiss waits for somebody or for the rotation's end. Somebody has to put right what the credential or TLS is
-// refused for; a refusal counts as up to three failed logins, so its first wait is
-// long too.
+// else is amiss waits for somebody or for the rotation's end. Somebody has to put
+// right what the credential or TLS is refused for; a refusal counts as up to three
+// failed logins, so its first wait is long too.
 const (
 	probeAgainUnreachable  = 5 * time.Second
 	probeAgain             = 15 * time.Second
