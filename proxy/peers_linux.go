@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,9 +33,6 @@ type Peers struct {
 	overflow uint32 // stands for users that this user namespace has no number for
 	partial  bool   // there are such users
 }
-
-// askTimeout bounds one question to the kernel, which answers at once.
-const askTimeout = time.Second
 
 // Check tells whether clients can be told apart on network "unix" or "tcp".
 func (p *Peers) Check(ctx context.Context, network string) error {
@@ -160,33 +156,20 @@ func (p *Peers) ask(local, remote netip.AddrPort) (socket, error) {
 	return s, err
 }
 
-// exchange sends a request and reads its answer. Only the kernel can send here:
-// others need its privileges, and their messages carry their own port.
+// exchange sends a request and reads its answer, which is there when the request is
+// sent: the kernel answers within the call. Only the kernel can send here, as the
+// socket is connected to it.
 func (p *Peers) exchange(request []byte) (socket, error) {
-	err := again(func() error { return unix.Sendto(p.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) })
-	if err != nil {
+	if _, err := writeSocket(uintptr(p.fd), request); err != nil {
 		return socket{}, err
 	}
 	for {
-		var n int
-		var from unix.Sockaddr
-		err := again(func() (err error) { n, from, err = unix.Recvfrom(p.fd, p.answer[:], 0); return err })
+		n, err := readSocket(uintptr(p.fd), p.answer[:])
 		if err != nil {
 			return socket{}, err
 		}
-		if kernel, ok := from.(*unix.SockaddrNetlink); !ok || kernel.Pid != 0 {
-			continue
-		}
 		if s, err := parseAnswer(p.answer[:n], p.seq); err != errOtherAnswer {
 			return s, err
-		}
-	}
-}
-
-func again(f func() error) error {
-	for {
-		if err := f(); err != unix.EINTR {
-			return err
 		}
 	}
 }
@@ -198,16 +181,13 @@ func (p *Peers) connect() error {
 	if p.open {
 		return nil
 	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	limit := unix.NsecToTimeval(askTimeout.Nanoseconds())
-	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &limit); err != nil {
-			_ = unix.Close(fd)
-			return os.NewSyscallError("setsockopt", err)
-		}
+	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		_ = unix.Close(fd)
+		return os.NewSyscallError("connect", err)
 	}
 	p.fd, p.open = fd, true
 	return nil

@@ -96,8 +96,13 @@ func parseAnswer(b []byte, seq uint32) (socket, error) {
 }
 
 func parseSocket(b []byte) (socket, error) {
-	size := map[byte]int{unix.AF_INET: 4, unix.AF_INET6: 16}[b[0]]
-	if size == 0 {
+	var size int
+	switch b[0] {
+	case unix.AF_INET:
+		size = 4
+	case unix.AF_INET6:
+		size = 16
+	default:
 		return socket{}, fmt.Errorf("a socket of the address family %d", b[0])
 	}
 	local, _ := netip.AddrFromSlice(b[8 : 8+size]) // never fails: 4 or 16 bytes
