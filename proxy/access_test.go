@@ -30,7 +30,8 @@ func serveWith(access Access) (s *Server, logs *observer.ObservedLogs, run func(
 		a, b := net.Pipe()
 		defer a.Close()
 		defer b.Close()
-		s.serve(context.Background(), b)
+		s.start(context.Background(), b)
+		s.Wait()
 		return admitted
 	}
 }

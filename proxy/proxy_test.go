@@ -50,7 +50,7 @@ func (*silentObserver) CancelRequest(string)             {}
 // engineFunc is an engine in one function.
 type engineFunc func(ctx context.Context, s *Session) error
 
-func (f engineFunc) Serve(ctx context.Context, s *Session) error { return f(ctx, s) }
+func (f engineFunc) Serve(ctx context.Context, s *Session) (*Legs, error) { return nil, f(ctx, s) }
 
 func until(t *testing.T, cond func() bool, what string) {
 	t.Helper()
@@ -79,6 +79,18 @@ func pair(t testing.TB) (a, b net.Conn) {
 	return a, b
 }
 
+// legsFunc is an engine that relays.
+type legsFunc func(ctx context.Context, s *Session) (*Legs, error)
+
+func (f legsFunc) Serve(ctx context.Context, s *Session) (*Legs, error) { return f(ctx, s) }
+
+// relayNow relays until both directions have ended.
+func relayNow(client, upstream Leg, total *Traffic) Outcome {
+	out := make(chan Outcome)
+	Relay(client, upstream, total, func(o Outcome) { out <- o })
+	return <-out
+}
+
 // relayed returns an application and a database with a relay between them.
 func relayed(t testing.TB, fromClient, fromDatabase []byte, scan func([]byte) (int, bool)) (app, database net.Conn, done <-chan Outcome) {
 	app, client := pair(t)
@@ -86,7 +98,7 @@ func relayed(t testing.TB, fromClient, fromDatabase []byte, scan func([]byte) (i
 	out := make(chan Outcome, 1)
 	go func() {
 		var total Traffic
-		out <- Relay(Leg{Conn: client, Buffered: fromClient, Scan: scan}, Leg{Conn: upstream, Buffered: fromDatabase}, &total)
+		out <- relayNow(Leg{Conn: client, Buffered: fromClient, Scan: scan}, Leg{Conn: upstream, Buffered: fromDatabase}, &total)
 		_ = client.Close()
 		_ = upstream.Close()
 	}()
@@ -130,7 +142,7 @@ func TestRelayStopsWhereScanSays(t *testing.T) {
 	for range 3 {
 		out := make(chan Outcome, 1)
 		go func() {
-			out <- Relay(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, &total)
+			out <- relayNow(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, &total)
 		}()
 		for _, b := range []byte("hello") {
 			_, _ = app.Write([]byte{b})
@@ -279,6 +291,54 @@ func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
 	until(t, func() bool { return o.count(Internal) == 2 }, "two panics counted")
 	cancel()
 	s.Wait()
+}
+
+// A defect that shows while a session is relayed ends that session alone.
+func TestAPanicEndsOneRelay(t *testing.T) {
+	s, o := newServer(nil)
+	var closed atomic.Int32
+	s.Engine = legsFunc(func(_ context.Context, s *Session) (*Legs, error) {
+		upstream, database := pair(t)
+		go func() { _, _ = io.Copy(database, database); _ = database.Close() }()
+		scan := func(b []byte) (int, bool) {
+			if bytes.Contains(b, []byte("p")) {
+				panic("a defect")
+			}
+			return len(b), false
+		}
+		return &Legs{Client: Leg{Conn: s.Client, Scan: scan}, Upstream: Leg{Conn: upstream}, Then: func(held []byte) (*Legs, error) {
+			if held != nil {
+				t.Errorf("held %q", held)
+			}
+			closed.Add(1)
+			return nil, upstream.Close()
+		}}, nil
+	})
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Go(ctx, t.Context(), ln)
+	var clients [2]net.Conn
+	for i := range clients {
+		var err error
+		if clients[i], err = net.Dial("tcp", ln.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		_ = clients[i].SetDeadline(time.Now().Add(20 * time.Second))
+	}
+	_, _ = io.WriteString(clients[0], "p")
+	if _, err := io.ReadAll(clients[0]); err != nil {
+		t.Error(err)
+	}
+	_, _ = io.WriteString(clients[1], "x")
+	_ = clients[1].(*net.TCPConn).CloseWrite()
+	if got, err := io.ReadAll(clients[1]); string(got) != "x" {
+		t.Errorf("the other session: %q, %v", got, err)
+	}
+	cancel()
+	s.Wait()
+	if closed.Load() != 2 || o.count(Internal) != 1 || o.count(OK) != 1 {
+		t.Errorf("%d ended, %d of them for a defect, %d in order", closed.Load(), o.count(Internal), o.count(OK))
+	}
 }
 
 // TestServersHandOverAListener has clients connect all the time while one server
@@ -569,7 +629,11 @@ func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
 // one after, as one does that the kernel had queued: neither asks for anything,
 // and neither holds up the end.
 func TestDrainClosesSilentClients(t *testing.T) {
-	s := &Server{Engine: silentEngine{}, Limits: Limits{MaxConnections: 10, LoginTimeout: time.Hour}, Log: zap.NewNop(), Observer: nopObserver{}}
+	silent := engineFunc(func(_ context.Context, s *Session) error {
+		_, err := s.Client.Read(make([]byte, 1))
+		return err
+	})
+	s := &Server{Engine: silent, Limits: Limits{MaxConnections: 10, LoginTimeout: time.Hour}, Log: zap.NewNop(), Observer: nopObserver{}}
 	ln := listen(t)
 	ctx, stop := context.WithCancel(t.Context())
 	s.Go(ctx, context.WithoutCancel(ctx), ln)
@@ -593,14 +657,6 @@ func TestDrainClosesSilentClients(t *testing.T) {
 	}
 	stop()
 	s.Wait()
-}
-
-// silentEngine waits for a request that does not come.
-type silentEngine struct{}
-
-func (silentEngine) Serve(_ context.Context, s *Session) error {
-	_, err := s.Client.Read(make([]byte, 1))
-	return err
 }
 
 type nopObserver struct{}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -48,70 +47,102 @@ type Outcome struct {
 	Err error
 }
 
-// Relay copies bytes both ways until both directions have ended, and returns
-// when both copiers have. It closes neither connection for good, but passes on a
-// half-close: the end of one direction leaves the other one open. When the
-// database has ended its side, a client gets 5 seconds to end its own.
+// Relay copies bytes both ways, in two goroutines of its own, until both directions
+// have ended; the one that ends last calls done. It closes neither connection for
+// good, but passes on a half-close: the end of one direction leaves the other one
+// open. When the database has ended its side, a client gets 5 seconds to end its own.
 //
 // A direction in which nothing flows holds no buffer, and one in which something
 // does allocates nothing. The stacks of those that wait matter too: Go makes one
-// smaller when less than a quarter of it is used, so what waits in a session's
-// goroutine has 3 KB for its frames, or else 8 KB more lie idle.
+// smaller when less than a quarter of it is used, so what waits has 1.2 KB for its
+// frames, or else 4 KB more lie idle. That is why the goroutine of the login, which
+// takes more, does not wait.
 //
 // total, shared by many sessions, is counted along.
-func Relay(client, upstream Leg, total *Traffic) Outcome {
-	var out Outcome
-	var toUpstream error
-	client.sink, upstream.sink = newSink(client.Conn), newSink(upstream.Conn)
-	var copiers sync.WaitGroup
-	copiers.Go(func() { out.Held, toUpstream = relayToUpstream(&out.ToUpstream, &client, &upstream, &total.ToUpstream) })
-	ended, toClient := relayToClient(&out.ToClient, &client, &upstream, &total.ToClient)
-	copiers.Wait()
-	if ended {
-		out.Held = nil
-	}
-	if out.Held != nil {
-		_ = upstream.SetReadDeadline(time.Time{})
-	}
-	out.Err = errors.Join(toClient, toUpstream)
-	return out
+func Relay(client, upstream Leg, total *Traffic, done func(Outcome)) {
+	r := &relay{client: client, upstream: upstream, done: done}
+	r.client.sink, r.upstream.sink = newSink(client.Conn), newSink(upstream.Conn)
+	r.left.Store(2)
+	go func() { r.toUpstream(total); r.leave() }()
+	go func() { r.toClient(total); r.leave() }()
 }
 
-func relayToUpstream(n *int64, client, upstream *Leg, total *atomic.Int64) (held []byte, err error) {
-	held, readErr, _ := copyBytes(n, upstream, client, total)
+// relay is one that runs.
+type relay struct {
+	client, upstream Leg
+	out              Outcome
+	ended            bool     // in order or not, but for good
+	errs             [2]error // of toUpstream and of toClient
+	left             atomic.Int32
+	done             func(Outcome)
+}
+
+// leave is called by each copier when it has ended.
+func (r *relay) leave() {
+	if r.left.Add(-1) > 0 {
+		return
+	}
+	if r.ended {
+		r.out.Held = nil
+	}
+	if r.out.Held != nil {
+		_ = r.upstream.SetReadDeadline(time.Time{})
+	}
+	r.out.Err = errors.Join(r.errs[1], r.errs[0])
+	r.done(r.out)
+}
+
+func (r *relay) toUpstream(total *Traffic) {
+	defer r.recovered(&r.errs[0])
+	held, readErr, _ := copyBytes(&r.out.ToUpstream, &r.upstream, &r.client, &total.ToUpstream)
 	switch {
 	case held != nil:
+		r.out.Held = held
 		// Between two reads of the other copier nothing is lost.
-		_ = upstream.SetReadDeadline(expired)
+		_ = r.upstream.SetReadDeadline(expired)
 	case readErr == io.EOF:
-		closeWrite(upstream.Conn)
+		closeWrite(r.upstream.Conn)
 	case readErr != nil:
-		_ = upstream.SetDeadline(expired) // nobody is left to answer
-		return nil, lost("client", readErr)
+		_ = r.upstream.SetDeadline(expired) // nobody is left to answer
+		r.errs[0] = lost("client", readErr)
 	}
 	// A failed write needs no word here: the other copier sees why.
-	return held, nil
 }
 
-// relayToClient tells whether the session has ended; it has not if the other
-// copier interrupted this one.
-func relayToClient(n *int64, client, upstream *Leg, total *atomic.Int64) (ended bool, err error) {
-	_, readErr, writeErr := copyBytes(n, client, upstream, total)
+// toClient has not ended the session if the other copier interrupted it.
+func (r *relay) toClient(total *Traffic) {
+	defer r.recovered(&r.errs[1])
+	_, readErr, writeErr := copyBytes(&r.out.ToClient, &r.client, &r.upstream, &total.ToClient)
 	if writeErr != nil {
-		_ = upstream.SetDeadline(expired)
-		_ = client.SetDeadline(expired)
-		return true, lost("client", writeErr)
+		r.ended = true
+		r.cut()
+		r.errs[1] = lost("client", writeErr)
+		return
 	}
 	if errors.Is(readErr, os.ErrDeadlineExceeded) {
-		return false, nil // the other copier set that deadline and knows why
+		return // the other copier set that deadline and knows why
 	}
-	closeWrite(client.Conn)
-	_ = client.SetReadDeadline(time.Now().Add(lingerTimeout))
-	_ = upstream.SetWriteDeadline(time.Now().Add(lingerTimeout)) // it may have stopped reading too
+	r.ended = true
+	closeWrite(r.client.Conn)
+	_ = r.client.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_ = r.upstream.SetWriteDeadline(time.Now().Add(lingerTimeout)) // it may have stopped reading too
 	if readErr != io.EOF {
-		return true, lost("database", readErr)
+		r.errs[1] = lost("database", readErr)
 	}
-	return true, nil
+}
+
+// recovered makes a panic of one copier the end of both.
+func (r *relay) recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = panicked(p)
+		r.cut()
+	}
+}
+
+// cut makes both copiers return.
+func (r *relay) cut() {
+	_ = r.client.SetDeadline(expired)
+	_ = r.upstream.SetDeadline(expired)
 }
 
 // expired is a deadline that ends what waits on a connection at once.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"runtime/metrics"
 	"testing"
 	"time"
 )
@@ -93,6 +95,34 @@ func TestRelayHoldsNoBufferWhileIdle(t *testing.T) {
 			t.Errorf("%T holds %d buffers", src, held)
 		}
 	}
+}
+
+// TestRelayHoldsSmallStacks: Go has stacks of 2, 4, 8 KB and so on.
+func TestRelayHoldsSmallStacks(t *testing.T) {
+	const relays = 50
+	before := stacks()
+	for range relays {
+		a, b := pair(t)
+		upstream, database := encrypt(t, a, b)
+		client, app := pair(t)
+		done := make(chan Outcome, 1)
+		Relay(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic), func(o Outcome) { done <- o })
+		t.Cleanup(func() { _ = app.Close(); _ = database.Close(); <-done })
+		roundTrip(t, app, database, 20_000)()
+	}
+	if each := (stacks() - before) / relays; each > 9<<10 {
+		t.Errorf("%d bytes of stacks for each relay, of two goroutines", each)
+	}
+}
+
+// stacks is the size of all goroutines' stacks, in bytes, when all is at rest.
+func stacks() int {
+	for range 5 { // each makes a stack no less than half as large
+		runtime.GC()
+	}
+	s := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}}
+	metrics.Read(s)
+	return int(s[0].Value.Uint64())
 }
 
 func holds(b *buffer) int {

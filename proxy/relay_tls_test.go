@@ -41,7 +41,7 @@ func relayedOverTLS(t testing.TB, scan func([]byte) (int, bool)) (app net.Conn, 
 	out := make(chan Outcome, 1)
 	total = new(Traffic)
 	go func() {
-		out <- Relay(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, total)
+		out <- relayNow(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, total)
 		_ = client.Close()
 		_ = upstream.Close()
 	}()
@@ -114,7 +114,7 @@ func TestRelayOverTLSWaitsForRecordsInPieces(t *testing.T) {
 		upstream, database := encrypt(t, a, wire)
 		wire.begun.Store(true)
 		done := make(chan Outcome, 1)
-		go func() { done <- Relay(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic)); _ = client.Close() }()
+		go func() { done <- relayNow(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic)); _ = client.Close() }()
 		want := pattern(600 * piece)
 		go func() {
 			for rest := want; len(rest) > 0; rest = rest[min(len(rest), 173):] {
@@ -189,7 +189,7 @@ func TestRelayOverTLSStopsAndGoesOn(t *testing.T) {
 	}
 	for range 20 {
 		done := make(chan Outcome, 1)
-		go func() { done <- Relay(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, new(Traffic)) }()
+		go func() { done <- relayNow(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, new(Traffic)) }()
 		receive(5000)
 		_, _ = app.Write([]byte("!"))
 		out := <-done
@@ -206,7 +206,7 @@ func TestRelayOverTLSStopsAndGoesOn(t *testing.T) {
 	}
 	close(enough)
 	go func() {
-		Relay(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic))
+		relayNow(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic))
 		_ = client.Close()
 	}()
 	rest, err := io.ReadAll(app)
@@ -236,7 +236,7 @@ func TestBelowTLSBeginsWithWhatWasReadAhead(t *testing.T) {
 	}
 	upstream, database := pair(t)
 	done := make(chan Outcome, 1)
-	go func() { done <- Relay(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic)) }()
+	go func() { done <- relayNow(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic)) }()
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(database, got); err != nil || string(got) != "hello" {
 		t.Errorf("the database got %q, %v", got, err)

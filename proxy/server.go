@@ -37,13 +37,24 @@ const queueGrace = 10 * time.Millisecond
 
 // Engine speaks one wire protocol.
 type Engine interface {
-	// Serve speaks to one client from its first byte to its last: it reads the
-	// request, asks s.Admit, logs in, calls s.LoggedIn, and relays. It answers
-	// the client in the protocol's own words also when it fails; the error it
-	// returns is for the log and the metrics. It does not close s.Client.
+	// Serve speaks to one client from its first byte until it is logged in: it
+	// reads the request, asks s.Admit, logs in, calls s.LoggedIn, and returns what
+	// is to be relayed; nil if there is nothing. It answers the client in the
+	// protocol's own words also when it fails; the error it returns is for the log
+	// and the metrics. It does not close s.Client.
 	//
 	// When ctx ends, the server has closed s.Client.
-	Serve(ctx context.Context, s *Session) error
+	Serve(ctx context.Context, s *Session) (*Legs, error)
+}
+
+// Legs are the two sides of a session that is logged in.
+type Legs struct {
+	Client, Upstream Leg
+	// Then is called once when the relay between them has ended, however it did.
+	// held is what Client.Scan held back when it stopped the relay; nil means that
+	// the session is over. Then returns what to relay next, as Engine.Serve does.
+	// It closes Upstream unless that goes on.
+	Then func(held []byte) (*Legs, error)
 }
 
 // Observer hears how sessions fare.
@@ -182,37 +193,19 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		return
 	}
 	s.enterLobby(conn)
-	s.sessions.Go(func() {
-		defer s.conns.Add(-1)
-		defer conn.Close()
-		defer s.leaveLobby(conn)
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		defer stop()
-		s.serve(ctx, conn)
-	})
+	s.sessions.Add(1)
+	go s.serve(ctx, conn)
 }
 
-// serve runs one session and writes its end to the log. A panic ends only this
-// session.
+// serve logs a client in. The session then goes on without this goroutine.
 func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	sess := s.newSession(conn)
-	defer sess.release()
-	err := func() (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = &Error{Kind: Internal, Message: "internal error", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
-			}
-		}()
-		return s.Engine.Serve(secrets.WithPeer(ctx, peerName(conn)), sess)
-	}()
-	if s.draining.Load() && errors.Is(err, net.ErrClosed) {
-		err = ErrShuttingDown(err)
-	}
-	sess.end(ctx, err)
+	sess := s.newSession(ctx, conn)
+	sess.goOn(func() (*Legs, error) { return s.Engine.Serve(secrets.WithPeer(ctx, peerName(conn)), sess) })
 }
 
-func (s *Server) newSession(conn net.Conn) *Session {
-	sess := &Session{Client: conn, Accepted: time.Now(), server: s, identity: s.Access.identify(conn)}
+func (s *Server) newSession(ctx context.Context, conn net.Conn) *Session {
+	sess := &Session{Client: conn, Accepted: time.Now(), server: s, ctx: ctx, identity: s.Access.identify(conn)}
+	sess.release = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
 	return sess
 }
@@ -237,7 +230,9 @@ type Session struct {
 	Accepted time.Time
 
 	server   *Server
-	about    []zap.Field // names it in the log
+	ctx      context.Context // of all sessions
+	release  func() bool     // of ctx
+	about    []zap.Field     // names it in the log
 	identity identity
 	admitted bool
 	outcome  *Outcome // after the login
@@ -269,12 +264,6 @@ func (s *Session) Admit() error {
 	}
 	s.admitted = true
 	return nil
-}
-
-func (s *Session) release() {
-	if s.admitted {
-		s.server.active.Add(-1)
-	}
 }
 
 // Phase hears how long a phase of a login took that began at start, and what came of
@@ -310,24 +299,69 @@ func (s *Session) LoggedIn(fields ...zap.Field) {
 	s.Log().Info("session started", fields...)
 }
 
-// Relay lifts the deadlines of the login and relays until the session ends, or
-// until client.Scan stops it; held is then what it held back.
-func (s *Session) Relay(client, upstream Leg) (held []byte) {
-	_ = client.SetDeadline(time.Time{})
-	_ = upstream.SetDeadline(time.Time{})
-	done := s.server.watch(&client, &upstream)
-	out := Relay(client, upstream, &s.server.Traffic)
-	s.ended = done()
-	if s.outcome != nil {
-		out.ToClient += s.outcome.ToClient
-		out.ToUpstream += s.outcome.ToUpstream
+// goOn does the next step of the session, and then relays, or ends it. A panic ends
+// only this session.
+func (s *Session) goOn(step func() (*Legs, error)) {
+	legs, err := func() (legs *Legs, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = panicked(p)
+			}
+		}()
+		return step()
+	}()
+	if err == nil && legs != nil {
+		s.relay(legs)
+		return
 	}
-	s.outcome = &out
-	return out.Held
+	s.end(err)
 }
 
-// end writes the session's last line and counts it.
-func (s *Session) end(ctx context.Context, err error) {
+func panicked(p any) *Error {
+	return &Error{Kind: Internal, Message: "internal error", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+}
+
+// relay lifts the deadlines of the login and relays.
+func (s *Session) relay(legs *Legs) {
+	_ = legs.Client.SetDeadline(time.Time{})
+	_ = legs.Upstream.SetDeadline(time.Time{})
+	unwatch := s.server.watch(&legs.Client, &legs.Upstream)
+	then := legs.Then
+	Relay(legs.Client, legs.Upstream, &s.server.Traffic, func(out Outcome) {
+		s.ended = unwatch()
+		if s.outcome != nil {
+			out.ToClient += s.outcome.ToClient
+			out.ToUpstream += s.outcome.ToUpstream
+		}
+		s.outcome = &out
+		s.goOn(func() (*Legs, error) {
+			next, err := then(out.Held)
+			if failed, ok := errors.AsType[*Error](out.Err); ok && err == nil {
+				err = failed
+			}
+			return next, err
+		})
+	})
+}
+
+// end gives back what the session holds.
+func (s *Session) end(err error) {
+	if s.server.draining.Load() && errors.Is(err, net.ErrClosed) {
+		err = ErrShuttingDown(err)
+	}
+	s.report(err)
+	if s.admitted {
+		s.server.active.Add(-1)
+	}
+	s.release()
+	s.server.leaveLobby(s.Client)
+	_ = s.Client.Close()
+	s.server.conns.Add(-1)
+	s.server.sessions.Done()
+}
+
+// report writes the session's last line and counts it.
+func (s *Session) report(err error) {
 	if err != nil {
 		e := AsError(err)
 		s.server.Observer.SessionEnded(e.Kind, e.told())
@@ -353,7 +387,7 @@ func (s *Session) end(ctx context.Context, err error) {
 		zap.Int64("bytes_to_client", s.outcome.ToClient),
 	}
 	switch {
-	case s.ended || ctx.Err() != nil:
+	case s.ended || s.ctx.Err() != nil:
 		fields = append(fields, zap.String("cause", "ended by shutdown"))
 	case s.outcome.Err != nil:
 		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))

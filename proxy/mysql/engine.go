@@ -38,47 +38,62 @@ type Engine struct {
 }
 
 // Serve implements [proxy.Engine].
-func (e *Engine) Serve(ctx context.Context, s *proxy.Session) error {
+func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (*proxy.Legs, error) {
 	_ = s.Client.SetDeadline(s.Deadline())
 	c := &client{packetConn: newPacketConn(s.Client)}
-	err := e.session(ctx, s, c)
+	legs, err := e.session(ctx, s, c)
 	if errors.Is(err, errProbe) && c.want == nil {
 		s.Quiet()
-		return nil
+		return nil, nil
 	}
 	if err != nil {
 		c.answer(err)
 	}
-	return err
+	return legs, err
 }
 
-// session logs in and relays, again after each COM_CHANGE_USER.
-func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) error {
+// session logs in.
+func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs *proxy.Legs, err error) {
 	if err := s.Admit(); err != nil {
-		return err
+		return nil, err
 	}
 	l := &login{engine: e, session: s, client: c, ctx: ctx}
 	if err := l.run(); err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = l.up.tcp.Close() }()
+	defer l.closeUnless(&legs)
 	_ = c.SetWriteDeadline(time.Now().Add(s.LoginTimeout()))
 	if err := c.write(l.up.ok); err != nil {
-		return clientError(err)
+		return nil, clientError(err)
 	}
 	s.LoggedIn(l.fields()...)
-	for {
-		database := l.up.tcp
-		stop := context.AfterFunc(ctx, func() { _ = database.Close() })
-		fromClient := c.leg()
-		fromClient.Scan, fromClient.Farewell = new(scanner).scan, farewell
-		held := s.Relay(fromClient, l.up.leg())
+	return l.legs(), nil
+}
+
+// legs hands the session over to the relay, until a COM_CHANGE_USER, after which it
+// does so again.
+func (l *login) legs() *proxy.Legs {
+	database := l.up.tcp
+	stop := context.AfterFunc(l.ctx, func() { _ = database.Close() })
+	fromClient := l.client.leg()
+	fromClient.Scan, fromClient.Farewell = new(scanner).scan, farewell
+	return &proxy.Legs{Client: fromClient, Upstream: l.up.leg(), Then: func(held []byte) (legs *proxy.Legs, err error) {
 		stop()
+		defer l.closeUnless(&legs)
 		if held == nil {
-			return nil
+			return nil, nil
 		}
 		if err := l.changeUser(held); err != nil {
-			return err
+			l.client.answer(err)
+			return nil, err
 		}
+		return l.legs(), nil
+	}}
+}
+
+// closeUnless closes the connection to the database unless the session goes on.
+func (l *login) closeUnless(legs **proxy.Legs) {
+	if *legs == nil {
+		_ = l.up.tcp.Close()
 	}
 }

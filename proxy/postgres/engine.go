@@ -46,58 +46,66 @@ func NewClientTLS(cfg *tls.Config) *tls.Config {
 }
 
 // Serve implements [proxy.Engine].
-func (e *Engine) Serve(ctx context.Context, s *proxy.Session) error {
+func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs, err error) {
 	_ = s.Client.SetDeadline(s.Deadline())
 	c, req, err := e.receive(ctx, newClient(s.Client))
 	switch {
 	case errors.Is(err, errProbe):
 		s.Quiet()
-		return nil
+		return nil, nil
 	case err == nil && req.cancel != nil:
 		if err := s.Allowed(); err != nil {
-			return err // a cancel is never answered
+			return nil, err // a cancel is never answered
 		}
-		return e.cancel(ctx, s, *req.cancel)
+		return nil, e.cancel(ctx, s, *req.cancel)
 	case err == nil:
 		s.Phase("request", s.Accepted, zap.String("client_user", proxy.Clip(req.startup.get("user"))), zap.String("db", proxy.Clip(req.startup.get("database"))))
-		err = e.session(ctx, s, c, *req.startup)
+		legs, err = e.session(ctx, s, c, *req.startup)
 	}
 	if err != nil {
 		c.answer(err)
 	}
-	return err
+	return legs, err
 }
 
-// session logs in and relays.
-func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want startup) error {
+// session logs in.
+func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want startup) (legs *proxy.Legs, err error) {
 	if want.get("user") == "" {
-		return &proxy.Error{Kind: proxy.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
+		return nil, &proxy.Error{Kind: proxy.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
 			Hint: "Any user name will do: credproxy replaces it."}
 	}
 	if err := s.Admit(); err != nil {
-		return err
+		return nil, err
 	}
 	up, err := e.login(ctx, s, c, want)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer up.tcp.Close()
-	stop := context.AfterFunc(ctx, func() { _ = up.tcp.Close() })
-	defer stop()
+	tcp := up.tcp
+	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() })
+	defer func() {
+		if legs == nil {
+			stop()
+			_ = tcp.Close()
+		}
+	}()
 	deadline := time.Now().Add(s.LoginTimeout())
 	_ = c.SetDeadline(deadline)
 	_ = up.SetDeadline(deadline)
 	remove, err := e.welcome(c, up)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer remove()
 	s.LoggedIn(up.fields(want)...)
 	if up.method == methodMD5 {
 		e.warnMD5.Do(func() {
 			s.Log().Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
 		})
 	}
-	s.Relay(c.leg(), up.leg())
-	return nil
+	return &proxy.Legs{Client: c.leg(), Upstream: up.leg(), Then: func([]byte) (*proxy.Legs, error) {
+		remove()
+		stop()
+		_ = tcp.Close()
+		return nil, nil
+	}}, nil
 }
