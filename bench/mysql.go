@@ -32,7 +32,7 @@ func mysqlSeries(o *options, r *results) *series {
 			s.cases = append(s.cases, m.selects(mode, clients))
 		}
 	}
-	s.cases = append(s.cases, m.latency(), m.rows(), m.connects())
+	s.cases = append(s.cases, m.latency("half load", 2), m.latency("a quarter of the load", 4), m.latency("a tenth of the load", 10), m.rows(), m.connects())
 	return s
 }
 
@@ -206,10 +206,10 @@ func (m *mysql) selects(mode string, clients int) measurement {
 	})
 }
 
-// latency is that of point selects at half of the rate that the direct connection
+// latency is that of point selects at a part of the rate that the direct connection
 // can do, from when each was due.
-func (m *mysql) latency() measurement {
-	name := "MySQL select at half load, 8 clients"
+func (m *mysql) latency(load string, part float64) measurement {
+	name := "MySQL select at " + load + ", 8 clients"
 	const clients = 8
 	return measurement{
 		metrics: []metric{{Case: name, Name: "median latency", Unit: "ms", Lower: true}, {Case: name, Name: "p99 latency", Unit: "ms", Lower: true}},
@@ -220,7 +220,7 @@ func (m *mysql) latency() measurement {
 				if err != nil {
 					return nil, err
 				}
-				m.results.Rates[name] = rate / 2
+				m.results.Rates[name] = rate / part
 			}
 			each := time.Duration(clients / m.results.Rates[name] * float64(time.Second))
 			var mu sync.Mutex

@@ -38,7 +38,7 @@ func postgresSeries(o *options, r *results) *series {
 			s.cases = append(s.cases, p.selects(mode, clients))
 		}
 	}
-	s.cases = append(s.cases, p.latency("half load", 2), p.latency("a tenth of the load", 10), p.rows(), p.copyOut(), p.copyIn(), p.connects())
+	s.cases = append(s.cases, p.latency("half load", 2), p.latency("a quarter of the load", 4), p.latency("a tenth of the load", 10), p.rows(), p.copyOut(), p.copyIn(), p.connects())
 	return s
 }
 
