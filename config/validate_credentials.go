@@ -79,7 +79,7 @@ func (v *validator) assumeRole(at string, r AssumeRole) {
 	if r.ExternalID != "" && r.RoleARN == "" {
 		v.fail(at+".external_id", "does nothing without role_arn; set role_arn, or remove it")
 	}
-	if n := len(r.ExternalID); n > 0 && (n < 2 || n > 1224 || !externalID.MatchString(r.ExternalID)) {
+	if r.ExternalID != "" && !externalID.MatchString(r.ExternalID) {
 		v.fail(at+".external_id", "not an external id; write 2 to 1224 letters, digits and _+=,.@:/-")
 	}
 	if !sessionName.MatchString(r.SessionName) {

@@ -1,0 +1,32 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCapped(t *testing.T) {
+	const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:"
+	for name, tc := range map[string]struct {
+		pattern capped
+		before  string
+		max     int
+	}{
+		"user":        {userName, "", 256},
+		"secret":      {secretName, "", 512},
+		"secret ARN":  {secretARN, arn, 2048},
+		"role ARN":    {roleARN, "arn:aws:iam::123456789012:role/", 2048},
+		"external id": {externalID, "", 1224},
+	} {
+		longest := tc.before + strings.Repeat("a", tc.max-len(tc.before))
+		if !tc.pattern.MatchString(longest) || tc.pattern.FindStringSubmatch(longest) == nil {
+			t.Errorf("%s: %d bytes do not match", name, tc.max)
+		}
+		if tc.pattern.MatchString(longest+"a") || tc.pattern.FindStringSubmatch(longest+"a") != nil {
+			t.Errorf("%s: one byte more than %d does", name, tc.max)
+		}
+	}
+	if externalID.MatchString("a") {
+		t.Error("an external id of one character")
+	}
+}
