@@ -157,10 +157,11 @@ func (p *Peers) ask(local, remote netip.AddrPort) (socket, error) {
 }
 
 // exchange sends a request and reads its answer, which is there when the request is
-// sent: the kernel answers within the call. Only the kernel can send here, as the
-// socket is connected to it.
+// sent: the kernel answers within the call, which may have to wait for others who ask
+// it, or for a module to be loaded. Only the kernel can send here, as the socket is
+// connected to it.
 func (p *Peers) exchange(request []byte) (socket, error) {
-	if _, err := writeSocket(uintptr(p.fd), request); err != nil {
+	if _, err := unix.Write(p.fd, request); err != nil {
 		return socket{}, err
 	}
 	for {

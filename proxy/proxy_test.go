@@ -293,9 +293,11 @@ func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
 	s.Wait()
 }
 
-// A defect that shows while a session is relayed ends that session alone.
+// A defect that shows while a session is relayed, one way or the other, ends that
+// session alone.
 func TestAPanicEndsOneRelay(t *testing.T) {
 	s, o := newServer(nil)
+	s.Limits.MaxConnections = 3
 	var closed atomic.Int32
 	s.Engine = legsFunc(func(_ context.Context, s *Session) (*Legs, error) {
 		upstream, database := pair(t)
@@ -306,7 +308,7 @@ func TestAPanicEndsOneRelay(t *testing.T) {
 			}
 			return len(b), false
 		}
-		return &Legs{Client: Leg{Conn: s.Client, Scan: scan}, Upstream: Leg{Conn: upstream}, Then: func(held []byte) (*Legs, error) {
+		return &Legs{Client: Leg{Conn: fragile{s.Client}, Scan: scan}, Upstream: Leg{Conn: upstream}, Then: func(held []byte) (*Legs, error) {
 			if held != nil {
 				t.Errorf("held %q", held)
 			}
@@ -317,28 +319,36 @@ func TestAPanicEndsOneRelay(t *testing.T) {
 	ln := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.Go(ctx, t.Context(), ln)
-	var clients [2]net.Conn
-	for i := range clients {
-		var err error
-		if clients[i], err = net.Dial("tcp", ln.Addr().String()); err != nil {
+	for _, say := range []string{"p", "w", "x"} {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
 			t.Fatal(err)
 		}
-		_ = clients[i].SetDeadline(time.Now().Add(20 * time.Second))
-	}
-	_, _ = io.WriteString(clients[0], "p")
-	if _, err := io.ReadAll(clients[0]); err != nil {
-		t.Error(err)
-	}
-	_, _ = io.WriteString(clients[1], "x")
-	_ = clients[1].(*net.TCPConn).CloseWrite()
-	if got, err := io.ReadAll(clients[1]); string(got) != "x" {
-		t.Errorf("the other session: %q, %v", got, err)
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_, _ = io.WriteString(c, say)
+		if say == "x" {
+			_ = c.(*net.TCPConn).CloseWrite()
+		}
+		if got, err := io.ReadAll(c); err != nil || say == "x" && string(got) != "x" {
+			t.Errorf("%s: got %q, %v", say, got, err)
+		}
 	}
 	cancel()
 	s.Wait()
-	if closed.Load() != 2 || o.count(Internal) != 1 || o.count(OK) != 1 {
+	if closed.Load() != 3 || o.count(Internal) != 2 || o.count(OK) != 1 {
 		t.Errorf("%d ended, %d of them for a defect, %d in order", closed.Load(), o.count(Internal), o.count(OK))
 	}
+}
+
+// fragile has a defect when a "w" is written.
+type fragile struct{ net.Conn }
+
+func (f fragile) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("w")) {
+		panic("a defect")
+	}
+	return f.Conn.Write(b)
 }
 
 // TestServersHandOverAListener has clients connect all the time while one server

@@ -71,7 +71,7 @@ func Relay(client, upstream Leg, total *Traffic, done func(Outcome)) {
 type relay struct {
 	client, upstream Leg
 	out              Outcome
-	ended            bool     // in order or not, but for good
+	ended            bool     // by toClient, in order or not, but for good
 	errs             [2]error // of toUpstream and of toClient
 	left             atomic.Int32
 	done             func(Outcome)
@@ -82,13 +82,13 @@ func (r *relay) leave() {
 	if r.left.Add(-1) > 0 {
 		return
 	}
-	if r.ended {
+	r.out.Err = errors.Join(r.errs[1], r.errs[0])
+	if r.ended || r.out.Err != nil {
 		r.out.Held = nil
 	}
 	if r.out.Held != nil {
 		_ = r.upstream.SetReadDeadline(time.Time{})
 	}
-	r.out.Err = errors.Join(r.errs[1], r.errs[0])
 	r.done(r.out)
 }
 

@@ -302,19 +302,22 @@ func (s *Session) LoggedIn(fields ...zap.Field) {
 // goOn does the next step of the session, and then relays, or ends it. A panic ends
 // only this session.
 func (s *Session) goOn(step func() (*Legs, error)) {
-	legs, err := func() (legs *Legs, err error) {
+	relayed, err := func() (relayed bool, err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = panicked(p)
 			}
 		}()
-		return step()
-	}()
-	if err == nil && legs != nil {
+		legs, err := step()
+		if err != nil || legs == nil {
+			return false, err
+		}
 		s.relay(legs)
-		return
+		return true, nil
+	}()
+	if !relayed {
+		s.end(err)
 	}
-	s.end(err)
 }
 
 func panicked(p any) *Error {

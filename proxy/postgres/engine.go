@@ -81,19 +81,25 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 	if err != nil {
 		return nil, err
 	}
+	var remove func() // ends the cancel key's life
 	tcp := up.tcp
 	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() })
+	end := func() {
+		if remove != nil {
+			remove()
+		}
+		stop()
+		_ = tcp.Close()
+	}
 	defer func() {
 		if legs == nil {
-			stop()
-			_ = tcp.Close()
+			end()
 		}
 	}()
 	deadline := time.Now().Add(s.LoginTimeout())
 	_ = c.SetDeadline(deadline)
 	_ = up.SetDeadline(deadline)
-	remove, err := e.welcome(c, up)
-	if err != nil {
+	if remove, err = e.welcome(c, up); err != nil {
 		return nil, err
 	}
 	s.LoggedIn(up.fields(want)...)
@@ -103,9 +109,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 		})
 	}
 	return &proxy.Legs{Client: c.leg(), Upstream: up.leg(), Then: func([]byte) (*proxy.Legs, error) {
-		remove()
-		stop()
-		_ = tcp.Close()
+		end()
 		return nil, nil
 	}}, nil
 }
