@@ -17,28 +17,30 @@ var (
 	tableName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?$`)
 	jsonPointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`) // RFC 6901 section 3, without the empty pointer
 	secretName   = capped{regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`), 512}
-	secretARN    = capped{regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z]+(?:-[a-z]+)+-[0-9]+):[0-9]{12}:secret:([A-Za-z0-9/_+=.@!-]+)$`), 2048}
-	roleARN      = capped{regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+$`), 2048}
+	secretARN    = capped{regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z]+(?:-[a-z]+)+-[0-9]+):[0-9]{12}:secret:([A-Za-z0-9/_+=.@!-]+)$`), 519}
+	roleARN      = capped{regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/([A-Za-z0-9/_+=,.@-]+)$`), 576}
 	externalID   = capped{regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{2,}$`), 1224}
 	sessionName  = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
 	rdsHost      = regexp.MustCompile(`\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.rds\.[a-z0-9.-]+$`)
 	rdsHostChina = regexp.MustCompile(`\.rds\.(cn(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com\.cn$`)
 )
 
-// capped is a pattern of at most max bytes. As a count in the pattern a large cap
-// would take its time and memory at each start: as many copies are compiled.
+// capped is a pattern whose last group, or all of it if it has none, has at most max
+// bytes. As a count in the pattern a large cap would take its time and memory at each
+// start: as many copies are compiled.
 type capped struct {
 	pattern *regexp.Regexp
 	max     int
 }
 
-func (c capped) MatchString(s string) bool { return len(s) <= c.max && c.pattern.MatchString(s) }
+func (c capped) MatchString(s string) bool { return c.FindStringSubmatch(s) != nil }
 
 func (c capped) FindStringSubmatch(s string) []string {
-	if len(s) > c.max {
+	m := c.pattern.FindStringSubmatch(s)
+	if m == nil || len(m[len(m)-1]) > c.max {
 		return nil
 	}
-	return c.pattern.FindStringSubmatch(s)
+	return m
 }
 
 // arnRegion returns the region of a secret's ARN, "" for a name.
