@@ -108,7 +108,7 @@ func (e *ending) end(why error, onlyIdle bool) {
 	if !e.mu.TryLock() { // within a message
 		if !onlyIdle {
 			e.ended.Store(true)
-			e.cut()
+			cut(e.client, e.upstream)
 		}
 		return
 	}
@@ -127,13 +127,7 @@ func (e *ending) end(why error, onlyIdle bool) {
 		_, _ = e.client.Write(message)
 	}
 	closeWrite(e.client)
-	e.cut()
-}
-
-// cut makes both copiers return.
-func (e *ending) cut() {
-	_ = e.client.SetDeadline(expired)
-	_ = e.upstream.SetDeadline(expired)
+	cut(e.client, e.upstream)
 }
 
 func (l *Leg) send(b []byte) (int, error) {

@@ -115,7 +115,7 @@ func (r *relay) toClient(total *Traffic) {
 	_, readErr, writeErr := copyBytes(&r.out.ToClient, &r.client, &r.upstream, &total.ToClient)
 	if writeErr != nil {
 		r.ended = true
-		r.cut()
+		cut(r.client.Conn, r.upstream.Conn)
 		r.errs[1] = lost("client", writeErr)
 		return
 	}
@@ -135,14 +135,14 @@ func (r *relay) toClient(total *Traffic) {
 func (r *relay) recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = panicked(p)
-		r.cut()
+		cut(r.client.Conn, r.upstream.Conn)
 	}
 }
 
-// cut makes both copiers return.
-func (r *relay) cut() {
-	_ = r.client.SetDeadline(expired)
-	_ = r.upstream.SetDeadline(expired)
+// cut makes both copiers of a relay return.
+func cut(client, upstream net.Conn) {
+	_ = client.SetDeadline(expired)
+	_ = upstream.SetDeadline(expired)
 }
 
 // expired is a deadline that ends what waits on a connection at once.
