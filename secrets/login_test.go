@@ -122,11 +122,11 @@ func TestStormInTheWindow(t *testing.T) {
 	}
 }
 
-// TestLoginsInFlight has clients come and go while the password changes, in whatever
-// order the verdicts arrive. It is refused once to each that was just logging in. What
-// was accepted just before is told up to 15 ms later; who began until then, and hears a
-// refusal up to 17 ms after that, offers it again to make sure: one at a time, for 10 ms
-// each, which makes four.
+// TestLoginsInFlight has clients come and go while the password changes: it is
+// refused once to each that was just logging in, and a few times more to make
+// sure, in whatever order the verdicts arrive. That the few are four at most is
+// measured, not derived: those who make sure may do so at the same time, and one
+// login up to three times, while acceptances from before the change are still told.
 func TestLoginsInFlight(t *testing.T) {
 	const clients = 8
 	for at := range 40 {
