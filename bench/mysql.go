@@ -212,7 +212,7 @@ func (m *mysql) latency(load string, part float64) measurement {
 	name := "MySQL select at " + load + ", 8 clients"
 	const clients = 8
 	return measurement{
-		metrics: []metric{{Case: name, Name: "median latency", Unit: "ms", Lower: true}, {Case: name, Name: "p99 latency", Unit: "ms", Lower: true}},
+		metrics: latencyMetrics(name),
 		run: func(ctx context.Context, c contender) ([]float64, error) {
 			if m.results.Rates[name] == 0 {
 				rate, err := m.clients(ctx, contender{name: direct, addr: m.server.Addr()}, clients,
@@ -224,7 +224,7 @@ func (m *mysql) latency(load string, part float64) measurement {
 			}
 			each := time.Duration(clients / m.results.Rates[name] * float64(time.Second))
 			var mu sync.Mutex
-			var all []float64
+			var all latencies
 			_, err := m.clients(ctx, c, clients, func(conn *sql.Conn) (func() error, error) {
 				once, err := pointSelect(ctx, conn, "prepared")
 				var due time.Time
@@ -233,14 +233,17 @@ func (m *mysql) latency(load string, part float64) measurement {
 						due = time.Now()
 					}
 					time.Sleep(time.Until(due))
+					sent := time.Now()
 					err := once()
+					answered := time.Now()
 					mu.Lock()
 					defer mu.Unlock()
-					all = append(all, float64(time.Since(due))/1e6)
+					all.sinceDue = append(all.sinceDue, answered.Sub(due).Seconds()*1000)
+					all.sinceSent = append(all.sinceSent, answered.Sub(sent).Seconds()*1000)
 					return err
 				}, err
 			})
-			return []float64{percentile(all, 0.5), percentile(all, 0.99)}, err
+			return all.figures(), err
 		},
 	}
 }

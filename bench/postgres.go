@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -245,7 +246,7 @@ func (p *postgres) selects(mode string, clients int) measurement {
 func (p *postgres) latency(load string, part float64) measurement {
 	name := "PostgreSQL select at " + load + ", 8 clients"
 	return measurement{
-		metrics: []metric{{Case: name, Name: "median latency", Unit: "ms", Lower: true}, {Case: name, Name: "p99 latency", Unit: "ms", Lower: true}},
+		metrics: latencyMetrics(name),
 		run: func(ctx context.Context, c contender) ([]float64, error) {
 			if p.results.Rates[name] == 0 {
 				rate, err := p.bench(ctx, p.overTLS(direct, p.server.Port, 0), "-S", "-M", "prepared", "-c", "8")
@@ -264,38 +265,40 @@ func (p *postgres) latency(load string, part float64) measurement {
 			if err != nil {
 				return nil, err
 			}
-			latencies, err := readLatencies(dir)
-			return []float64{percentile(latencies, 0.5), percentile(latencies, 0.99)}, err
+			l, err := readLatencies(dir)
+			return l.figures(), err
 		},
 	}
 }
 
-// readLatencies reads the logs of pgbench, in milliseconds: the third column, in
-// microseconds since a transaction was due.
-func readLatencies(dir string) (all []float64, err error) {
+// readLatencies reads the logs of pgbench: the third column is the time since a
+// transaction was due, the seventh how late it was sent, both in microseconds.
+func readLatencies(dir string) (l latencies, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "log*"))
 	if err != nil || len(files) == 0 {
-		return nil, errors.Join(err, errors.New("pgbench has left no log"))
+		return l, errors.Join(err, errors.New("pgbench has left no log"))
 	}
 	for _, name := range files {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, err
+			return l, err
 		}
 		defer f.Close()
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			fields := strings.Fields(lines.Text())
-			if len(fields) < 3 {
+			if len(fields) < 7 {
 				continue
 			}
 			us, err := strconv.ParseFloat(fields[2], 64)
-			if err != nil {
-				return nil, fmt.Errorf("log of pgbench: %w", err)
+			late, lateErr := strconv.ParseFloat(fields[6], 64)
+			if err = cmp.Or(err, lateErr); err != nil {
+				return l, fmt.Errorf("log of pgbench: %w", err)
 			}
-			all = append(all, us/1000)
+			l.sinceDue = append(l.sinceDue, us/1000)
+			l.sinceSent = append(l.sinceSent, (us-late)/1000)
 		}
 	}
-	return all, nil
+	return l, nil
 }
 
 // rows are single rows of 1 MB.
