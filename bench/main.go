@@ -148,6 +148,36 @@ func throughput(name, unit string, work func(rate float64) float64, run func(ctx
 	}
 }
 
+const latencyClients = 8
+
+// latencies are those of queries at a fixed rate, in milliseconds: since each was
+// due, and since it was sent, which is later where all clients still wait for answers.
+type latencies struct {
+	sinceDue, sinceSent []float64
+}
+
+// latency is a case with the latencies of point selects at a part of the rate that
+// the direct connection can do, which is measured once.
+func (r *results) latency(database, load string, part float64, directRate func(context.Context) (float64, error),
+	at func(ctx context.Context, c contender, rate float64) (latencies, error)) measurement {
+	name := fmt.Sprintf("%s select at %s, %d clients", database, load, latencyClients)
+	figure := func(figure string) metric { return metric{Case: name, Name: figure, Unit: "ms", Lower: true} }
+	return measurement{
+		metrics: []metric{figure("median latency"), figure("p99 latency"), figure("p99 latency once sent")},
+		run: func(ctx context.Context, c contender) ([]float64, error) {
+			if r.Rates[name] == 0 {
+				rate, err := directRate(ctx)
+				if err != nil {
+					return nil, err
+				}
+				r.Rates[name] = rate / part
+			}
+			l, err := at(ctx, c, r.Rates[name])
+			return []float64{percentile(l.sinceDue, 0.5), percentile(l.sinceDue, 0.99), percentile(l.sinceSent, 0.99)}, err
+		},
+	}
+}
+
 // series are the cases of one database.
 type series struct {
 	name  string

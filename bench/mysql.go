@@ -206,46 +206,33 @@ func (m *mysql) selects(mode string, clients int) measurement {
 	})
 }
 
-// latency is that of point selects at a part of the rate that the direct connection
-// can do, from when each was due.
 func (m *mysql) latency(load string, part float64) measurement {
-	name := "MySQL select at " + load + ", 8 clients"
-	const clients = 8
-	return measurement{
-		metrics: latencyMetrics(name),
-		run: func(ctx context.Context, c contender) ([]float64, error) {
-			if m.results.Rates[name] == 0 {
-				rate, err := m.clients(ctx, contender{name: direct, addr: m.server.Addr()}, clients,
-					func(conn *sql.Conn) (func() error, error) { return pointSelect(ctx, conn, "prepared") })
-				if err != nil {
-					return nil, err
+	return m.results.latency("MySQL", load, part, func(ctx context.Context) (float64, error) {
+		return m.clients(ctx, contender{name: direct, addr: m.server.Addr()}, latencyClients,
+			func(conn *sql.Conn) (func() error, error) { return pointSelect(ctx, conn, "prepared") })
+	}, func(ctx context.Context, c contender, rate float64) (l latencies, err error) {
+		each := time.Duration(latencyClients / rate * float64(time.Second))
+		var mu sync.Mutex
+		_, err = m.clients(ctx, c, latencyClients, func(conn *sql.Conn) (func() error, error) {
+			once, err := pointSelect(ctx, conn, "prepared")
+			var due time.Time
+			return func() error {
+				if due = due.Add(each); due.Year() < 2000 {
+					due = time.Now()
 				}
-				m.results.Rates[name] = rate / part
-			}
-			each := time.Duration(clients / m.results.Rates[name] * float64(time.Second))
-			var mu sync.Mutex
-			var all latencies
-			_, err := m.clients(ctx, c, clients, func(conn *sql.Conn) (func() error, error) {
-				once, err := pointSelect(ctx, conn, "prepared")
-				var due time.Time
-				return func() error {
-					if due = due.Add(each); due.Year() < 2000 {
-						due = time.Now()
-					}
-					time.Sleep(time.Until(due))
-					sent := time.Now()
-					err := once()
-					answered := time.Now()
-					mu.Lock()
-					defer mu.Unlock()
-					all.sinceDue = append(all.sinceDue, answered.Sub(due).Seconds()*1000)
-					all.sinceSent = append(all.sinceSent, answered.Sub(sent).Seconds()*1000)
-					return err
-				}, err
-			})
-			return all.figures(), err
-		},
-	}
+				time.Sleep(time.Until(due))
+				sent := time.Now()
+				err := once()
+				answered := time.Now()
+				mu.Lock()
+				defer mu.Unlock()
+				l.sinceDue = append(l.sinceDue, answered.Sub(due).Seconds()*1000)
+				l.sinceSent = append(l.sinceSent, answered.Sub(sent).Seconds()*1000)
+				return err
+			}, err
+		})
+		return l, err
+	})
 }
 
 func (m *mysql) rows() measurement {

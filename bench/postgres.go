@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -241,34 +242,23 @@ func (p *postgres) selects(mode string, clients int) measurement {
 		})
 }
 
-// latency is that of point selects at a part of the rate that the direct connection
-// can do, from when each was due.
 func (p *postgres) latency(load string, part float64) measurement {
-	name := "PostgreSQL select at " + load + ", 8 clients"
-	return measurement{
-		metrics: latencyMetrics(name),
-		run: func(ctx context.Context, c contender) ([]float64, error) {
-			if p.results.Rates[name] == 0 {
-				rate, err := p.bench(ctx, p.overTLS(direct, p.server.Port, 0), "-S", "-M", "prepared", "-c", "8")
-				if err != nil {
-					return nil, err
-				}
-				p.results.Rates[name] = rate / part
-			}
-			dir, err := os.MkdirTemp(p.dir, "latency")
-			if err != nil {
-				return nil, err
-			}
-			defer os.RemoveAll(dir)
-			_, err = p.bench(ctx, c, "-S", "-M", "prepared", "-c", "8", "-R", strconv.FormatFloat(p.results.Rates[name], 'f', 0, 64),
-				"-l", "--log-prefix", filepath.Join(dir, "log"))
-			if err != nil {
-				return nil, err
-			}
-			l, err := readLatencies(dir)
-			return l.figures(), err
-		},
-	}
+	selects := []string{"-S", "-M", "prepared", "-c", strconv.Itoa(latencyClients)}
+	return p.results.latency("PostgreSQL", load, part, func(ctx context.Context) (float64, error) {
+		return p.bench(ctx, p.overTLS(direct, p.server.Port, 0), selects...)
+	}, func(ctx context.Context, c contender, rate float64) (l latencies, err error) {
+		dir, err := os.MkdirTemp(p.dir, "latency")
+		if err != nil {
+			return l, err
+		}
+		defer os.RemoveAll(dir)
+		_, err = p.bench(ctx, c, append(slices.Clip(selects), "-R", strconv.FormatFloat(rate, 'f', 0, 64),
+			"-l", "--log-prefix", filepath.Join(dir, "log"))...)
+		if err != nil {
+			return l, err
+		}
+		return readLatencies(dir)
+	})
 }
 
 // readLatencies reads the logs of pgbench: the third column is the time since a
@@ -287,7 +277,7 @@ func readLatencies(dir string) (l latencies, err error) {
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			fields := strings.Fields(lines.Text())
 			if len(fields) < 7 {
-				continue
+				return l, fmt.Errorf("log of pgbench: %q does not say how late the query was sent", lines.Text())
 			}
 			us, err := strconv.ParseFloat(fields[2], 64)
 			late, lateErr := strconv.ParseFloat(fields[6], 64)

@@ -112,24 +112,6 @@ func median(values []float64) float64 {
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
-// latencies are those of queries at a fixed rate, in milliseconds: since each was
-// due, and since it was sent, which is later where all clients still wait for answers.
-type latencies struct {
-	sinceDue, sinceSent []float64
-}
-
-func latencyMetrics(name string) (all []metric) {
-	for _, figure := range []string{"median latency", "p99 latency", "p99 latency once sent"} {
-		all = append(all, metric{Case: name, Name: figure, Unit: "ms", Lower: true})
-	}
-	return all
-}
-
-// figures are those of latencyMetrics.
-func (l latencies) figures() []float64 {
-	return []float64{percentile(l.sinceDue, 0.5), percentile(l.sinceDue, 0.99), percentile(l.sinceSent, 0.99)}
-}
-
 // percentile is the smallest value that a share p of them does not exceed.
 func percentile(values []float64, p float64) float64 {
 	if len(values) == 0 {

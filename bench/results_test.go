@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -50,5 +51,36 @@ func TestDocuments(t *testing.T) {
 	}
 	if chart, err := os.ReadFile(filepath.Join(docs, "benchmark.svg")); err != nil || !strings.Contains(string(chart), ">0.75 credproxy<") {
 		t.Errorf("chart: %v\n%s", err, chart)
+	}
+}
+
+func TestReadLatencies(t *testing.T) {
+	for _, c := range []struct {
+		log  string
+		want latencies
+		err  string
+	}{
+		{"0 1 900 0 1700000000 5 400\n1 1 250 0 1700000000 9 0\n", latencies{[]float64{0.9, 0.25}, []float64{0.5, 0.25}}, ""},
+		{"0 1 900 0 1700000000 5\n", latencies{}, "how late"}, // of a run at no fixed rate
+		{"0 1 failed 0 1700000000 5 400\n", latencies{}, "failed"},
+		{"0 1 900 0 1700000000 5 late\n", latencies{}, "late"},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "log.1"), []byte(c.log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readLatencies(dir)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q: error %v, want one with %q", c.log, err, c.err)
+			}
+			continue
+		}
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%q: %v, %v, want %v", c.log, got, err, c.want)
+		}
+	}
+	if _, err := readLatencies(t.TempDir()); err == nil {
+		t.Error("no log is no error")
 	}
 }
