@@ -67,15 +67,14 @@ func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err 
 	return host, port, nil
 }
 
-// Dial opens a TCP connection. The name is resolved anew, and all its addresses,
-// IPv6 and IPv4, are tried until one answers. While the Breaker is open nothing is
-// tried. The error is an *Error of kind Unreachable, marked as secrets.Unreached if
+// Dial opens a TCP connection. The name is resolved anew, and its addresses, IPv6 and
+// IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most 32
+// are tried. While the Breaker is open nothing is tried. The error is an *Error of kind Unreachable, marked as secrets.Unreached if
 // the secret named the place, or the cause of ctx if that was cancelled.
 func (u *Upstream) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
 	target := net.JoinHostPort(host, strconv.Itoa(port))
 	dial := func() (net.Conn, error) {
-		d := net.Dialer{Timeout: u.DialTimeout, Resolver: u.resolver}
-		conn, err := d.DialContext(ctx, "tcp", target)
+		conn, err := u.dial(ctx, host, port)
 		switch {
 		case err == nil:
 			return conn, nil
@@ -93,6 +92,18 @@ func (u *Upstream) Dial(ctx context.Context, host string, port int) (conn net.Co
 		return nil, secrets.Unreached(err)
 	}
 	return conn, err
+}
+
+func (u *Upstream) dial(ctx context.Context, host string, port int) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.DialTimeout)
+	defer cancel()
+	addrs, err := cmp.Or(u.resolver, net.DefaultResolver).LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	return race(ctx, addrs, func(ctx context.Context, addr net.IPAddr) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
+	})
 }
 
 // dialError tells the ways apart in which a dial fails.
