@@ -102,6 +102,7 @@ type Cache struct {
 	first       *Credential   // what the next login offers first
 	accepted    *Credential   // what the database took last, and has not refused since
 	acceptedAt  time.Time
+	doubted     time.Time // when it was refused by one that began before acceptedAt; zero if it was not
 	refused     map[string]refusal
 	lastGood    time.Time // when the source last gave AWSCURRENT
 	nextRefresh time.Time // when Run looks next

@@ -191,7 +191,7 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 	err = l.try(ctx, cred)
 	switch {
 	case err == nil:
-		l.cache.accept(cred)
+		l.cache.accept(cred, began)
 	case errors.Is(err, errOvertaken):
 		r, known := l.cache.remembered(cred)
 		if l.tried[cred.VersionID] = known; known { // else something has moved since

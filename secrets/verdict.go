@@ -58,13 +58,18 @@ func (c *Cache) trusted() *Credential {
 	return c.first
 }
 
-// accept files that the database took cred. It comes first from now on unless
-// AWSCURRENT has moved to a version that nobody has tried yet.
-func (c *Cache) accept(cred *Credential) {
+// accept files that the database took cred in an attempt that began at began. It
+// comes first from now on unless AWSCURRENT has moved to a version that nobody has
+// tried yet. What began before a doubt does not end it: it may have been taken before
+// the database changed.
+func (c *Cache) accept(cred *Credential, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.accepted == cred && began.Before(c.doubted) {
+		return
+	}
 	delete(c.refused, cred.VersionID)
-	c.accepted, c.acceptedAt = cred, time.Now()
+	c.accepted, c.acceptedAt, c.doubted = cred, time.Now(), time.Time{}
 	if c.first == nil {
 		c.first = cred
 	} else if _, bad := c.refused[c.first.VersionID]; bad {
@@ -84,6 +89,7 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 	defer c.mu.Unlock()
 	r := refusal{at: time.Now(), err: err}
 	if c.accepted == cred && began.Before(c.acceptedAt) {
+		c.doubted = r.at
 		if c.first == cred {
 			c.trustUntil = time.Time{} // which of the two is true now, one login finds out
 		}
