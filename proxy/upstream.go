@@ -68,9 +68,10 @@ func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err 
 }
 
 // Dial opens a TCP connection. The name is resolved anew, and its addresses, IPv6 and
-// IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most 32
-// are tried. While the Breaker is open nothing is tried. The error is an *Error of kind Unreachable, marked as secrets.Unreached if
-// the secret named the place, or the cause of ctx if that was cancelled.
+// IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
+// 32 are tried. While the Breaker is open nothing is tried. The error is an *Error of
+// kind Unreachable, marked as secrets.Unreached if the secret named the place, or the
+// cause of ctx if that was cancelled.
 func (u *Upstream) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
 	target := net.JoinHostPort(host, strconv.Itoa(port))
 	dial := func() (net.Conn, error) {
