@@ -30,6 +30,7 @@ type options struct {
 	seconds int      // of each measurement
 	copyMB  int      // of COPY
 	idle    []int    // numbers of idle sessions
+	many    []int    // numbers of busy sessions, beyond the usual
 	cases   []string // parts of their names; none: all
 	results string   // file
 	docs    string   // folder for the table and the chart; "": none
@@ -48,13 +49,13 @@ func main() {
 	flag.StringVar(&o.results, "results", "", "`file` of results to add to; default none")
 	flag.StringVar(&o.docs, "docs", "", "`folder` to write the table and the chart to; default none")
 	flag.Parse()
-	o.copyMB, o.idle = 1024, []int{5000, 9900}
+	o.copyMB, o.idle, o.many = 1024, []int{5000, 9900}, []int{512, 4096}
 	if *cases != "" {
 		o.cases = strings.Split(*cases, ",")
 	}
 	if *quick { // its figures mean little, so no document gets them
 		o.docs = ""
-		o.rounds, o.seconds, o.copyMB, o.idle = 1, 1, 64, []int{200}
+		o.rounds, o.seconds, o.copyMB, o.idle, o.many = 1, 1, 64, []int{200}, []int{200}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

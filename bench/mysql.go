@@ -32,6 +32,9 @@ func mysqlSeries(o *options, r *results) *series {
 			s.cases = append(s.cases, m.selects(mode, clients))
 		}
 	}
+	for _, clients := range o.many {
+		s.cases = append(s.cases, m.selects("prepared", clients))
+	}
 	s.cases = append(s.cases, m.latency("half load", 2), m.latency("a quarter of the load", 4), m.latency("a tenth of the load", 10), m.rows(), m.connects())
 	return s
 }
@@ -45,7 +48,7 @@ func (m *mysql) start(ctx context.Context) (_ []contender, _ func(), err error) 
 			stops.run()
 		}
 	}()
-	if m.server, err = startMySQL(ctx, 300); err != nil {
+	if m.server, err = startMySQL(ctx, m.o.many[len(m.o.many)-1]+300); err != nil {
 		return nil, nil, err
 	}
 	stops = append(stops, m.server.Stop)
