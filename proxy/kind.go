@@ -22,7 +22,7 @@ const (
 	ClientProtocol  Kind = "client_protocol"     // sent what the protocol does not allow
 	ClientTimeout   Kind = "client_timeout"      // was too slow to ask
 	NotAllowed      Kind = "not_allowed"         // may not connect here
-	TooMany         Kind = "too_many"            // max_connections is reached
+	TooMany         Kind = "too_many"            // max_connections is reached, or the limit of open files
 	ShuttingDown    Kind = "shutting_down"       // credproxy is draining
 	SecretProblem   Kind = "secret"              // no credential could be had
 	Unreachable     Kind = "unreachable"         // no connection to the database

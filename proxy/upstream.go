@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -70,8 +71,8 @@ func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err 
 // Dial opens a TCP connection. The name is resolved anew, and its addresses, IPv6 and
 // IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
 // 32 are tried. While the Breaker is open nothing is tried. The error is an *Error of
-// kind Unreachable, marked as secrets.Unreached if the secret named the place, or the
-// cause of ctx if that was cancelled.
+// kind Unreachable, marked as secrets.Unreached if the secret named the place, or of
+// kind TooMany if no descriptor is left, or the cause of ctx if that was cancelled.
 func (u *Upstream) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
 	target := net.JoinHostPort(host, strconv.Itoa(port))
 	dial := func() (net.Conn, error) {
@@ -113,6 +114,9 @@ func dialError(err error, host string, port int) *Error {
 	at := fmt.Sprintf("the database at %s port %d", host, port)
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
+	case noDescriptor(err):
+		e.Kind, e.Message = TooMany, "too many connections: credproxy may open no more files"
+		e.Hint = "Raise the limit of open files (ulimit -n, LimitNOFILE=): a session takes two. Or lower limits.max_connections."
 	case isDNS && dns.IsNotFound:
 		e.Message, e.Hint = fmt.Sprintf("the database's host %q has no address", host), "Check host for a typing error, and the name servers of this machine."
 	case isDNS:
@@ -125,6 +129,13 @@ func dialError(err error, host string, port int) *Error {
 		e.Message, e.Hint = at+" cannot be reached", "Check the network between credproxy and the database."
 	}
 	return e
+}
+
+// noDescriptor tells whether the process or the system has as many files open as it
+// may. It looks at the text, which is all that net.DNSError keeps of the cause.
+func noDescriptor(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, syscall.EMFILE.Error()) || strings.Contains(text, syscall.ENFILE.Error())
 }
 
 // BreakOff makes the end of ctx break off what waits on conn. Call stop when conn

@@ -1,0 +1,90 @@
+package integration_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sys/unix"
+
+	"github.com/credproxy/credproxy/integration/awsstub"
+	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
+)
+
+// leaveDescriptors has a process open n files more, and none beyond.
+func leaveDescriptors(t *testing.T, pid, n int) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for limit.Cur = 0; ; limit.Cur++ {
+		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, limit.Cur)); err == nil {
+			continue
+		}
+		if n--; n < 0 { // this number is free, and one too many
+			break
+		}
+	}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOutOfDescriptors lets credproxy open no more files. A client that gets as far as
+// that hears why, the next one waits to be accepted, sessions go on, the database is
+// not taken for unreachable, and all get in when the limit is raised.
+func TestOutOfDescriptors(t *testing.T) {
+	pg := newPostgres(t, servers.PostgresOptions{Version: 15})
+	aws := startAWS(t, awsstub.Options{})
+	arn := aws.CreateSecret("prod/main", secretJSON(pg, "app", appPassword))
+	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", arn, "tls: "+tlsYAML("", pg.CAFile))}, appPassword)
+	addr := w.Addr(t, "main")
+	session := connect(t, addr, "postgres")
+	await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
+
+	var was unix.Rlimit
+	if err := unix.Prlimit(w.PID(), unix.RLIMIT_NOFILE, nil, &was); err != nil {
+		t.Fatal(err)
+	}
+	refusals := 0 // in a row: what is just being closed may let one in
+	await(t, "more refusals than open the breaker", func() bool {
+		leaveDescriptors(t, w.PID(), 1)
+		refusal, is := errors.AsType[*pgconn.PgError](w.logIn(t.Context(), addr, "postgres"))
+		if !is {
+			refusals = 0
+			return false
+		}
+		w.ours(t, refusal, "53300", "too many connections: credproxy may open no more files")
+		refusals++
+		return refusals > 5
+	})
+	w.failure(t, "main", `"result":"too_many"`, "too many open files")
+	leaveDescriptors(t, w.PID(), 0)
+	waits := make(chan error, 1)
+	go func() { waits <- w.logIn(t.Context(), addr, "postgres") }()
+	await(t, "a failed accept", func() bool { return w.logged("main", "accept failed; trying again", "too many open files") })
+	if got := ask(t, session, "SELECT 1"); got != "1" {
+		t.Errorf("the session answers %s", got)
+	}
+	if err := unix.Prlimit(w.PID(), unix.RLIMIT_NOFILE, &was, nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-waits:
+		if err != nil {
+			t.Errorf("the client that waited: %v", err)
+		}
+	case <-time.After(repairTime):
+		t.Error("the client that waited gets no answer")
+	}
+	w.recovers(t, "main", "postgres")
+	awaitMetric(t, w.Proxy, 0, "credproxy_database_breaker_open")
+	if w.logged("main", "the database cannot be reached") {
+		t.Error("the database was taken for unreachable")
+	}
+}
