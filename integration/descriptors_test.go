@@ -15,13 +15,20 @@ import (
 	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
+// limitFiles sets how many files a process may have open, unless to is nil, and
+// returns what the limit was.
+func limitFiles(t *testing.T, pid int, to *unix.Rlimit) (was unix.Rlimit) {
+	t.Helper()
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, to, &was); err != nil {
+		t.Fatal(err)
+	}
+	return was
+}
+
 // leaveDescriptors has a process open n files more, and none beyond.
 func leaveDescriptors(t *testing.T, pid, n int) {
 	t.Helper()
-	var limit unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
-		t.Fatal(err)
-	}
+	limit := limitFiles(t, pid, nil)
 	for limit.Cur = 0; ; limit.Cur++ {
 		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, limit.Cur)); err == nil {
 			continue
@@ -30,9 +37,7 @@ func leaveDescriptors(t *testing.T, pid, n int) {
 			break
 		}
 	}
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
-		t.Fatal(err)
-	}
+	limitFiles(t, pid, &limit)
 }
 
 // TestOutOfDescriptors lets credproxy open no more files. A client that gets as far as
@@ -47,10 +52,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	session := connect(t, addr, "postgres")
 	await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
 
-	var was unix.Rlimit
-	if err := unix.Prlimit(w.PID(), unix.RLIMIT_NOFILE, nil, &was); err != nil {
-		t.Fatal(err)
-	}
+	was := limitFiles(t, w.PID(), nil)
 	refusals := 0 // in a row: what is just being closed may let one in
 	await(t, "more refusals than open the breaker", func() bool {
 		leaveDescriptors(t, w.PID(), 1)
@@ -71,9 +73,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	if got := ask(t, session, "SELECT 1"); got != "1" {
 		t.Errorf("the session answers %s", got)
 	}
-	if err := unix.Prlimit(w.PID(), unix.RLIMIT_NOFILE, &was, nil); err != nil {
-		t.Fatal(err)
-	}
+	limitFiles(t, w.PID(), &was)
 	select {
 	case err := <-waits:
 		if err != nil {
