@@ -29,8 +29,8 @@ type options struct {
 	rounds  int
 	seconds int      // of each measurement
 	copyMB  int      // of COPY
-	idle    []int    // numbers of idle sessions
-	many    []int    // numbers of busy sessions, beyond the usual
+	idle    []int    // numbers of idle sessions, least first; each takes two descriptors of credproxy's
+	many    []int    // numbers of busy sessions, beyond the usual, least first
 	cases   []string // parts of their names; none: all
 	results string   // file
 	docs    string   // folder for the table and the chart; "": none
