@@ -23,11 +23,12 @@ var mayImport = map[string][]string{
 	"admin":           {},
 	"cmd/credproxy":   {"*"},
 	"config":          {},
-	"metrics":         {"proxy", "secrets"},
-	"proxy":           {"secrets"},
-	"proxy/mysql":     {"proxy", "secrets"},
-	"proxy/postgres":  {"proxy", "secrets"},
-	"proxy/proxytest": {"proxy", "secrets"},
+	"metrics":         {"proxy", "proxy/fault", "secrets"},
+	"proxy":           {"proxy/fault", "secrets"},
+	"proxy/fault":     {"secrets"},
+	"proxy/mysql":     {"proxy", "proxy/fault", "secrets"},
+	"proxy/postgres":  {"proxy", "proxy/fault", "secrets"},
+	"proxy/proxytest": {"proxy", "proxy/fault", "secrets"},
 	"proxy/rdsca":     {},
 	"secrets":         {},
 	"secrets/awscfg":  {"secrets"},
@@ -38,7 +39,7 @@ var mayImport = map[string][]string{
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

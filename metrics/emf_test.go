@@ -16,7 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // document is a line as the specification has it.
@@ -112,8 +112,8 @@ func TestEMF(t *testing.T) {
 	if !strings.Contains(out.String(), `"version":"01234567"`) {
 		t.Error("the version is not said")
 	}
-	orders.SessionEnded(proxy.OK, "")
-	orders.SessionEnded(proxy.OK, "")
+	orders.SessionEnded(fault.OK, "")
+	orders.SessionEnded(fault.OK, "")
 	orders.LoginPhase("auth", 2*time.Second)
 	batch(map[string]float64{
 		"connections_total{database=orders,result=ok} Count":             2,

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -132,9 +132,9 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 // SessionEnded implements proxy.Observer.
-func (d *Database) SessionEnded(kind proxy.Kind, _ string) {
+func (d *Database) SessionEnded(kind fault.Kind, _ string) {
 	d.sessions.WithLabelValues(string(kind)).Inc()
-	if kind.Unanswered() {
+	if kind.NoReply() {
 		d.up.WithLabelValues().Set(0)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -21,7 +22,7 @@ func fill(m *Metrics) *Database {
 	d.Observe(&proxy.Server{}, func() secrets.Status {
 		return secrets.Status{First: cred, Since: time.Now().Add(-time.Minute)}
 	})
-	d.SessionEnded(proxy.OK, "")
+	d.SessionEnded(fault.OK, "")
 	d.LoginPhase("auth", time.Millisecond)
 	d.CancelRequest("forwarded")
 	d.APICall("GetSecretValue", secrets.Errorf(secrets.Denied, "no"))

@@ -3,7 +3,7 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // breakerGauge is 1 while a database is left alone.
@@ -37,7 +37,7 @@ func newProbes() probes {
 func (d *Database) Probe(result string, reached, ok bool) {
 	d.probes.total.WithLabelValues(result).Inc()
 	d.probes.success.WithLabelValues().Set(oneIf(ok))
-	if reached || proxy.Kind(result).Unanswered() {
+	if reached || fault.Kind(result).NoReply() {
 		d.up.WithLabelValues().Set(oneIf(reached))
 	}
 }

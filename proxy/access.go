@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // Access says which users of this machine may connect.
@@ -62,12 +64,12 @@ func (s *Session) Allowed() error {
 	}
 	switch {
 	case id.err == nil:
-		return &Error{Kind: NotAllowed, Message: fmt.Sprintf("the user with id %d may not connect here", id.uid),
+		return &fault.Error{Kind: fault.NotAllowed, Message: fmt.Sprintf("the user with id %d may not connect here", id.uid),
 			Hint: "Add the user to access.uids in the configuration of credproxy."}
 	case errors.Is(id.err, errPeerGone):
-		return &Error{Kind: ClientGone, Message: "the client left before it was logged in", Err: id.err, Unheard: true}
+		return &fault.Error{Kind: fault.ClientGone, Message: "the client left before it was logged in", Err: id.err, Silent: true}
 	}
-	return &Error{Kind: NotAllowed, Message: "only some users may connect here, and who connects is not known", Err: id.err,
+	return &fault.Error{Kind: fault.NotAllowed, Message: "only some users may connect here, and who connects is not known", Err: id.err,
 		Hint: "Connect from the same machine or pod, over loopback or a unix socket; the log of credproxy says what stood in the way."}
 }
 

@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // serveWith runs one session of a server with access that only asks to be
@@ -47,7 +49,7 @@ func TestAccess(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		access Access
-		kind   Kind // of the refusal
+		kind   fault.Kind // of the refusal
 		error  string
 		field  any // peer_uid in the log
 		user   any
@@ -57,19 +59,19 @@ func TestAccess(t *testing.T) {
 		"everybody, nobody asks": {Access{}, "", "", nil, nil},
 		"named":                  {Access{is(1000), only}, "", "", uint32(1000), "app"},
 		"numbered":               {Access{is(1001), only}, "", "", uint32(1001), nil},
-		"another":                {Access{is(1002), only}, NotAllowed, "the user with id 1002", uint32(1002), nil},
-		"root is another too":    {Access{is(0), only}, NotAllowed, "the user with id 0", uint32(0), nil},
-		"unknown":                {Access{unknown(errors.New("no netlink")), only}, NotAllowed, "who connects is not known: no netlink", nil, nil},
-		"unknown, root allowed":  {Access{unknown(errors.New("no netlink")), map[uint32]string{0: "root"}}, NotAllowed, "not known", nil, nil},
-		"nobody to ask":          {Access{UIDs: only}, NotAllowed, "not known", nil, nil},
-		"gone":                   {Access{unknown(errPeerGone), only}, ClientGone, "left", nil, nil},
+		"another":                {Access{is(1002), only}, fault.NotAllowed, "the user with id 1002", uint32(1002), nil},
+		"root is another too":    {Access{is(0), only}, fault.NotAllowed, "the user with id 0", uint32(0), nil},
+		"unknown":                {Access{unknown(errors.New("no netlink")), only}, fault.NotAllowed, "who connects is not known: no netlink", nil, nil},
+		"unknown, root allowed":  {Access{unknown(errors.New("no netlink")), map[uint32]string{0: "root"}}, fault.NotAllowed, "not known", nil, nil},
+		"nobody to ask":          {Access{UIDs: only}, fault.NotAllowed, "not known", nil, nil},
+		"gone":                   {Access{unknown(errPeerGone), only}, fault.ClientGone, "left", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, logs, run := serveWith(tc.access)
 			err := run()
-			var kind Kind
+			var kind fault.Kind
 			if err != nil {
-				kind = AsError(err).Kind
+				kind = fault.As(err).Kind
 			}
 			if kind != tc.kind || err != nil && !strings.Contains(err.Error(), tc.error) {
 				t.Errorf("%q: %v", kind, err)
@@ -86,7 +88,7 @@ func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, logs, run := serveWith(Access{is(7), map[uint32]string{1000: ""}})
 		for range 500 {
-			if err := run(); AsError(err).Kind != NotAllowed {
+			if err := run(); fault.As(err).Kind != fault.NotAllowed {
 				t.Fatal(err)
 			}
 		}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 const (
@@ -34,18 +36,18 @@ type Breaker struct {
 // circuit is the breaker of one place.
 type circuit struct {
 	*gobreaker.CircuitBreaker[net.Conn]
-	target string    // host:port
-	last   *Error    // why the last dial failed
-	since  time.Time // when it opened; zero while it is closed
-	retry  time.Time // when the next trial may be made
+	target string       // host:port
+	last   *fault.Error // why the last dial failed
+	since  time.Time    // when it opened; zero while it is closed
+	retry  time.Time    // when the next trial may be made
 }
 
 // BreakerStatus is what a breaker knows.
 type BreakerStatus struct {
-	State   string    // closed, open or half-open
-	Since   time.Time // when it opened; zero while it is closed
-	RetryAt time.Time // when it lets the next dial through, while it is open
-	Err     *Error    // why the last dial failed, unless it is closed
+	State   string       // closed, open or half-open
+	Since   time.Time    // when it opened; zero while it is closed
+	RetryAt time.Time    // when it lets the next dial through, while it is open
+	Err     *fault.Error // why the last dial failed, unless it is closed
 }
 
 // NewBreaker makes a closed breaker that says in the log, and to opened, when the
@@ -94,14 +96,14 @@ func (b *Breaker) dial(target string, do func() (net.Conn, error)) (net.Conn, er
 	return conn, err
 }
 
-func unreachable(err error) (*Error, bool) {
-	e, ok := errors.AsType[*Error](err)
-	return e, ok && e.Kind == Unreachable
+func unreachable(err error) (*fault.Error, bool) {
+	e, ok := errors.AsType[*fault.Error](err)
+	return e, ok && e.Kind == fault.Unreachable
 }
 
 // leftAlone is the error of a dial that was not made: the last one's, and that
 // nobody need do anything.
-func (b *Breaker) leftAlone(c *circuit) *Error {
+func (b *Breaker) leftAlone(c *circuit) *fault.Error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := *c.last // it opened because of one

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -33,7 +34,7 @@ func (p *place) dial() (net.Conn, error) {
 }
 
 func down() error {
-	return &Error{Kind: Unreachable, Message: "the database refuses connections", Hint: "Is it running?", Err: syscall.ECONNREFUSED}
+	return &fault.Error{Kind: fault.Unreachable, Message: "the database refuses connections", Hint: "Is it running?", Err: syscall.ECONNREFUSED}
 }
 
 func (p *place) fails(t *testing.T, b *Breaker, target string, dialled bool) error {
@@ -62,7 +63,7 @@ func TestBreakerLeavesADatabaseAloneThatIsAway(t *testing.T) {
 		}
 		opened := time.Now()
 		for range 100 {
-			if e := AsError(p.fails(t, b, "db:1", false)); !strings.Contains(e.Hint, "Is it running? credproxy tries again by itself") {
+			if e := fault.As(p.fails(t, b, "db:1", false)); !strings.Contains(e.Hint, "Is it running? credproxy tries again by itself") {
 				t.Errorf("hint: %s", e.Hint)
 			}
 		}
@@ -144,7 +145,7 @@ func TestBreakerIsForOnePlace(t *testing.T) {
 }
 
 func TestBreakerCountsNoClientThatLeaves(t *testing.T) {
-	b, p := NewBreaker(zap.NewNop(), func(bool) {}), &place{err: &Error{Kind: ClientGone, Err: context.Canceled}}
+	b, p := NewBreaker(zap.NewNop(), func(bool) {}), &place{err: &fault.Error{Kind: fault.ClientGone, Err: context.Canceled}}
 	for range 10 * breakerFailures {
 		_, _ = b.dial("db:1", p.dial)
 	}
@@ -164,9 +165,9 @@ func TestDialGoesThroughTheBreaker(t *testing.T) {
 	_ = ln.Close()
 	u := &Upstream{DialTimeout: 5 * time.Second, Breaker: NewBreaker(zap.NewNop(), func(bool) {})}
 	leaving, leave := context.WithCancelCause(t.Context())
-	leave(&Error{Kind: ClientGone})
+	leave(&fault.Error{Kind: fault.ClientGone})
 	for range 2 * breakerFailures {
-		if _, err := u.Dial(leaving, "127.0.0.1", addr.Port); AsError(err).Kind != ClientGone {
+		if _, err := u.Dial(leaving, "127.0.0.1", addr.Port); fault.As(err).Kind != fault.ClientGone {
 			t.Errorf("a client that left: %v", err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // TestDialWithoutDescriptors has the process open as many files as it may: that is no
@@ -43,8 +45,8 @@ func TestDialWithoutDescriptors(t *testing.T) {
 				_ = conn.Close()
 				t.Fatalf("%s was dialled without a descriptor", host)
 			}
-			if e := AsError(err); e.Kind != TooMany || !strings.Contains(e.told(), "LimitNOFILE") {
-				t.Errorf("%s: %s: %s (%v)", host, e.Kind, e.told(), err)
+			if e := fault.As(err); e.Kind != fault.TooMany || !strings.Contains(e.Told(), "LimitNOFILE") {
+				t.Errorf("%s: %s: %s (%v)", host, e.Kind, e.Told(), err)
 			}
 		}
 	}

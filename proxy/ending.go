@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 const (
@@ -26,8 +28,8 @@ type Farewell func(tail []byte, why error) (message []byte, idle bool)
 
 // ErrRemoved is what the clients of a database hear when it is in the configuration
 // no more.
-func ErrRemoved() *Error {
-	return &Error{Kind: ShuttingDown, Message: "this database was taken out of the configuration of credproxy"}
+func ErrRemoved() *fault.Error {
+	return &fault.Error{Kind: fault.ShuttingDown, Message: "this database was taken out of the configuration of credproxy"}
 }
 
 // End ends the sessions that are relayed, with a word to their clients: the idle

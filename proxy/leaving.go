@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // WithClient returns a context that ends when the client closes its connection,
@@ -21,7 +23,7 @@ func WithClient(ctx context.Context, client net.Conn, r *bufio.Reader) (_ contex
 	go func() {
 		defer close(watched)
 		if _, err := r.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			cancel(&Error{Kind: ClientGone, Message: "the client left before it was logged in", Err: noEOF(err)})
+			cancel(&fault.Error{Kind: fault.ClientGone, Message: "the client left before it was logged in", Err: noEOF(err)})
 		}
 	}()
 	return ctx, func() {

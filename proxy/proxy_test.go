@@ -26,6 +26,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -33,11 +34,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type silentObserver struct{ ended sync.Map }
 
-func (o *silentObserver) SessionEnded(k Kind, _ string) {
+func (o *silentObserver) SessionEnded(k fault.Kind, _ string) {
 	n, _ := o.ended.LoadOrStore(k, new(atomic.Int64))
 	n.(*atomic.Int64).Add(1)
 }
-func (o *silentObserver) count(k Kind) int64 {
+func (o *silentObserver) count(k fault.Kind) int64 {
 	n, ok := o.ended.Load(k)
 	if !ok {
 		return 0
@@ -237,7 +238,7 @@ func TestWithClientNoticesALeavingClientAndKeepsWhatOneSends(t *testing.T) {
 	defer stop()
 	_ = app.Close()
 	<-ctx.Done()
-	if e := AsError(context.Cause(ctx)); e.Kind != ClientGone {
+	if e := fault.As(context.Cause(ctx)); e.Kind != fault.ClientGone {
 		t.Errorf("%+v", e)
 	}
 }
@@ -288,7 +289,7 @@ func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	until(t, func() bool { return o.count(Internal) == 2 }, "two panics counted")
+	until(t, func() bool { return o.count(fault.Internal) == 2 }, "two panics counted")
 	cancel()
 	s.Wait()
 }
@@ -336,8 +337,8 @@ func TestAPanicEndsOneRelay(t *testing.T) {
 	}
 	cancel()
 	s.Wait()
-	if closed.Load() != 3 || o.count(Internal) != 2 || o.count(OK) != 1 {
-		t.Errorf("%d ended, %d of them for a defect, %d in order", closed.Load(), o.count(Internal), o.count(OK))
+	if closed.Load() != 3 || o.count(fault.Internal) != 2 || o.count(fault.OK) != 1 {
+		t.Errorf("%d ended, %d of them for a defect, %d in order", closed.Load(), o.count(fault.Internal), o.count(fault.OK))
 	}
 }
 
@@ -419,7 +420,7 @@ func TestServerLimitsWhoHasNotAskedYet(t *testing.T) {
 		}
 		defer c.Close()
 	}
-	until(t, func() bool { return o.count(TooMany) == 5 }, "five connections closed unheard")
+	until(t, func() bool { return o.count(fault.TooMany) == 5 }, "five connections closed unheard")
 	close(release)
 	cancel()
 	s.Wait()
@@ -529,12 +530,12 @@ func TestDialErrors(t *testing.T) {
 	u := &Upstream{DialTimeout: 5 * time.Second, DefaultPort: port}
 	for host, want := range map[string]string{"127.0.0.1": "refuses connections", "no-such-host.invalid": "no-such-host.invalid"} {
 		_, err := u.Dial(t.Context(), host, port)
-		e, ok := errors.AsType[*Error](err)
-		if !ok || e.Kind != Unreachable || !strings.Contains(e.Message, want) || e.Hint == "" {
+		e, ok := errors.AsType[*fault.Error](err)
+		if !ok || e.Kind != fault.Unreachable || !strings.Contains(e.Message, want) || e.Hint == "" {
 			t.Errorf("%s: %+v", host, err)
 		}
 	}
-	if _, _, err := u.Target(secrets.NewCredential("a", "b")); AsError(err).Kind != SecretProblem {
+	if _, _, err := u.Target(secrets.NewCredential("a", "b")); fault.As(err).Kind != fault.SecretProblem {
 		t.Errorf("no host: %v", err)
 	}
 }
@@ -565,7 +566,7 @@ func TestEveryFailureHasAMessageAndAHint(t *testing.T) {
 		context.DeadlineExceeded, os.ErrDeadlineExceeded, context.Canceled, net.ErrClosed, errors.New("what is this"),
 		fmt.Errorf("wrapped: %w", secrets.Errorf(secrets.Denied, "x")),
 	} {
-		e := AsError(err)
+		e := fault.As(err)
 		if e.Kind == "" || e.Message == "" || e.Hint == "" || !errors.Is(e, err) && errors.Unwrap(err) == nil {
 			t.Errorf("%v: %+v", err, e)
 		}
@@ -628,8 +629,8 @@ func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
 			}
 			continue
 		}
-		e := AsError(err)
-		if err == nil || e.Kind != UpstreamTLS || !strings.Contains(e.Message, tt.fails) || e.Hint == "" {
+		e := fault.As(err)
+		if err == nil || e.Kind != fault.UpstreamTLS || !strings.Contains(e.Message, tt.fails) || e.Hint == "" {
 			t.Errorf("%s %s: %+v, want %q", tt.mode, tt.host, err, tt.fails)
 		}
 	}
@@ -671,6 +672,6 @@ func TestDrainClosesSilentClients(t *testing.T) {
 
 type nopObserver struct{}
 
-func (nopObserver) SessionEnded(Kind, string)        {}
+func (nopObserver) SessionEnded(fault.Kind, string)  {}
 func (nopObserver) LoginPhase(string, time.Duration) {}
 func (nopObserver) CancelRequest(string)             {}

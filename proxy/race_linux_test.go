@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // silence makes ln a listener that the kernel drops the connections of: its queue is
@@ -62,7 +64,7 @@ func TestDialDoesNotWaitForASilentAddress(t *testing.T) {
 	only := []string{"127.0.0.1"}
 	addrs.Store(&only)
 	u.DialTimeout = 300 * time.Millisecond
-	if _, err := u.Dial(t.Context(), "db.test", port); AsError(err).Message != "the database at db.test port "+strconv.Itoa(port)+" does not answer" {
+	if _, err := u.Dial(t.Context(), "db.test", port); fault.As(err).Message != "the database at db.test port "+strconv.Itoa(port)+" does not answer" {
 		t.Errorf("the name is %v: %v", only, err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // lingerTimeout is how long a client may keep its side open after the database
@@ -134,7 +136,7 @@ func (r *relay) toClient(total *Traffic) {
 // recovered makes a panic of one copier the end of both.
 func (r *relay) recovered(err *error) {
 	if p := recover(); p != nil {
-		*err = panicked(p)
+		*err = fault.FromPanic(p)
 		cut(r.client.Conn, r.upstream.Conn)
 	}
 }

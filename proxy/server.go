@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -62,7 +61,7 @@ type Observer interface {
 	// SessionEnded is called once per connection, but for allowed cancel requests
 	// and probes of the port. told is what the client was told about a failure; it
 	// holds no secret.
-	SessionEnded(kind Kind, told string)
+	SessionEnded(kind fault.Kind, told string)
 	// LoginPhase says how long one phase of a login took, also of an attempt
 	// that then failed: "request",
 	// "dial", "tls", "auth" or "total".
@@ -189,7 +188,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	if s.conns.Add(1) > int64(s.Limits.MaxConnections+lobby) {
 		s.conns.Add(-1)
 		_ = conn.Close()
-		s.Observer.SessionEnded(TooMany, "")
+		s.Observer.SessionEnded(fault.TooMany, "")
 		return
 	}
 	s.enterLobby(conn)
@@ -209,10 +208,6 @@ func (s *Server) newSession(ctx context.Context, conn net.Conn) *Session {
 	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
 	return sess
 }
-
-// Clip caps what a peer can put into a message or a log line, at 64 bytes. Names
-// of users and databases have no more.
-func Clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 64)], "") }
 
 // IsUnix tells whether a client came through a unix socket.
 func IsUnix(c net.Conn) bool { return c.LocalAddr().Network() == "unix" }
@@ -254,12 +249,12 @@ func (s *Session) Admit() error {
 		return err
 	}
 	if s.server.draining.Load() {
-		return ErrShuttingDown(nil)
+		return fault.ErrShuttingDown(nil)
 	}
 	limit := int64(s.server.Limits.MaxConnections)
 	if s.server.active.Add(1) > limit {
 		s.server.active.Add(-1)
-		return &Error{Kind: TooMany, Message: fmt.Sprintf("too many connections: limits.max_connections is %d", limit),
+		return &fault.Error{Kind: fault.TooMany, Message: fmt.Sprintf("too many connections: limits.max_connections is %d", limit),
 			Hint: "Close connections, or raise the limit in the configuration of credproxy."}
 	}
 	s.admitted = true
@@ -305,7 +300,7 @@ func (s *Session) goOn(step func() (*Legs, error)) {
 	relayed, err := func() (relayed bool, err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				err = panicked(p)
+				err = fault.FromPanic(p)
 			}
 		}()
 		legs, err := step()
@@ -318,10 +313,6 @@ func (s *Session) goOn(step func() (*Legs, error)) {
 	if !relayed {
 		s.end(err)
 	}
-}
-
-func panicked(p any) *Error {
-	return &Error{Kind: Internal, Message: "internal error", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 }
 
 // relay lifts the deadlines of the login and relays.
@@ -339,7 +330,7 @@ func (s *Session) relay(legs *Legs) {
 		s.outcome = &out
 		s.goOn(func() (*Legs, error) {
 			next, err := then(out.Held)
-			if failed, ok := errors.AsType[*Error](out.Err); ok && err == nil {
+			if failed, ok := errors.AsType[*fault.Error](out.Err); ok && err == nil {
 				err = failed
 			}
 			return next, err
@@ -350,7 +341,7 @@ func (s *Session) relay(legs *Legs) {
 // end gives back what the session holds.
 func (s *Session) end(err error) {
 	if s.server.draining.Load() && errors.Is(err, net.ErrClosed) {
-		err = ErrShuttingDown(err)
+		err = fault.ErrShuttingDown(err)
 	}
 	s.report(err)
 	if s.admitted {
@@ -366,24 +357,24 @@ func (s *Session) end(err error) {
 // report writes the session's last line and counts it.
 func (s *Session) report(err error) {
 	if err != nil {
-		e := AsError(err)
-		s.server.Observer.SessionEnded(e.Kind, e.told())
+		e := fault.As(err)
+		s.server.Observer.SessionEnded(e.Kind, e.Told())
 		log := s.Log()
-		if e.Kind == NotAllowed {
+		if e.Kind == fault.NotAllowed {
 			log = s.server.refusals.log(log, time.Now())
 		}
-		if ce := log.Check(e.Kind.level(), "session failed"); ce != nil {
+		if ce := log.Check(e.Kind.Level(), "session failed"); ce != nil {
 			ce.Write(zap.String("result", string(e.Kind)), zap.Error(err), zap.String("hint", e.Hint))
 		}
 		return
 	}
 	if s.outcome == nil {
 		if !s.quiet {
-			s.server.Observer.SessionEnded(ClientGone, "")
+			s.server.Observer.SessionEnded(fault.ClientGone, "")
 		}
 		return
 	}
-	s.server.Observer.SessionEnded(OK, "")
+	s.server.Observer.SessionEnded(fault.OK, "")
 	fields := []zap.Field{
 		zap.Duration("duration", time.Since(s.Accepted)),
 		zap.Int64("bytes_to_upstream", s.outcome.ToUpstream),

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -28,8 +28,8 @@ func TestADatabaseNotAllowedProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := secrets.New(oneSecret{}, secrets.Options{})
 		defer c.Close()
-		err := c.Login(t.Context(), func(context.Context, *secrets.Credential) error { return proxy.ErrDatabase("hr") })
-		if proxy.AsError(err).Kind != proxy.NotAllowed {
+		err := c.Login(t.Context(), func(context.Context, *secrets.Credential) error { return fault.ErrDatabase("hr") })
+		if fault.As(err).Kind != fault.NotAllowed {
 			t.Fatalf("login: %v", err)
 		}
 		var tried atomic.Int64

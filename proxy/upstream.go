@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -62,7 +63,7 @@ func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err 
 		port = u.DefaultPort
 	}
 	if host == "" {
-		return "", 0, secrets.Unreached(&Error{Kind: SecretProblem, Message: "neither the configuration nor the secret names the database's host",
+		return "", 0, secrets.Unreached(&fault.Error{Kind: fault.SecretProblem, Message: "neither the configuration nor the secret names the database's host",
 			Hint: "Set host for this database in the configuration of credproxy."})
 	}
 	return host, port, nil
@@ -109,13 +110,13 @@ func (u *Upstream) dial(ctx context.Context, host string, port int) (net.Conn, e
 }
 
 // dialError tells the ways apart in which a dial fails.
-func dialError(err error, host string, port int) *Error {
-	e := &Error{Kind: Unreachable, Err: err}
+func dialError(err error, host string, port int) *fault.Error {
+	e := &fault.Error{Kind: fault.Unreachable, Err: err}
 	at := fmt.Sprintf("the database at %s port %d", host, port)
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case noDescriptor(err):
-		e.Kind, e.Message = TooMany, "too many connections: credproxy may open no more files"
+		e.Kind, e.Message = fault.TooMany, "too many connections: credproxy may open no more files"
 		e.Hint = "Raise the limit of open files (ulimit -n, LimitNOFILE=): a session takes two. Or lower limits.max_connections."
 	case isDNS && dns.IsNotFound:
 		e.Message, e.Hint = fmt.Sprintf("the database's host %q has no address", host), "Check host for a typing error, and the name servers of this machine."
@@ -212,7 +213,7 @@ func (u *Upstream) config(host string) *tls.Config {
 
 // tlsError tells the ways apart in which a handshake fails.
 func tlsError(err error, name string) error {
-	e := &Error{Kind: UpstreamTLS, Err: err}
+	e := &fault.Error{Kind: fault.UpstreamTLS, Err: err}
 	cert := "the certificate"
 	if v, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(v.UnverifiedCertificates) > 0 {
 		cert = fmt.Sprintf("the certificate (subject %q)", v.UnverifiedCertificates[0].Subject)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/secrets"
@@ -79,17 +80,17 @@ func fine(format string, args ...any) step {
 	return step{Result: stepOK, Detail: fmt.Sprintf(format, args...)}
 }
 
-// failure is a step that failed with err: what the clients of a proxy.Error hear,
+// failure is a step that failed with err: what the clients of a fault.Error hear,
 // and beside it the cause, which is for operators.
 func failure(err error) step {
-	if e, ok := errors.AsType[*proxy.Error](err); ok {
+	if e, ok := errors.AsType[*fault.Error](err); ok {
 		s := step{Result: stepFailed, Detail: e.Message, Advice: e.Hint}
 		if e.Err != nil {
 			s.Detail += " (" + e.Err.Error() + ")"
 		}
 		return s
 	}
-	s := step{Result: stepFailed, Detail: err.Error(), Advice: proxy.AsError(err).Hint}
+	s := step{Result: stepFailed, Detail: err.Error(), Advice: fault.As(err).Hint}
 	// Sources put their advice behind what happened.
 	if at := strings.LastIndex(s.Detail, "; "); at > 0 {
 		s.Detail, s.Advice = s.Detail[:at], strings.ToUpper(s.Detail[at+2:at+3])+s.Detail[at+3:]+"."

@@ -23,6 +23,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets/awssm"
 	"github.com/credproxy/credproxy/secrets/env"
 )
@@ -137,7 +138,7 @@ func (d *daemon) drain() {
 	for db := range d.alive {
 		db.unwant()
 		d.retire(db)
-		db.endAfter(limits.DrainTimeout, proxy.ErrShuttingDown(nil))
+		db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
 	}
 	d.mu.Unlock()
 	d.running.Wait()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // doubter has the prober look when a client could not reach the database: it finds
@@ -14,9 +15,9 @@ type doubter struct {
 }
 
 // SessionEnded implements proxy.Observer.
-func (d doubter) SessionEnded(kind proxy.Kind, told string) {
+func (d doubter) SessionEnded(kind fault.Kind, told string) {
 	d.Observer.SessionEnded(kind, told)
-	if kind.Unanswered() {
+	if kind.NoReply() {
 		d.prober.doubt()
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/admin"
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -57,7 +57,7 @@ type proof struct {
 	took time.Duration
 	cred *secrets.Credential // that the database took; nil if none
 	kind string
-	err  *proxy.Error // nil: all is well
+	err  *fault.Error // nil: all is well
 }
 
 func newProber(db *database, observe func(result string, reached, ok bool)) *prober {
@@ -147,21 +147,21 @@ func (p *prober) wait(failures int) time.Duration {
 		return wait
 	}
 	p.mu.Lock()
-	kind := proxy.Kind(p.last.kind)
+	kind := fault.Kind(p.last.kind)
 	p.mu.Unlock()
 	first, limit := time.Second, probeAgain
 	switch kind {
-	case proxy.Unreachable:
+	case fault.Unreachable:
 		limit = probeAgainUnreachable
 	case probeOtherVersion, probeNotWritable:
 		limit = probeAgainAccepted
-	case proxy.Rejected:
+	case fault.CredentialRejected:
 		first, limit = probeAgainRefusedFirst, probeAgainRefused
-	case proxy.UpstreamAuth, proxy.UpstreamTLS:
+	case fault.UpstreamAuth, fault.UpstreamTLS:
 		limit = probeAgainRefused
 	}
 	again := jittered(min(limit, first<<min(failures-1, 16)))
-	if wait == 0 || kind == proxy.Rejected {
+	if wait == 0 || kind == fault.CredentialRejected {
 		return again
 	}
 	return min(wait, again)
@@ -183,7 +183,7 @@ func (p *prober) probe(ctx context.Context, e engine) proof {
 		_, err := e.Query(ctx, cred, database, statements...)
 		return err
 	}
-	kind, failure := string(proxy.OK), (*proxy.Error)(nil)
+	kind, failure := string(fault.OK), (*fault.Error)(nil)
 	err := p.db.cache.Login(secrets.WithoutGrace(ctx), func(ctx context.Context, offered *secrets.Credential) error {
 		cred, database = offered, ownDatabase(p.db.cfg, p.db.cfg.Engine, offered)
 		err := ask(ctx, "SELECT 1")
@@ -195,7 +195,7 @@ func (p *prober) probe(ctx context.Context, e engine) proof {
 	})
 	switch table := p.db.cfg.Probe.WriteTable; {
 	case err != nil:
-		return proof{at: start, took: time.Since(start), kind: string(proxy.AsError(err).Kind), err: proxy.AsError(err)}
+		return proof{at: start, took: time.Since(start), kind: string(fault.As(err).Kind), err: fault.As(err)}
 	case failure != nil:
 		kind = string(failure.Kind)
 	case table != "":
@@ -208,7 +208,7 @@ func (p *prober) probe(ctx context.Context, e engine) proof {
 	newest := p.newest
 	p.mu.Unlock()
 	if failure == nil && cred.Expires.IsZero() && newest != nil && cred.VersionID != newest.VersionID {
-		kind, failure = probeOtherVersion, &proxy.Error{
+		kind, failure = probeOtherVersion, &fault.Error{
 			Message: "the database takes another version of the credential than the current one",
 			Hint:    "A rotation is under way, hangs, or was rolled back. Logins go on with the version that it takes; if it stays so, look into the log of the rotation function.",
 		}

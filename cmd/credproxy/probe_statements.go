@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -29,12 +29,12 @@ const maintenanceDatabase = "postgres"
 // tookCredential tells whether err is what a database said once it had taken the
 // credential, and failure what is wrong then: nil if it minds a name that nobody has
 // asked for.
-func tookCredential(db *config.Database, database string, err error) (failure *proxy.Error, took bool) {
-	said, took := errors.AsType[*proxy.SQLError](err)
+func tookCredential(db *config.Database, database string, err error) (failure *fault.Error, took bool) {
+	said, took := errors.AsType[*fault.SQLError](err)
 	if !took {
 		return nil, false
 	}
-	failure = &proxy.Error{Kind: proxy.UpstreamRefused, Message: fmt.Sprintf("the database took the credential and then said: %s (%s)", said.Message, said.Code)}
+	failure = &fault.Error{Kind: fault.UpstreamRefused, Message: fmt.Sprintf("the database took the credential and then said: %s (%s)", said.Message, said.Code)}
 	switch {
 	case said.Code == invalidCatalogName, said.Code == insufficientPrivilege && db.Session.Role == "", said.Code == dbAccessDenied, said.Code == badDatabase:
 		if database == maintenanceDatabase {
@@ -83,13 +83,13 @@ func quotedTable(table, quote string) string {
 }
 
 // writeFailure tells the ways apart in which the table cannot be written to.
-func writeFailure(err error, table, user string) (kind string, e *proxy.Error) {
-	said, ok := errors.AsType[*proxy.SQLError](err)
+func writeFailure(err error, table, user string) (kind string, e *fault.Error) {
+	said, ok := errors.AsType[*fault.SQLError](err)
 	if !ok { // a login or a connection that failed
-		e = proxy.AsError(err)
+		e = fault.As(err)
 		return string(e.Kind), e
 	}
-	e = &proxy.Error{Message: fmt.Sprintf("probe.write_table %s cannot be written to: %s (%s)", table, said.Message, said.Code), Hint: writeHints[said.Code]}
+	e = &fault.Error{Message: fmt.Sprintf("probe.write_table %s cannot be written to: %s (%s)", table, said.Message, said.Code), Hint: writeHints[said.Code]}
 	switch {
 	case e.Hint == "":
 		e.Hint = "It should take a row of defaults, and let the user INSERT and SELECT; docs/probe.md has an example."

@@ -17,6 +17,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -67,7 +68,7 @@ func (w *world) Query(_ context.Context, cred *secrets.Credential, _ string, sta
 	case w.down != nil:
 		return nil, w.down
 	case !w.takes[cred.VersionID]:
-		return nil, secrets.Rejected(&proxy.Error{Kind: proxy.Rejected, Message: "the database refused the credential"})
+		return nil, secrets.Rejected(&fault.Error{Kind: fault.CredentialRejected, Message: "the database refused the credential"})
 	case w.session != nil:
 		return nil, w.session
 	case len(statements) > 1 && w.write != nil:
@@ -163,7 +164,7 @@ func TestProbesWaitForTheDatabase(t *testing.T) {
 		synctest.Wait()
 		w.did(t, map[string]int{"ok": 1})
 		w.set(func() {
-			w.down = &proxy.Error{Kind: proxy.Unreachable, Message: "the database refuses connections", Hint: "Is it running?"}
+			w.down = &fault.Error{Kind: fault.Unreachable, Message: "the database refuses connections", Hint: "Is it running?"}
 		})
 		time.Sleep(3 * time.Hour)
 		w.mu.Lock()
@@ -199,23 +200,23 @@ func TestProbesAfterDoubt(t *testing.T) {
 		w.did(t, map[string]int{"ok": 1})
 		told := doubter{newTally(metrics.New().Database("orders")), db.prober}
 		for range 100 {
-			told.SessionEnded(proxy.Unreachable, "")
+			told.SessionEnded(fault.Unreachable, "")
 			synctest.Wait()
 		}
 		w.did(t, map[string]int{}) // one was made just now
 		time.Sleep(doubtful)
-		told.SessionEnded(proxy.ClientGone, "")
+		told.SessionEnded(fault.ClientGone, "")
 		synctest.Wait()
 		w.did(t, map[string]int{})
 		for range 100 {
-			told.SessionEnded(proxy.Unreachable, "")
+			told.SessionEnded(fault.Unreachable, "")
 			synctest.Wait()
 		}
 		w.did(t, map[string]int{"ok": 1}) // it was back already
 		time.Sleep(doubtful)
-		w.set(func() { w.down = &proxy.Error{Kind: proxy.Unreachable, Message: "away"} })
+		w.set(func() { w.down = &fault.Error{Kind: fault.Unreachable, Message: "away"} })
 		for range 100 {
-			told.SessionEnded(proxy.Unreachable, "")
+			told.SessionEnded(fault.Unreachable, "")
 			synctest.Wait()
 		}
 		w.did(t, map[string]int{"unreachable": 1})
@@ -251,7 +252,7 @@ func TestProbesAreFewWhereTheDatabaseRefuses(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.results[string(proxy.Rejected)] == 0 || w.asked > 90 {
+		if w.results[string(fault.CredentialRejected)] == 0 || w.asked > 90 {
 			t.Errorf("%d logins in 2 h: %v", w.asked, w.results)
 		}
 	})
@@ -288,9 +289,9 @@ func TestProbesAloneLockNoAccount(t *testing.T) {
 // TestProbesComeBackSoon has faults that go by themselves last for an hour.
 func TestProbesComeBackSoon(t *testing.T) {
 	const soon = 25 * time.Second
-	for _, kind := range []proxy.Kind{proxy.UpstreamRefused, proxy.UpstreamBroken, proxy.Timeout, proxy.SecretProblem, proxy.Unreachable} {
+	for _, kind := range []fault.Kind{fault.UpstreamRefused, fault.UpstreamBroken, fault.Timeout, fault.SecretProblem, fault.Unreachable} {
 		probing(t, config.Probe{Interval: 2 * time.Hour}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
-			w.set(func() { w.down = &proxy.Error{Kind: kind, Message: "not now"} })
+			w.set(func() { w.down = &fault.Error{Kind: kind, Message: "not now"} })
 			time.Sleep(time.Hour)
 			w.set(func() { w.down = nil })
 			time.Sleep(soon)
@@ -307,7 +308,7 @@ func TestProbesComeBackSoon(t *testing.T) {
 func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
 	probing(t, config.Probe{Interval: time.Minute}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
 		w.set(func() {
-			w.session = &proxy.Error{Kind: proxy.UpstreamRefused, Err: &proxy.SQLError{Code: "3D000", Message: `database "postgres" does not exist`}}
+			w.session = &fault.Error{Kind: fault.UpstreamRefused, Err: &fault.SQLError{Code: "3D000", Message: `database "postgres" does not exist`}}
 		})
 		synctest.Wait()
 		w.did(t, map[string]int{"ok": 1})
@@ -315,7 +316,7 @@ func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
 			t.Errorf("not proven: %s", why)
 		}
 		w.set(func() {
-			w.session = &proxy.Error{Kind: proxy.UpstreamRefused, Err: &proxy.SQLError{Code: "42P17", Message: "anything else"}}
+			w.session = &fault.Error{Kind: fault.UpstreamRefused, Err: &fault.SQLError{Code: "42P17", Message: "anything else"}}
 		})
 		time.Sleep(2 * time.Minute)
 		w.mu.Lock()
@@ -330,7 +331,7 @@ func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
 // the name of the database, but not always.
 func TestHintsAtTheDatabase(t *testing.T) {
 	for code, want := range map[string]bool{"1044": true, "1049": true, "1226": false} {
-		err := &proxy.Error{Kind: proxy.UpstreamRefused, Err: &proxy.SQLError{Code: code, Message: "said so"}}
+		err := &fault.Error{Kind: fault.UpstreamRefused, Err: &fault.SQLError{Code: code, Message: "said so"}}
 		failure, took := tookCredential(&config.Database{Engine: config.MySQL}, "", err)
 		if !took || failure == nil || !strings.Contains(failure.Message, "took the credential") || strings.Contains(failure.Hint, "right database") != want {
 			t.Errorf("%s: %+v, took %v", code, failure, took)
@@ -344,7 +345,7 @@ func TestProbesWrite(t *testing.T) {
 		w.did(t, map[string]int{"ok": 1})
 		w.set(func() {
 			w.current, w.takes["v2"] = "v2", true
-			w.write = proxy.ErrStatement(&proxy.SQLError{Code: "42P01", Message: `relation "probe" does not exist`})
+			w.write = fault.ErrStatement(&fault.SQLError{Code: "42P01", Message: `relation "probe" does not exist`})
 		})
 		time.Sleep(2 * time.Hour)
 		s := db.prober.status()
@@ -368,13 +369,13 @@ func TestWriteStatements(t *testing.T) {
 	if got := strings.Join(my.writeStatements("probe"), "; "); !strings.Contains(got, "INSERT INTO `probe` () VALUES (); SELECT 1 FROM `probe` LIMIT 1") {
 		t.Error(got)
 	}
-	if kind, e := writeFailure(&proxy.Error{Kind: proxy.UpstreamBroken, Message: "it broke"}, "probe", "app"); kind != string(proxy.UpstreamBroken) || e.Message != "it broke" {
+	if kind, e := writeFailure(&fault.Error{Kind: fault.UpstreamBroken, Message: "it broke"}, "probe", "app"); kind != string(fault.UpstreamBroken) || e.Message != "it broke" {
 		t.Errorf("a connection that broke: %s, %v", kind, e)
 	}
-	if kind, e := writeFailure(proxy.ErrStatement(&proxy.SQLError{Code: "1142"}), "probe", "app"); kind != probeNotWritable || e.Hint != "GRANT INSERT, SELECT ON probe TO app." {
+	if kind, e := writeFailure(fault.ErrStatement(&fault.SQLError{Code: "1142"}), "probe", "app"); kind != probeNotWritable || e.Hint != "GRANT INSERT, SELECT ON probe TO app." {
 		t.Errorf("a right that is missing: %s, %v", kind, e)
 	}
-	if kind, e := writeFailure(errors.New("x"), "probe", "app"); kind != string(proxy.Internal) || e == nil {
+	if kind, e := writeFailure(errors.New("x"), "probe", "app"); kind != string(fault.Internal) || e == nil {
 		t.Errorf("a defect: %s, %v", kind, e)
 	}
 }

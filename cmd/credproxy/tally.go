@@ -8,6 +8,7 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -21,19 +22,19 @@ type tally struct {
 	logins   int64
 	failed   int64
 	rate     rate
-	failures map[proxy.Kind]admin.Failure // bounded by the kinds there are
+	failures map[fault.Kind]admin.Failure // bounded by the kinds there are
 	version  string                       // of the credential accepted last
 	rotation *admin.Rotation              // replaced when it changes
 }
 
 func newTally(to proxy.Observer) *tally {
-	return &tally{Observer: to, failures: map[proxy.Kind]admin.Failure{}}
+	return &tally{Observer: to, failures: map[fault.Kind]admin.Failure{}}
 }
 
 // SessionEnded implements proxy.Observer.
-func (t *tally) SessionEnded(kind proxy.Kind, told string) {
+func (t *tally) SessionEnded(kind fault.Kind, told string) {
 	t.Observer.SessionEnded(kind, told)
-	if kind == proxy.OK {
+	if kind == fault.OK {
 		return
 	}
 	t.mu.Lock()

@@ -7,7 +7,7 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/metrics"
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -55,7 +55,7 @@ func TestTally(t *testing.T) {
 			t.Errorf("%+v", db)
 		}
 		time.Sleep(time.Minute)
-		tried("v1", secrets.Current, secrets.Rejected(proxy.ErrShuttingDown(nil)))
+		tried("v1", secrets.Current, secrets.Rejected(fault.ErrShuttingDown(nil)))
 		tried("v2", secrets.Pending, nil)
 		at := time.Now()
 		tl.LoginPhase("total", 3*time.Second) // it has waited
@@ -67,10 +67,10 @@ func TestTally(t *testing.T) {
 		if r := fill().Rotation; r == nil || *r != (admin.Rotation{At: at, VersionID: "v2", WaitedLogins: 2, WaitedSeconds: 3}) {
 			t.Errorf("%+v", r)
 		}
-		tl.SessionEnded(proxy.Unreachable, "no route")
-		tl.SessionEnded(proxy.ClientGone, "")
-		tl.SessionEnded(proxy.Unreachable, "refused")
-		tl.SessionEnded(proxy.OK, "")
+		tl.SessionEnded(fault.Unreachable, "no route")
+		tl.SessionEnded(fault.ClientGone, "")
+		tl.SessionEnded(fault.Unreachable, "refused")
+		tl.SessionEnded(fault.OK, "")
 		db := fill()
 		if db.Sessions.Failed != 3 || len(db.Failures) != 2 ||
 			db.Failures[0] != (admin.Failure{Reason: "unreachable", Count: 2, Last: time.Now(), Error: "refused"}) {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -74,7 +74,7 @@ func (a *authenticator) answer(payload []byte) (reply []byte, done bool, err err
 }
 
 func unsupported(what string) error {
-	return &proxy.Error{Kind: proxy.UpstreamAuth,
+	return &fault.Error{Kind: fault.UpstreamAuth,
 		Message: "the database asks for " + what + ", which credproxy cannot do",
 		Hint:    "Let the user log in with caching_sha2_password, mysql_native_password, ed25519, or IAM."}
 }
@@ -111,7 +111,7 @@ func (a *authenticator) switchTo(b []byte) ([]byte, error) {
 		}
 		return reply, nil
 	}
-	return nil, unsupported(fmt.Sprintf("the authentication plugin %q", proxy.Clip(a.plugin)))
+	return nil, unsupported(fmt.Sprintf("the authentication plugin %q", fault.Clip(a.plugin)))
 }
 
 // scramble hashes the password with the salt.
@@ -126,7 +126,7 @@ func (a *authenticator) scramble() []byte {
 // clear sends the password as it is, as IAM demands.
 func (a *authenticator) clear() ([]byte, error) {
 	if !a.tls || !a.verified {
-		return nil, &proxy.Error{Kind: proxy.UpstreamAuth,
+		return nil, &fault.Error{Kind: fault.UpstreamAuth,
 			Message: "the database asks for the password in clear text, and the link to it is not verified TLS; the password was not sent",
 			Hint:    "Set tls.mode to verify-full for this database in the configuration of credproxy."}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -76,7 +77,7 @@ func (l *login) changeUser(held []byte) error {
 	}
 	want, err := parseChangeUser(payload, *l.client.want)
 	if err != nil {
-		return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client's COM_CHANGE_USER cannot be read", Err: err}
+		return &fault.Error{Kind: fault.ClientProtocol, Message: "the client's COM_CHANGE_USER cannot be read", Err: err}
 	}
 	if l.client.want.caps&mysql.CLIENT_PLUGIN_AUTH != 0 {
 		// Servers always switch here, and clients have not prepared for less.

@@ -16,6 +16,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // client is the connection to a client, inside TLS if it asked for it.
@@ -50,11 +51,11 @@ func (e *Engine) receive(ctx context.Context, c *client) error {
 	}
 	want, err := parseResponse(payload)
 	if err != nil {
-		return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client's handshake response cannot be read", Err: err}
+		return &fault.Error{Kind: fault.ClientProtocol, Message: "the client's handshake response cannot be read", Err: err}
 	}
 	c.want = &want
 	if e.RequireTLS && !encrypted && !proxy.IsUnix(c) {
-		return &proxy.Error{Kind: proxy.NotAllowed, Message: "this listener takes only TLS connections with a client certificate",
+		return &fault.Error{Kind: fault.NotAllowed, Message: "this listener takes only TLS connections with a client certificate",
 			Hint: "Set ssl-mode, ssl-cert and ssl-key at the client."}
 	}
 	return c.settle(want.plugin, want.auth, want.caps&mysql.CLIENT_PLUGIN_AUTH != 0)
@@ -63,14 +64,14 @@ func (e *Engine) receive(ctx context.Context, c *client) error {
 // startTLS answers an SSLRequest (page "Protocol::SSLRequest").
 func (e *Engine) startTLS(ctx context.Context, c *client) error {
 	if e.ClientTLS == nil {
-		return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client asks for TLS, which was not offered",
+		return &fault.Error{Kind: fault.ClientProtocol, Message: "the client asks for TLS, which was not offered",
 			Hint: "Set client_tls in the configuration of credproxy, or turn TLS off at the client."}
 	}
 	// Clients do not wait for an answer to the request, so that the ClientHello may
 	// have come with it. All that came goes into the handshake.
 	tc := tls.Server(proxy.BelowTLS(c.Conn, c.buffered()), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
-		return silent(proxy.ClientProtocol, "the tls handshake with the client failed", err)
+		return silent(fault.ClientProtocol, "the tls handshake with the client failed", err)
 	}
 	c.packetConn = c.over(tc)
 	return nil
@@ -125,15 +126,15 @@ func (c *client) resume(held []byte) {
 
 // answer sends the client an error, if it awaits one.
 func (c *client) answer(err error) {
-	if proxy.AsError(err).Unheard {
+	if fault.As(err).Silent {
 		return
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
 	_ = c.write(errorPacket(err, c.want != nil))
 }
 
-func silent(kind proxy.Kind, message string, err error) error {
-	return &proxy.Error{Kind: kind, Message: message, Err: err, Unheard: true}
+func silent(kind fault.Kind, message string, err error) error {
+	return &fault.Error{Kind: kind, Message: message, Err: err, Silent: true}
 }
 
 // errProbe is a client that left without a byte: a health check of the port.
@@ -146,12 +147,12 @@ func clientError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF):
-		return silent(proxy.ClientGone, "the client left before it was logged in", errProbe)
+		return silent(fault.ClientGone, "the client left before it was logged in", errProbe)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return silent(proxy.ClientTimeout, "the client did not answer the greeting in time", err)
+		return silent(fault.ClientTimeout, "the client did not answer the greeting in time", err)
 	}
 	if _, isNet := errors.AsType[net.Error](err); isNet || errors.Is(err, io.ErrUnexpectedEOF) {
-		return silent(proxy.ClientGone, "the client left before it was logged in", err)
+		return silent(fault.ClientGone, "the client left before it was logged in", err)
 	}
-	return &proxy.Error{Kind: proxy.ClientProtocol, Message: fmt.Sprintf("the client does not keep to the protocol: %v", err)}
+	return &fault.Error{Kind: fault.ClientProtocol, Message: fmt.Sprintf("the client does not keep to the protocol: %v", err)}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 )
 
@@ -258,7 +259,7 @@ func TestProbesLeaveNoHandshakeBehind(t *testing.T) {
 		_ = c.Close()
 	}
 	silent := r.Dial(t) // half-open
-	r.Await(t, proxy.ClientTimeout, 1)
+	r.Await(t, fault.ClientTimeout, 1)
 	_ = silent
 	proxytest.Until(t, func() bool { return quit.Load() == greeted.Load() && quit.Load() > 30 }, "every handshake brought to an end")
 	if broken.Load() > 0 {

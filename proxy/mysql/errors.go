@@ -7,7 +7,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -48,9 +48,9 @@ func refusal(payload []byte, cred *secrets.Credential) error {
 	if err != nil {
 		return broken("an error packet that cannot be read", err)
 	}
-	e := &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database refused the login", Err: se}
+	e := &fault.Error{Kind: fault.UpstreamRefused, Message: "the database refused the login", Err: se}
 	if se.code == mysql.ER_ACCESS_DENIED_ERROR {
-		e.Kind = proxy.Rejected
+		e.Kind = fault.CredentialRejected
 		e.Message = "the database refused the credential"
 		e.Hint = "Compare the secret with the database: was the password changed by hand, or did a rotation fail? Is the user allowed from this host?"
 		if !cred.Expires.IsZero() { // a token
@@ -63,7 +63,7 @@ func refusal(payload []byte, cred *secrets.Credential) error {
 
 // broken is a database that breaks the protocol or the connection.
 func broken(what string, err error) error {
-	return &proxy.Error{Kind: proxy.UpstreamBroken, Message: "the connection to the database broke during login: " + what,
+	return &fault.Error{Kind: fault.UpstreamBroken, Message: "the connection to the database broke during login: " + what,
 		Hint: "Is this the port of a MySQL or MariaDB server? Its log may tell more.", Err: err}
 }
 
@@ -73,15 +73,15 @@ type code struct {
 	state  string
 }
 
-var codes = map[proxy.Kind]code{
-	proxy.ClientProtocol: {mysql.ER_MALFORMED_PACKET, "HY000"},
-	proxy.NotAllowed:     {mysql.ER_ACCESS_DENIED_ERROR, "28000"},
-	proxy.TooMany:        {mysql.ER_CON_COUNT_ERROR, "08004"},
-	proxy.ShuttingDown:   {mysql.ER_SERVER_SHUTDOWN, "08S01"},
-	proxy.UpstreamBroken: {mysql.ER_UNKNOWN_ERROR, "08S01"},
-	proxy.Unreachable:    {mysql.ER_UNKNOWN_ERROR, "08S01"},
-	proxy.UpstreamTLS:    {mysql.ER_UNKNOWN_ERROR, "08S01"},
-	proxy.Timeout:        {mysql.ER_UNKNOWN_ERROR, "08S01"},
+var codes = map[fault.Kind]code{
+	fault.ClientProtocol: {mysql.ER_MALFORMED_PACKET, "HY000"},
+	fault.NotAllowed:     {mysql.ER_ACCESS_DENIED_ERROR, "28000"},
+	fault.TooMany:        {mysql.ER_CON_COUNT_ERROR, "08004"},
+	fault.ShuttingDown:   {mysql.ER_SERVER_SHUTDOWN, "08S01"},
+	fault.UpstreamBroken: {mysql.ER_UNKNOWN_ERROR, "08S01"},
+	fault.Unreachable:    {mysql.ER_UNKNOWN_ERROR, "08S01"},
+	fault.UpstreamTLS:    {mysql.ER_UNKNOWN_ERROR, "08S01"},
+	fault.Timeout:        {mysql.ER_UNKNOWN_ERROR, "08S01"},
 }
 
 // errorPacket encodes err for the client: the database's own as it came, or one
@@ -90,7 +90,7 @@ func errorPacket(err error, withState bool) []byte {
 	if se, ok := errors.AsType[*serverError](err); ok {
 		return se.raw
 	}
-	e := proxy.AsError(err)
+	e := fault.As(err)
 	c, ok := codes[e.Kind]
 	if !ok {
 		c = code{mysql.ER_UNKNOWN_ERROR, "HY000"}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -146,7 +146,7 @@ func FuzzError(f *testing.F) {
 			return
 		}
 		err := refusal(b, &secrets.Credential{})
-		if secrets.IsRejected(err) != (proxy.AsError(err).Kind == proxy.Rejected) {
+		if secrets.IsRejected(err) != (fault.As(err).Kind == fault.CredentialRejected) {
 			t.Fatalf("%v", err)
 		}
 		if out := errorPacket(err, true); len(out) < 3 || out[0] != mysql.ERR_HEADER {
@@ -211,7 +211,7 @@ func FuzzFarewell(f *testing.F) {
 	f.Add([]byte("\x05\x00\x00\x05\xfe\x00\x00\x03\x00"))
 	f.Add([]byte("\x09\x00\x00\x05\xfe\xfc\x01\x02\x00\x03\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, tail []byte) {
-		b, idle := farewell(tail, proxy.ErrShuttingDown(nil))
+		b, idle := farewell(tail, fault.ErrShuttingDown(nil))
 		if b == nil {
 			if idle {
 				t.Fatal("idle within a packet")
@@ -237,7 +237,7 @@ func TestFarewell(t *testing.T) {
 		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00": {false, false},
 		"\x03\x00\x00\x05\x00\xfc\x01":                                 {true, false}, // cut short
 	} {
-		message, idle := farewell([]byte(tail), proxy.ErrShuttingDown(nil))
+		message, idle := farewell([]byte(tail), fault.ErrShuttingDown(nil))
 		if (message != nil) != want.told || idle != want.idle {
 			t.Errorf("after %q: %q, idle %v", tail, message, idle)
 		}

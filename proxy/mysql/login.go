@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -155,7 +156,7 @@ func (l *login) receive(g greeting, cred *secrets.Credential) error {
 	if err := l.engine.receive(l.ctx, l.client); err != nil {
 		return err
 	}
-	l.session.Phase("request", l.session.Accepted, zap.String("client_user", proxy.Clip(l.client.want.user)), zap.String("db", proxy.Clip(l.client.want.database)))
+	l.session.Phase("request", l.session.Accepted, zap.String("client_user", fault.Clip(l.client.want.user)), zap.String("db", fault.Clip(l.client.want.database)))
 	return l.engine.checkDatabase(l.client.want.database, cred)
 }
 
@@ -276,7 +277,7 @@ func (e *Engine) encrypt(ctx context.Context, up *upstream, want response) error
 		return nil
 	}
 	if up.greeting.caps&mysql.CLIENT_SSL == 0 {
-		return &proxy.Error{Kind: proxy.UpstreamTLS, Message: "the database does not offer TLS; nothing was sent to it",
+		return &fault.Error{Kind: fault.UpstreamTLS, Message: "the database does not offer TLS; nothing was sent to it",
 			Hint: "Turn on TLS at the database. On RDS it always is: check host and port."}
 	}
 	if up.r.Buffered() > 0 {
@@ -312,14 +313,14 @@ func (e *Engine) checkDatabase(named string, cred *secrets.Credential) error {
 	if len(e.Databases) == 0 || slices.Contains(e.Databases, named) {
 		return nil
 	}
-	return proxy.ErrDatabase(named)
+	return fault.ErrDatabase(named)
 }
 
 // fields describes the session for its line in the log.
 func (l *login) fields() []zap.Field {
 	f := []zap.Field{
-		zap.String("user", l.up.cred.Username), zap.String("client_user", proxy.Clip(l.client.want.user)),
-		zap.String("db", proxy.Clip(l.client.want.database)), zap.String("version", l.up.cred.ShortVersion()),
+		zap.String("user", l.up.cred.Username), zap.String("client_user", fault.Clip(l.client.want.user)),
+		zap.String("db", fault.Clip(l.client.want.database)), zap.String("version", l.up.cred.ShortVersion()),
 		zap.Stringer("upstream", l.up.tcp.RemoteAddr()), zap.Uint32("connection_id", l.up.greeting.id),
 	}
 	if told := l.client.told.id; told != l.up.greeting.id {

@@ -8,6 +8,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -23,7 +24,7 @@ const utf8mb4 = 45
 //
 // The login is that of a client: same TLS, same plugins, same errors, with the
 // mark of [secrets.Rejected] if the database refused the credential. What it says
-// once it has taken that, against the session or a statement, is a *proxy.SQLError in
+// once it has taken that, against the session or a statement, is a *fault.SQLError in
 // the chain. The caps are those of package proxy.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proxy.QueryTimeout)
@@ -47,7 +48,7 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 			break
 		}
 	}
-	if _, said := errors.AsType[*proxy.SQLError](err); err != nil && !said {
+	if _, said := errors.AsType[*fault.SQLError](err); err != nil && !said {
 		return nil, up.fail(ctx, err)
 	}
 	up.quit()
@@ -63,8 +64,8 @@ func tookPassword(err error) error {
 	}
 	switch se.code {
 	case mysql.ER_DBACCESS_DENIED_ERROR, mysql.ER_BAD_DB_ERROR, mysql.ER_USER_LIMIT_REACHED:
-		return &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database took the credential and refused the session",
-			Err: &proxy.SQLError{Code: strconv.Itoa(int(se.code)), Message: se.message}}
+		return &fault.Error{Kind: fault.UpstreamRefused, Message: "the database took the credential and refused the session",
+			Err: &fault.SQLError{Code: strconv.Itoa(int(se.code)), Message: se.message}}
 	}
 	return err
 }
@@ -90,7 +91,7 @@ func ownResponse(server uint32) response {
 func (u *upstream) query(sql string) ([][]string, error) {
 	u.seq = 0
 	if err := u.write(append([]byte{mysql.COM_QUERY}, sql...)); err != nil {
-		return nil, proxy.ErrAnswer("sending it", err)
+		return nil, fault.ErrAnswer("sending it", err)
 	}
 	return u.answer()
 }
@@ -103,7 +104,7 @@ func (c *packetConn) answer() (rows [][]string, err error) {
 	for part, size := head, 0; size <= proxy.MaxAnswer && len(rows) <= proxy.MaxRows; {
 		b, err := c.read()
 		if err != nil || len(b) == 0 {
-			return nil, proxy.ErrAnswer("waiting for the answer", err)
+			return nil, fault.ErrAnswer("waiting for the answer", err)
 		}
 		size += headerSize + len(b)
 		switch end := b[0] == mysql.EOF_HEADER && len(b) < 9; {
@@ -112,7 +113,7 @@ func (c *packetConn) answer() (rows [][]string, err error) {
 		case part == head && b[0] == mysql.OK_HEADER:
 			return nil, nil
 		case part == head && (len(b) != 1 || b[0] > proxy.MaxColumns):
-			return nil, proxy.ErrAnswer("no result that a statement of credproxy's has", nil)
+			return nil, fault.ErrAnswer("no result that a statement of credproxy's has", nil)
 		case part == head:
 			columns, part = int(b[0]), definitions
 		case part == definitions && end:
@@ -123,21 +124,21 @@ func (c *packetConn) answer() (rows [][]string, err error) {
 		default:
 			row, err := parseRow(b, columns)
 			if err != nil {
-				return nil, proxy.ErrAnswer("a row that cannot be read", err)
+				return nil, fault.ErrAnswer("a row that cannot be read", err)
 			}
 			rows = append(rows, row)
 		}
 	}
-	return nil, proxy.ErrAnswer("a longer answer than any statement of credproxy's has", nil)
+	return nil, fault.ErrAnswer("a longer answer than any statement of credproxy's has", nil)
 }
 
 // sqlError makes an error of an ERR packet to a statement.
 func sqlError(payload []byte) error {
 	se, err := parseError(payload)
 	if err != nil {
-		return proxy.ErrAnswer("an error packet that cannot be read", err)
+		return fault.ErrAnswer("an error packet that cannot be read", err)
 	}
-	return proxy.ErrStatement(&proxy.SQLError{Code: strconv.Itoa(int(se.code)), Message: se.message})
+	return fault.ErrStatement(&fault.SQLError{Code: strconv.Itoa(int(se.code)), Message: se.message})
 }
 
 // parseRow parses one row of a result set (page "Text Resultset Row").

@@ -13,6 +13,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -94,32 +95,32 @@ func TestQueryFails(t *testing.T) {
 	tests := []struct {
 		name     string
 		script   func(*peer)
-		kind     proxy.Kind
-		sql      string // the code in a *proxy.SQLError
+		kind     fault.Kind
+		sql      string // the code in a *fault.SQLError
 		rejected bool
 		message  string
 	}{
-		{"credential refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, proxy.Rejected, "", true, "Access denied"},
-		{"database refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, proxy.UpstreamRefused, "1049", false, "Unknown database"},
-		{"statement refused", answer("\xff\x76\x04#42000SELECT command denied"), proxy.UpstreamRefused, "1142", false, "SELECT command denied"},
-		{"refused amid rows", answer("\x01", "definition", eofPacket, "\xff\x25\x05#70100interrupted"), proxy.UpstreamRefused, "1317", false, "interrupted"},
-		{"error that cannot be read", answer("\xff\x76"), proxy.UpstreamBroken, "", false, "cannot be read"},
-		{"breaks off", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command() }, proxy.UpstreamBroken, "", false, "waiting for the answer"},
-		{"never answers", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command(); p.command() }, proxy.Timeout, "", false, "waiting for the answer"},
-		{"wants a file", answer("\xfb/etc/passwd"), proxy.UpstreamBroken, "", false, "no result"},
-		{"too many columns", answer("\x41"), proxy.UpstreamBroken, "", false, "no result"},
-		{"truncated row", answer(rowsOf("\x05abc", 1)...), proxy.UpstreamBroken, "", false, "a row that cannot be read"},
-		{"row too long", answer(rowsOf("\x011\x011", 1)...), proxy.UpstreamBroken, "", false, "a row that cannot be read"},
-		{"too many rows", answer(rowsOf("\x011", proxy.MaxRows+1)...), proxy.UpstreamBroken, "", false, "a longer answer"},
-		{"too many bytes", answer(rowsOf("\xfd\x00\x00\x03"+strings.Repeat("x", 3<<16), 6)...), proxy.UpstreamBroken, "", false, "a longer answer"},
+		{"credential refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, fault.CredentialRejected, "", true, "Access denied"},
+		{"database refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, fault.UpstreamRefused, "1049", false, "Unknown database"},
+		{"statement refused", answer("\xff\x76\x04#42000SELECT command denied"), fault.UpstreamRefused, "1142", false, "SELECT command denied"},
+		{"refused amid rows", answer("\x01", "definition", eofPacket, "\xff\x25\x05#70100interrupted"), fault.UpstreamRefused, "1317", false, "interrupted"},
+		{"error that cannot be read", answer("\xff\x76"), fault.UpstreamBroken, "", false, "cannot be read"},
+		{"breaks off", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command() }, fault.UpstreamBroken, "", false, "waiting for the answer"},
+		{"never answers", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command(); p.command() }, fault.Timeout, "", false, "waiting for the answer"},
+		{"wants a file", answer("\xfb/etc/passwd"), fault.UpstreamBroken, "", false, "no result"},
+		{"too many columns", answer("\x41"), fault.UpstreamBroken, "", false, "no result"},
+		{"truncated row", answer(rowsOf("\x05abc", 1)...), fault.UpstreamBroken, "", false, "a row that cannot be read"},
+		{"row too long", answer(rowsOf("\x011\x011", 1)...), fault.UpstreamBroken, "", false, "a row that cannot be read"},
+		{"too many rows", answer(rowsOf("\x011", proxy.MaxRows+1)...), fault.UpstreamBroken, "", false, "a longer answer"},
+		{"too many bytes", answer(rowsOf("\xfd\x00\x00\x03"+strings.Repeat("x", 3<<16), 6)...), fault.UpstreamBroken, "", false, "a longer answer"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			rows, err := asking(t, tt.script, "SELECT 1")
-			said, isSQL := errors.AsType[*proxy.SQLError](err)
-			if rows != nil || err == nil || proxy.AsError(err).Kind != tt.kind || secrets.IsRejected(err) != tt.rejected ||
+			said, isSQL := errors.AsType[*fault.SQLError](err)
+			if rows != nil || err == nil || fault.As(err).Kind != tt.kind || secrets.IsRejected(err) != tt.rejected ||
 				isSQL != (tt.sql != "") || isSQL && said.Code != tt.sql || !strings.Contains(err.Error(), tt.message) {
-				t.Errorf("rows %q, error %v of kind %s", rows, err, proxy.AsError(err).Kind)
+				t.Errorf("rows %q, error %v of kind %s", rows, err, fault.As(err).Kind)
 			}
 		})
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 	"github.com/xdg-go/scram"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -94,7 +94,7 @@ func methodName(code uint32) string {
 }
 
 func unsupported(what string) error {
-	return &proxy.Error{Kind: proxy.UpstreamAuth,
+	return &fault.Error{Kind: fault.UpstreamAuth,
 		Message: "the database asks for " + what + ", which credproxy cannot do",
 		Hint:    "Let the database ask for scram-sha-256 (pg_hba.conf), or grant rds_iam to the user."}
 }
@@ -114,7 +114,7 @@ func (a *authenticator) needVerified(what string) error {
 	if a.tls != nil && a.verified {
 		return nil
 	}
-	return &proxy.Error{Kind: proxy.UpstreamAuth,
+	return &fault.Error{Kind: fault.UpstreamAuth,
 		Message: "the database asks for the password " + what + ", and the link to it is not verified TLS; the password was not sent",
 		Hint:    "Set tls.mode to verify-full for this database in the configuration of credproxy."}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // alpn is the protocol name that direct TLS demands (section "SSL Session
@@ -94,10 +95,10 @@ func (e *Engine) receive(ctx context.Context, c *client) (*client, request, erro
 		default:
 			s, err := parseStartup(packet)
 			if err != nil {
-				return c, request{}, &proxy.Error{Kind: proxy.ClientProtocol, Message: err.Error(), Err: err}
+				return c, request{}, &fault.Error{Kind: fault.ClientProtocol, Message: err.Error(), Err: err}
 			}
 			if e.RequireTLS && !encrypted && !proxy.IsUnix(c) {
-				return c, request{}, &proxy.Error{Kind: proxy.NotAllowed,
+				return c, request{}, &fault.Error{Kind: fault.NotAllowed,
 					Message: "this listener takes only TLS connections with a client certificate",
 					Hint:    "Set sslmode=require, sslcert and sslkey at the client."}
 			}
@@ -168,20 +169,20 @@ func (e *Engine) directTLS(ctx context.Context, c *client) (*client, error) {
 // silent is a breach of the protocol that is not answered, because whoever sent
 // it does not await a message of PostgreSQL.
 func silent(err error) error {
-	return &proxy.Error{Kind: proxy.ClientProtocol, Message: "the client does not keep to the protocol", Err: err, Unheard: true}
+	return &fault.Error{Kind: fault.ClientProtocol, Message: "the client does not keep to the protocol", Err: err, Silent: true}
 }
 
 // clientError classifies a failure to read from or write to the client.
 func clientError(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &proxy.Error{Kind: proxy.ClientTimeout, Message: "the client did not send its startup packet in time", Err: err, Unheard: true}
+		return &fault.Error{Kind: fault.ClientTimeout, Message: "the client did not send its startup packet in time", Err: err, Silent: true}
 	}
-	return &proxy.Error{Kind: proxy.ClientGone, Message: "the client left before it was logged in", Err: err, Unheard: true}
+	return &fault.Error{Kind: fault.ClientGone, Message: "the client left before it was logged in", Err: err, Silent: true}
 }
 
 // answer sends the client an error that ends the session, if it awaits one.
 func (c *client) answer(err error) {
-	if proxy.AsError(err).Unheard {
+	if fault.As(err).Silent {
 		return
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))

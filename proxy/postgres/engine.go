@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -59,7 +60,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 		}
 		return nil, e.cancel(ctx, s, *req.cancel)
 	case err == nil:
-		s.Phase("request", s.Accepted, zap.String("client_user", proxy.Clip(req.startup.get("user"))), zap.String("db", proxy.Clip(req.startup.get("database"))))
+		s.Phase("request", s.Accepted, zap.String("client_user", fault.Clip(req.startup.get("user"))), zap.String("db", fault.Clip(req.startup.get("database"))))
 		legs, err = e.session(ctx, s, c, *req.startup)
 	}
 	if err != nil {
@@ -71,7 +72,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 // session logs in.
 func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want startup) (legs *proxy.Legs, err error) {
 	if want.get("user") == "" {
-		return nil, &proxy.Error{Kind: proxy.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
+		return nil, &fault.Error{Kind: fault.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
 			Hint: "Any user name will do: credproxy replaces it."}
 	}
 	if err := s.Admit(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/xdg-go/scram"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -173,7 +174,7 @@ func TestErrorAfterAuthenticationPassesAsItCame(t *testing.T) {
 	if got, _ := io.ReadAll(c.r); string(got) != authOK+late {
 		t.Errorf("client got %q", got)
 	}
-	r.Await(t, proxy.UpstreamRefused, 1)
+	r.Await(t, fault.UpstreamRefused, 1)
 }
 
 func TestBytesAfterLoginPassUnchanged(t *testing.T) {
@@ -357,7 +358,7 @@ func TestClientsThatVanishOrDawdleLeaveNothingBehind(t *testing.T) {
 	}
 	dawdler := newPeer(t, r.Dial(t))
 	dawdler.send(whole[:10])
-	r.Await(t, proxy.ClientTimeout, 1)
+	r.Await(t, fault.ClientTimeout, 1)
 	proxytest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
 }
 

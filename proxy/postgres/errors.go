@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgproto3/v2"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -28,9 +28,9 @@ func refusal(m message, cred *secrets.Credential) error {
 	if err := se.fields.Decode(m.body()); err != nil {
 		return broken("an error message that cannot be read", err)
 	}
-	e := &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database refused the login", Err: se}
+	e := &fault.Error{Kind: fault.UpstreamRefused, Message: "the database refused the login", Err: se}
 	if se.blamesCredential(!cred.Expires.IsZero()) {
-		e.Kind = proxy.Rejected
+		e.Kind = fault.CredentialRejected
 		e.Message = "the database refused the credential"
 		e.Hint = "Compare the secret with the database: was the password changed by hand, or did a rotation fail?"
 		if !cred.Expires.IsZero() { // a token
@@ -64,23 +64,23 @@ var passwordRefused = []string{
 
 // broken is a database that breaks the protocol or the connection.
 func broken(what string, err error) error {
-	return &proxy.Error{Kind: proxy.UpstreamBroken, Message: "the connection to the database broke during login: " + what,
+	return &fault.Error{Kind: fault.UpstreamBroken, Message: "the connection to the database broke during login: " + what,
 		Hint: "Is this the port of a PostgreSQL server? Its log may tell more.", Err: err}
 }
 
 // sqlstates maps what went wrong to the code that drivers know (appendix
 // "PostgreSQL Error Codes").
-var sqlstates = map[proxy.Kind]string{
-	proxy.ClientProtocol: "08P01", // protocol_violation
-	proxy.NotAllowed:     "28000", // invalid_authorization_specification
-	proxy.TooMany:        "53300", // too_many_connections
-	proxy.ShuttingDown:   "57P01", // admin_shutdown
-	proxy.SecretProblem:  "57P03", // cannot_connect_now
-	proxy.Unreachable:    "08001", // sqlclient_unable_to_establish_sqlconnection
-	proxy.UpstreamTLS:    "08001",
-	proxy.Timeout:        "08001",
-	proxy.UpstreamAuth:   "28000",
-	proxy.UpstreamBroken: "08006", // connection_failure
+var sqlstates = map[fault.Kind]string{
+	fault.ClientProtocol: "08P01", // protocol_violation
+	fault.NotAllowed:     "28000", // invalid_authorization_specification
+	fault.TooMany:        "53300", // too_many_connections
+	fault.ShuttingDown:   "57P01", // admin_shutdown
+	fault.SecretProblem:  "57P03", // cannot_connect_now
+	fault.Unreachable:    "08001", // sqlclient_unable_to_establish_sqlconnection
+	fault.UpstreamTLS:    "08001",
+	fault.Timeout:        "08001",
+	fault.UpstreamAuth:   "28000",
+	fault.UpstreamBroken: "08006", // connection_failure
 }
 
 // errorResponse encodes err for the client: the database's own message as it
@@ -89,7 +89,7 @@ func errorResponse(err error) []byte {
 	if se, ok := errors.AsType[*serverError](err); ok {
 		return se.raw
 	}
-	e := proxy.AsError(err)
+	e := fault.As(err)
 	code := sqlstates[e.Kind]
 	if errors.Is(err, errProtocol) {
 		code = "0A000" // feature_not_supported

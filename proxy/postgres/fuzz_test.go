@@ -6,7 +6,7 @@ import (
 	"crypto/tls"
 	"testing"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -149,8 +149,8 @@ func FuzzErrorResponse(f *testing.F) {
 		if len(out) == 0 || out[0] != 'E' && out[0] != m.kind() {
 			t.Fatalf("%q became %q", b, out)
 		}
-		if secrets.IsRejected(err) && proxy.AsError(err).Kind != proxy.Rejected {
-			t.Fatalf("%v", proxy.AsError(err).Kind)
+		if secrets.IsRejected(err) && fault.As(err).Kind != fault.CredentialRejected {
+			t.Fatalf("%v", fault.As(err).Kind)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -132,7 +133,7 @@ func (e *Engine) encrypt(ctx context.Context, conn net.Conn, host string) (net.C
 	switch answer[0] {
 	case 'S':
 	case 'N':
-		return nil, nil, &proxy.Error{Kind: proxy.UpstreamTLS, Message: "the database does not offer TLS; nothing was sent to it",
+		return nil, nil, &fault.Error{Kind: fault.UpstreamTLS, Message: "the database does not offer TLS; nothing was sent to it",
 			Hint: "Turn on ssl at the database. On RDS it always is: check host and port."}
 	default:
 		return nil, nil, broken(fmt.Sprintf("the answer %q to the request for TLS", answer[0]), nil)
@@ -199,10 +200,10 @@ func (e *Engine) checkDatabase(want startup, database string) error {
 	case len(e.Databases) == 0, slices.Contains(e.Databases, database) && !physical:
 		return nil
 	case physical:
-		return secrets.Unoffered(&proxy.Error{Kind: proxy.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
+		return secrets.Unoffered(&fault.Error{Kind: fault.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
 			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."})
 	}
-	return proxy.ErrDatabase(database)
+	return fault.ErrDatabase(database)
 }
 
 // welcome sends the client what the database says from AuthenticationOk on, up
@@ -221,7 +222,7 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 		m, err := readMessage(up.r)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil, err // proxy.AsError knows
+				return nil, err // fault.As knows
 			}
 			return nil, broken("waiting for the session to begin", err)
 		}
@@ -245,8 +246,8 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 			return func() {}, nil
 		case 'E':
 			_, _ = c.Write(append(out, m.raw...))
-			said := proxy.AsError(refusal(m, up.cred))
-			said.Unheard = true // it has just been told
+			said := fault.As(refusal(m, up.cred))
+			said.Silent = true // it has just been told
 			return nil, said
 		}
 		out = append(out, m.raw...)
@@ -256,8 +257,8 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 // fields describes the session for its line in the log.
 func (u *upstream) fields(want startup) []zap.Field {
 	return []zap.Field{
-		zap.String("user", u.cred.Username), zap.String("client_user", proxy.Clip(want.get("user"))),
-		zap.String("db", proxy.Clip(u.database)), zap.String("application_name", proxy.Clip(want.get("application_name"))),
+		zap.String("user", u.cred.Username), zap.String("client_user", fault.Clip(want.get("user"))),
+		zap.String("db", fault.Clip(u.database)), zap.String("application_name", fault.Clip(want.get("application_name"))),
 		zap.String("version", u.cred.ShortVersion()), zap.Stringer("upstream", u.tcp.RemoteAddr()),
 	}
 }

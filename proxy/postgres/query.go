@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -21,7 +22,7 @@ import (
 //
 // The login is that of a client: same TLS, same methods, same errors, with the
 // mark of [secrets.Rejected] if the database refused the credential. What it says
-// once it has taken that, against the session or a statement, is a *proxy.SQLError in
+// once it has taken that, against the session or a statement, is a *fault.SQLError in
 // the chain. The caps are those of package proxy.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proxy.QueryTimeout)
@@ -35,7 +36,7 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 	stop := proxy.BreakOff(ctx, up.tcp)
 	defer stop()
 	if rows, err = up.query(statements); err != nil {
-		if _, said := errors.AsType[*proxy.SQLError](err); !said {
+		if _, said := errors.AsType[*fault.SQLError](err); !said {
 			return nil, up.fail(ctx, err)
 		}
 	}
@@ -55,7 +56,7 @@ func (u *upstream) query(statements []string) (rows [][]string, err error) {
 			return nil, fmt.Errorf("encode a statement: %w", err)
 		}
 		if _, err := u.Write(b); err != nil {
-			return nil, proxy.ErrAnswer("sending it", err)
+			return nil, fault.ErrAnswer("sending it", err)
 		}
 		if rows, err = u.answer(sqlError); err != nil {
 			return nil, err
@@ -69,8 +70,8 @@ func (u *upstream) query(statements []string) (rows [][]string, err error) {
 func (u *upstream) refused(m message) error {
 	err := refusal(m, u.cred)
 	if se, ok := errors.AsType[*serverError](err); ok && !secrets.IsRejected(err) {
-		return &proxy.Error{Kind: proxy.UpstreamRefused, Message: "the database took the credential and refused the session",
-			Err: &proxy.SQLError{Code: se.fields.Code, Message: se.fields.Message}}
+		return &fault.Error{Kind: fault.UpstreamRefused, Message: "the database took the credential and refused the session",
+			Err: &fault.SQLError{Code: se.fields.Code, Message: se.fields.Message}}
 	}
 	return err
 }
@@ -84,7 +85,7 @@ func (u *upstream) answer(said func(message) error) (rows [][]string, err error)
 		case readErr != nil && err != nil: // a fatal one ends the connection
 			return nil, err
 		case readErr != nil:
-			return nil, proxy.ErrAnswer("waiting for the answer", readErr)
+			return nil, fault.ErrAnswer("waiting for the answer", readErr)
 		}
 		size += len(m.raw)
 		switch m.kind() {
@@ -93,7 +94,7 @@ func (u *upstream) answer(said func(message) error) (rows [][]string, err error)
 		case 'D':
 			row, err := parseRow(m.body())
 			if err != nil {
-				return nil, proxy.ErrAnswer("a row that cannot be read", err)
+				return nil, fault.ErrAnswer("a row that cannot be read", err)
 			}
 			rows = append(rows, row)
 		case 'E':
@@ -107,19 +108,19 @@ func (u *upstream) answer(said func(message) error) (rows [][]string, err error)
 			return rows, nil
 		case 'C', 'I', 'N', 'S', 'A', 'K': // completions, notices, settings, the cancel key
 		default:
-			return nil, proxy.ErrAnswer(fmt.Sprintf("message %q out of turn", m.kind()), nil)
+			return nil, fault.ErrAnswer(fmt.Sprintf("message %q out of turn", m.kind()), nil)
 		}
 	}
-	return nil, proxy.ErrAnswer("a longer answer than any statement of credproxy's has", nil)
+	return nil, fault.ErrAnswer("a longer answer than any statement of credproxy's has", nil)
 }
 
 // sqlError makes an error of an ErrorResponse to a statement.
 func sqlError(m message) error {
 	var fields pgproto3.ErrorResponse
 	if err := fields.Decode(m.body()); err != nil {
-		return proxy.ErrAnswer("an error message that cannot be read", err)
+		return fault.ErrAnswer("an error message that cannot be read", err)
 	}
-	return proxy.ErrStatement(&proxy.SQLError{Code: fields.Code, Message: fields.Message})
+	return fault.ErrStatement(&fault.SQLError{Code: fields.Code, Message: fields.Message})
 }
 
 var errRow = errors.New("it is truncated or too long")

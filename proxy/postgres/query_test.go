@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -71,38 +72,38 @@ func TestQueryFails(t *testing.T) {
 	tests := []struct {
 		name     string
 		script   func(*peer)
-		kind     proxy.Kind
-		sql      string // the code in a *proxy.SQLError
+		kind     fault.Kind
+		sql      string // the code in a *fault.SQLError
 		rejected bool
 		message  string
 	}{
-		{"credential refused", func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, proxy.Rejected, "", true, "wrong"},
-		{"refused by PAM", refusing("SFATAL\x00C28000\x00MPAM authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), proxy.Rejected, "", true, "PAM"},
-		{"wants a certificate", refusing("SFATAL\x00C28000\x00Mcertificate authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), proxy.UpstreamRefused, "", false, "certificate"},
-		{"wants a ticket", refusing("SFATAL\x00C28000\x00MGSSAPI authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), proxy.UpstreamRefused, "", false, "GSSAPI"},
-		{"no entry", refusing("SFATAL\x00C28000\x00Mno pg_hba.conf entry for host\x00RClientAuthentication\x00\x00"), proxy.UpstreamRefused, "", false, "pg_hba.conf"},
+		{"credential refused", func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, fault.CredentialRejected, "", true, "wrong"},
+		{"refused by PAM", refusing("SFATAL\x00C28000\x00MPAM authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), fault.CredentialRejected, "", true, "PAM"},
+		{"wants a certificate", refusing("SFATAL\x00C28000\x00Mcertificate authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), fault.UpstreamRefused, "", false, "certificate"},
+		{"wants a ticket", refusing("SFATAL\x00C28000\x00MGSSAPI authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), fault.UpstreamRefused, "", false, "GSSAPI"},
+		{"no entry", refusing("SFATAL\x00C28000\x00Mno pg_hba.conf entry for host\x00RClientAuthentication\x00\x00"), fault.UpstreamRefused, "", false, "pg_hba.conf"},
 		{"refused before the session begins", func(p *peer) {
 			p.packet()
 			p.send(authOK + frame('E', "SFATAL\x00C3D000\x00Mno such database\x00\x00"))
-		}, proxy.UpstreamRefused, "3D000", false, "no such database"},
-		{"statement refused", answer(frame('E', "SERROR\x00C42501\x00Mpermission denied\x00\x00") + readyIdle), proxy.UpstreamRefused, "42501", false, "permission denied"},
-		{"connection ended by the database", answer(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")), proxy.UpstreamRefused, "57P01", false, "terminating"},
-		{"error that cannot be read", answer(frame('E', "SERROR") + readyIdle), proxy.UpstreamBroken, "", false, "cannot be read"},
-		{"breaks off", func(p *peer) { p.packet(); p.send(begun); p.message(); p.send(columns) }, proxy.UpstreamBroken, "", false, "waiting for the answer"},
-		{"never answers", func(p *peer) { p.packet(); p.send(begun); p.message(); p.message(); p.message() }, proxy.Timeout, "", false, "waiting for the answer"},
-		{"copy", answer(frame('H', "\x00\x00\x00")), proxy.UpstreamBroken, "", false, "out of turn"},
-		{"negative length", answer(columns + frame('D', "\x00\x01\xff\xff\xff\xfe")), proxy.UpstreamBroken, "", false, "a row that cannot be read"},
-		{"too many columns", answer(columns + frame('D', "\x00\x41"+strings.Repeat("\xff", 4*65))), proxy.UpstreamBroken, "", false, "65 columns"},
-		{"too many rows", answer(columns + strings.Repeat(oneRow, proxy.MaxRows+1)), proxy.UpstreamBroken, "", false, "a longer answer"},
-		{"too many bytes", answer(columns + strings.Repeat(frame('D', "\x00\x01\x00\x03\x00\x00"+strings.Repeat("x", 3<<16)), 6)), proxy.UpstreamBroken, "", false, "a longer answer"},
+		}, fault.UpstreamRefused, "3D000", false, "no such database"},
+		{"statement refused", answer(frame('E', "SERROR\x00C42501\x00Mpermission denied\x00\x00") + readyIdle), fault.UpstreamRefused, "42501", false, "permission denied"},
+		{"connection ended by the database", answer(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")), fault.UpstreamRefused, "57P01", false, "terminating"},
+		{"error that cannot be read", answer(frame('E', "SERROR") + readyIdle), fault.UpstreamBroken, "", false, "cannot be read"},
+		{"breaks off", func(p *peer) { p.packet(); p.send(begun); p.message(); p.send(columns) }, fault.UpstreamBroken, "", false, "waiting for the answer"},
+		{"never answers", func(p *peer) { p.packet(); p.send(begun); p.message(); p.message(); p.message() }, fault.Timeout, "", false, "waiting for the answer"},
+		{"copy", answer(frame('H', "\x00\x00\x00")), fault.UpstreamBroken, "", false, "out of turn"},
+		{"negative length", answer(columns + frame('D', "\x00\x01\xff\xff\xff\xfe")), fault.UpstreamBroken, "", false, "a row that cannot be read"},
+		{"too many columns", answer(columns + frame('D', "\x00\x41"+strings.Repeat("\xff", 4*65))), fault.UpstreamBroken, "", false, "65 columns"},
+		{"too many rows", answer(columns + strings.Repeat(oneRow, proxy.MaxRows+1)), fault.UpstreamBroken, "", false, "a longer answer"},
+		{"too many bytes", answer(columns + strings.Repeat(frame('D', "\x00\x01\x00\x03\x00\x00"+strings.Repeat("x", 3<<16)), 6)), fault.UpstreamBroken, "", false, "a longer answer"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			rows, err := asking(t, "", tt.script, "SELECT 1")
-			said, isSQL := errors.AsType[*proxy.SQLError](err)
-			if rows != nil || err == nil || proxy.AsError(err).Kind != tt.kind || secrets.IsRejected(err) != tt.rejected ||
+			said, isSQL := errors.AsType[*fault.SQLError](err)
+			if rows != nil || err == nil || fault.As(err).Kind != tt.kind || secrets.IsRejected(err) != tt.rejected ||
 				isSQL != (tt.sql != "") || isSQL && said.Code != tt.sql || !strings.Contains(err.Error(), tt.message) {
-				t.Errorf("rows %q, error %v of kind %s", rows, err, proxy.AsError(err).Kind)
+				t.Errorf("rows %q, error %v of kind %s", rows, err, fault.As(err).Kind)
 			}
 		})
 	}
@@ -137,7 +138,7 @@ func TestFarewell(t *testing.T) {
 		"Z\x00\x00\x00\x05":              {false, false},
 		"D\x00\x00\x00\x05I":             {false, false},
 	} {
-		message, idle := farewell([]byte(tail), proxy.ErrShuttingDown(nil))
+		message, idle := farewell([]byte(tail), fault.ErrShuttingDown(nil))
 		if (message != nil) != want.told || idle != want.idle {
 			t.Errorf("after %q: %q, idle %v", tail, message, idle)
 		}

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -70,15 +71,15 @@ func (o only) Fetch(context.Context, secrets.Stage) (*secrets.Credential, error)
 // Counts is a proxy.Observer that remembers how sessions ended.
 type Counts struct {
 	mu    sync.Mutex
-	ended map[proxy.Kind]int
+	ended map[fault.Kind]int
 }
 
 // SessionEnded implements proxy.Observer.
-func (c *Counts) SessionEnded(k proxy.Kind, _ string) {
+func (c *Counts) SessionEnded(k fault.Kind, _ string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended == nil {
-		c.ended = map[proxy.Kind]int{}
+		c.ended = map[fault.Kind]int{}
 	}
 	c.ended[k]++
 }
@@ -90,7 +91,7 @@ func (c *Counts) LoginPhase(string, time.Duration) {}
 func (c *Counts) CancelRequest(string) {}
 
 // Of is how many sessions ended as k.
-func (c *Counts) Of(k proxy.Kind) int {
+func (c *Counts) Of(k fault.Kind) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended[k]
@@ -172,7 +173,7 @@ func (r *Rig) Dial(t *testing.T) net.Conn {
 }
 
 // Await waits until n sessions have ended as k.
-func (r *Rig) Await(t *testing.T, k proxy.Kind, n int) {
+func (r *Rig) Await(t *testing.T, k fault.Kind, n int) {
 	t.Helper()
 	Until(t, func() bool { return r.Counts.Of(k) >= n }, fmt.Sprintf("%d sessions ended as %s", n, k))
 }

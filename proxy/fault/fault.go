@@ -1,4 +1,4 @@
-package proxy
+package fault
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
+	"strings"
 
 	"go.uber.org/zap/zapcore"
 
@@ -17,22 +19,22 @@ import (
 type Kind string
 
 const (
-	OK              Kind = "ok"
-	ClientGone      Kind = "client_gone"         // left before it was logged in
-	ClientProtocol  Kind = "client_protocol"     // sent what the protocol does not allow
-	ClientTimeout   Kind = "client_timeout"      // was too slow to ask
-	NotAllowed      Kind = "not_allowed"         // may not connect here
-	TooMany         Kind = "too_many"            // max_connections is reached, or the limit of open files
-	ShuttingDown    Kind = "shutting_down"       // credproxy is draining
-	SecretProblem   Kind = "secret"              // no credential could be had
-	Unreachable     Kind = "unreachable"         // no connection to the database
-	UpstreamTLS     Kind = "upstream_tls"        // no verified TLS to the database
-	UpstreamAuth    Kind = "upstream_auth"       // the database asks for what we cannot or will not do
-	Rejected        Kind = "credential_rejected" // the database refused every credential
-	UpstreamRefused Kind = "upstream_refused"    // the database refused for another cause
-	UpstreamBroken  Kind = "upstream_protocol"   // the database broke the protocol or the connection
-	Timeout         Kind = "login_timeout"       // the login took longer than login_timeout
-	Internal        Kind = "internal"            // a defect of credproxy
+	OK                 Kind = "ok"
+	ClientGone         Kind = "client_gone"         // left before it was logged in
+	ClientProtocol     Kind = "client_protocol"     // sent what the protocol does not allow
+	ClientTimeout      Kind = "client_timeout"      // was too slow to ask
+	NotAllowed         Kind = "not_allowed"         // may not connect here
+	TooMany            Kind = "too_many"            // max_connections is reached, or the limit of open files
+	ShuttingDown       Kind = "shutting_down"       // credproxy is draining
+	SecretProblem      Kind = "secret"              // no credential could be had
+	Unreachable        Kind = "unreachable"         // no connection to the database
+	UpstreamTLS        Kind = "upstream_tls"        // no verified TLS to the database
+	UpstreamAuth       Kind = "upstream_auth"       // the database asks for what we cannot or will not do
+	CredentialRejected Kind = "credential_rejected" // the database refused every credential
+	UpstreamRefused    Kind = "upstream_refused"    // the database refused for another cause
+	UpstreamBroken     Kind = "upstream_protocol"   // the database broke the protocol or the connection
+	Timeout            Kind = "login_timeout"       // the login took longer than login_timeout
+	Internal           Kind = "internal"            // a defect of credproxy
 )
 
 // Error is a failure of a session before the relay.
@@ -44,9 +46,9 @@ type Error struct {
 	Hint    string
 	// Err is the cause, for the log only; it may be nil.
 	Err error
-	// Unheard says that the client is not told: it has left, or it awaits no
+	// Silent says that the client is not told: it has left, or it awaits no
 	// message of the protocol.
-	Unheard bool
+	Silent bool
 }
 
 func (e *Error) Error() string {
@@ -58,23 +60,23 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// told is what the client hears of the error.
-func (e *Error) told() string {
+// Told is what the client hears of the error.
+func (e *Error) Told() string {
 	if e.Hint == "" {
 		return e.Message
 	}
 	return e.Message + ". " + e.Hint
 }
 
-// Unanswered tells whether k is a login that ended before the database could answer
+// NoReply tells whether k is a login that ended before the database could answer
 // it.
-func (k Kind) Unanswered() bool {
+func (k Kind) NoReply() bool {
 	return k == Unreachable || k == UpstreamTLS || k == UpstreamBroken
 }
 
-// AsError returns the [Error] in err's chain, or makes one of what err is: a
+// As returns the [Error] in err's chain, or makes one of what err is: a
 // source's failure, a timeout, or else a defect.
-func AsError(err error) *Error {
+func As(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
@@ -125,9 +127,9 @@ func secretError(e *secrets.Error) *Error {
 	return out
 }
 
-// level is how loud a session's failure is: what clients do is their business,
+// Level is how loud a session's failure is: what clients do is their business,
 // what keeps a client from its database is the operator's.
-func (k Kind) level() zapcore.Level {
+func (k Kind) Level() zapcore.Level {
 	switch k {
 	case ClientGone, ClientProtocol, ClientTimeout, ShuttingDown:
 		return zapcore.InfoLevel
@@ -135,4 +137,14 @@ func (k Kind) level() zapcore.Level {
 		return zapcore.WarnLevel
 	}
 	return zapcore.ErrorLevel
+}
+
+// Clip caps what a peer can put into a message or a log line, at 64 bytes. Names
+// of users and databases have no more.
+func Clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 64)], "") }
+
+// FromPanic returns the error of a session that panicked with p, with the stack of
+// the caller's goroutine as its cause.
+func FromPanic(p any) *Error {
+	return &Error{Kind: Internal, Message: "internal error", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 }
