@@ -33,7 +33,7 @@ soak: setup ## SOAK (1000) rotations of each kind under load, which takes more t
 
 unit: ## the tests that need no server
 	go test -race -timeout 5m ./...
-	go test -run 'AllocatesNothing|HoldsNoBuffer|HoldsSmallStacks' ./proxy # the race detector allocates
+	go test -run 'AllocatesNothing|HoldsNoBuffer|HoldsSmallStacks' ./proxy/relay # the race detector allocates
 	cd bench && go test ./...
 
 lint: ## formatting, vet, staticcheck, cross-compilation

@@ -24,11 +24,13 @@ var mayImport = map[string][]string{
 	"cmd/credproxy":   {"*"},
 	"config":          {},
 	"metrics":         {"proxy", "proxy/fault", "secrets"},
-	"proxy":           {"proxy/fault", "secrets"},
+	"proxy":           {"proxy/fault", "proxy/relay", "secrets"},
 	"proxy/fault":     {"secrets"},
-	"proxy/mysql":     {"proxy", "proxy/fault", "secrets"},
-	"proxy/postgres":  {"proxy", "proxy/fault", "secrets"},
+	"proxy/mysql":     {"proxy", "proxy/fault", "proxy/relay", "secrets"},
+	"proxy/nettest":   {},
+	"proxy/postgres":  {"proxy", "proxy/fault", "proxy/relay", "secrets"},
 	"proxy/proxytest": {"proxy", "proxy/fault", "secrets"},
+	"proxy/relay":     {"proxy/fault"},
 	"proxy/rdsca":     {},
 	"secrets":         {},
 	"secrets/awscfg":  {"secrets"},
@@ -39,7 +41,7 @@ var mayImport = map[string][]string{
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/nettest"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -183,7 +184,7 @@ func TestDialGoesThroughTheBreaker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	until(t, func() bool {
+	nettest.Until(t, func() bool {
 		conn, err := u.Dial(t.Context(), "127.0.0.1", addr.Port)
 		if err == nil {
 			_ = conn.Close()

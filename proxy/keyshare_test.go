@@ -4,17 +4,19 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"testing"
+
+	"github.com/credproxy/credproxy/proxy/nettest"
 )
 
 // TestHandshakeLearnsTheKeyShare has a server that knows no curve but those of NIST, as
 // MySQL does: only the first handshake takes another round trip.
 func TestHandshakeLearnsTheKeyShare(t *testing.T) {
-	cert := serverCert(t, "db.example")
+	cert := nettest.Certificate(t, "db.example")
 	roots := x509.NewCertPool()
 	roots.AddCert(cert.Leaf)
 	handshake := func(u *Upstream, server *tls.Config) tls.ConnectionState {
 		t.Helper()
-		near, far := pair(t)
+		near, far := nettest.Pair(t)
 		database := tls.Server(far, server)
 		done := make(chan error, 1)
 		go func() { done <- database.Handshake() }()

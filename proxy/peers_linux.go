@@ -165,7 +165,10 @@ func (p *Peers) exchange(request []byte) (socket, error) {
 		return socket{}, err
 	}
 	for {
-		n, err := readSocket(uintptr(p.fd), p.answer[:])
+		n, err := unix.Read(p.fd, p.answer[:])
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil {
 			return socket{}, err
 		}

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
+
+	"github.com/credproxy/credproxy/proxy/nettest"
 )
 
 // as runs f as the user uid, if the tests may become somebody else, and returns
@@ -113,7 +115,7 @@ func openTo(t *testing.T, path string) {
 func TestPeersOwnerHalfClosed(t *testing.T) {
 	var peers Peers
 	defer peers.Close()
-	client, conn := pair(t)
+	client, conn := nettest.Pair(t)
 	if err := client.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +138,7 @@ func TestPeersOwnerGone(t *testing.T) {
 		"TIMEWAIT": func(client, conn net.Conn) { _ = client.Close(); _ = conn.(*net.TCPConn).CloseWrite() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, conn := pair(t)
+			client, conn := nettest.Pair(t)
 			local, remote := addrPort(client.LocalAddr()), addrPort(client.RemoteAddr())
 			leave(client, conn)
 			uid, err := peers.Owner(conn)
@@ -184,7 +186,7 @@ func TestPeersOwnerPortTakenOver(t *testing.T) {
 	_ = first.(*net.TCPConn).SetLinger(0)
 	_ = first.Close() // no TIME_WAIT
 	var second net.Conn
-	until(t, func() bool {
+	nettest.Until(t, func() bool {
 		second, err = (&net.Dialer{LocalAddr: from}).Dial("tcp", ln.Addr().String())
 		return err == nil
 	}, "the port to be free")
@@ -213,7 +215,7 @@ func TestPeersOwnerNotFromHere(t *testing.T) {
 // tcpOwnerOf asks for a living connection as if it had these addresses.
 func (p *Peers) tcpOwnerOf(t *testing.T, client, server string) (uint32, error) {
 	t.Helper()
-	_, conn := pair(t)
+	_, conn := nettest.Pair(t)
 	raw, err := conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +229,7 @@ func TestPeersRecover(t *testing.T) {
 	if err := peers.Check(t.Context(), "tcp"); err != nil {
 		t.Fatal(err)
 	}
-	_, conn := pair(t)
+	_, conn := nettest.Pair(t)
 	if err := unix.Shutdown(peers.fd, unix.SHUT_RDWR); err == nil { // netlink knows no shutdown
 		t.Error("shutdown of a netlink socket")
 	}
@@ -263,7 +265,7 @@ func TestPeersUnmapped(t *testing.T) {
 		t.Error("in a user namespace of its own")
 	}
 	peers.overflow = uint32(os.Geteuid())
-	_, conn := pair(t)
+	_, conn := nettest.Pair(t)
 	if uid, err := peers.Owner(conn); err == nil || !strings.Contains(err.Error(), "user namespace") {
 		t.Errorf("user %d, %v", uid, err)
 	}
@@ -272,7 +274,7 @@ func TestPeersUnmapped(t *testing.T) {
 func BenchmarkPeersOwner(b *testing.B) {
 	var peers Peers
 	defer peers.Close()
-	_, conn := pair(b)
+	_, conn := nettest.Pair(b)
 	for b.Loop() {
 		if _, err := peers.Owner(conn); err != nil {
 			b.Fatal(err)
@@ -328,7 +330,7 @@ func connectTo(b *testing.B, access Access) (addr string) {
 		b.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s.Go(ctx, ctx, ln.(*net.TCPListener))
+	s.Serve(ctx, ctx, ln.(*net.TCPListener))
 	b.Cleanup(func() { stop(); s.Wait(); _ = ln.Close() })
 	return ln.Addr().String()
 }

@@ -4,15 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -27,6 +21,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/nettest"
+	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -53,178 +49,15 @@ type engineFunc func(ctx context.Context, s *Session) error
 
 func (f engineFunc) Serve(ctx context.Context, s *Session) (*Legs, error) { return nil, f(ctx, s) }
 
-func until(t *testing.T, cond func() bool, what string) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
-}
-
-// pair returns two ends of a TCP connection.
-func pair(t testing.TB) (a, b net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	if a, err = net.Dial("tcp", ln.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if b, err = ln.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
-	return a, b
-}
-
 // legsFunc is an engine that relays.
 type legsFunc func(ctx context.Context, s *Session) (*Legs, error)
 
 func (f legsFunc) Serve(ctx context.Context, s *Session) (*Legs, error) { return f(ctx, s) }
 
-// relayNow relays until both directions have ended.
-func relayNow(client, upstream Leg, total *Traffic) Outcome {
-	out := make(chan Outcome)
-	Relay(client, upstream, total, func(o Outcome) { out <- o })
-	return <-out
-}
-
-// relayed returns an application and a database with a relay between them.
-func relayed(t testing.TB, fromClient, fromDatabase []byte, scan func([]byte) (int, bool)) (app, database net.Conn, done <-chan Outcome) {
-	app, client := pair(t)
-	upstream, database := pair(t)
-	out := make(chan Outcome, 1)
-	go func() {
-		var total Traffic
-		out <- relayNow(Leg{Conn: client, Buffered: fromClient, Scan: scan}, Leg{Conn: upstream, Buffered: fromDatabase}, &total)
-		_ = client.Close()
-		_ = upstream.Close()
-	}()
-	return app, database, out
-}
-
-func TestRelayBothWaysWithHalfClose(t *testing.T) {
-	app, database, done := relayed(t, []byte("early "), []byte("hello "), nil)
-	big := bytes.Repeat([]byte("x"), 1<<20)
-	go func() {
-		_, _ = app.Write(big)
-		_ = app.(*net.TCPConn).CloseWrite()
-	}()
-	if got, err := io.ReadAll(database); err != nil || string(got) != "early "+string(big) {
-		t.Errorf("the database got %d bytes, %v", len(got), err)
-	}
-	// The application has ended its side; the answer still gets through.
-	_, _ = database.Write(big)
-	_ = database.Close()
-	if got, err := io.ReadAll(app); err != nil || string(got) != "hello "+string(big) {
-		t.Errorf("the application got %d bytes, %v", len(got), err)
-	}
-	out := <-done
-	if out.Err != nil || out.ToUpstream != int64(len(big)+6) || out.ToClient != int64(len(big)+6) {
-		t.Errorf("outcome %+v", out)
-	}
-}
-
-func TestRelayStopsWhereScanSays(t *testing.T) {
-	// Everything up to an exclamation mark passes, but never a byte alone at the
-	// end, which is shown again with what follows.
-	scan := func(b []byte) (int, bool) {
-		if i := bytes.IndexByte(b, '!'); i >= 0 {
-			return i, true
-		}
-		return max(0, len(b)-1), false
-	}
-	app, client := pair(t)
-	upstream, database := pair(t)
-	var total Traffic
-	for range 3 {
-		out := make(chan Outcome, 1)
-		go func() {
-			out <- relayNow(Leg{Conn: client, Scan: scan}, Leg{Conn: upstream}, &total)
-		}()
-		for _, b := range []byte("hello") {
-			_, _ = app.Write([]byte{b})
-		}
-		_, _ = app.Write([]byte(" there! held"))
-		got := make([]byte, len("hello there"))
-		if _, err := io.ReadFull(database, got); err != nil || string(got) != "hello there" {
-			t.Fatalf("the database got %q, %v", got, err)
-		}
-		if o := <-out; string(o.Held) != "! held" || o.Err != nil {
-			t.Fatalf("outcome %+v, held %q", o, o.Held)
-		}
-		// Both connections still work.
-		_, _ = io.WriteString(database, "answer")
-		got = make([]byte, 6)
-		if _, err := io.ReadFull(upstream, got); err != nil || string(got) != "answer" {
-			t.Fatalf("answer %q, %v", got, err)
-		}
-	}
-}
-
-func TestRelayEndsWhenTheClientIsReset(t *testing.T) {
-	app, database, done := relayed(t, nil, nil, nil)
-	_ = app.(*net.TCPConn).SetLinger(0)
-	_ = app.Close()
-	out := <-done
-	if out.Err == nil || !strings.Contains(out.Err.Error(), "connection to the client lost") {
-		t.Errorf("outcome %+v", out)
-	}
-	if _, err := database.Read(make([]byte, 1)); err == nil {
-		t.Error("the database's connection is still open")
-	}
-}
-
-func TestRelayEndsWhenTheDatabaseCloses(t *testing.T) {
-	app, database, done := relayed(t, nil, nil, nil)
-	_, _ = io.WriteString(database, "goodbye")
-	_ = database.Close()
-	if got, err := io.ReadAll(app); err != nil || string(got) != "goodbye" {
-		t.Errorf("the application got %q, %v", got, err)
-	}
-	_ = app.Close() // within the linger time
-	if out := <-done; out.Err != nil {
-		t.Errorf("outcome %+v", out)
-	}
-}
-
-func TestRelayEndsWhenTheDatabaseStopsReadingAndSending(t *testing.T) {
-	app, database, done := relayed(t, nil, nil, nil)
-	go func() { // until the buffers are full and the copier waits for the database
-		for {
-			if _, err := app.Write(make([]byte, 1<<16)); err != nil {
-				return
-			}
-		}
-	}()
-	_ = database.(*net.TCPConn).CloseWrite()
-	_, _ = io.ReadAll(app)
-	_ = app.Close()
-	select {
-	case <-done:
-	case <-time.After(4 * lingerTimeout):
-		t.Error("the relay hangs")
-	}
-}
-
-func TestRelayTellsALostDatabase(t *testing.T) {
-	app, database, done := relayed(t, nil, nil, nil)
-	_ = database.(*net.TCPConn).SetLinger(0)
-	_ = database.Close()
-	_, _ = io.ReadAll(app)
-	_ = app.Close()
-	if out := <-done; out.Err == nil || !strings.Contains(out.Err.Error(), "connection to the database lost") {
-		t.Errorf("outcome %+v", out)
-	}
-}
-
 func TestWithClientNoticesALeavingClientAndKeepsWhatOneSends(t *testing.T) {
-	app, client := pair(t)
+	app, client := nettest.Pair(t)
 	r := bufio.NewReader(client)
-	ctx, stop := WithClient(t.Context(), client, r)
+	ctx, stop := CancelOnClientClose(t.Context(), client, r)
 	_, _ = io.WriteString(app, "early")
 	stop()
 	got := make([]byte, 5)
@@ -234,7 +67,7 @@ func TestWithClientNoticesALeavingClientAndKeepsWhatOneSends(t *testing.T) {
 	if ctx.Err() == nil {
 		t.Error("the context lives on after stop")
 	}
-	ctx, stop = WithClient(t.Context(), client, r)
+	ctx, stop = CancelOnClientClose(t.Context(), client, r)
 	defer stop()
 	_ = app.Close()
 	<-ctx.Done()
@@ -276,7 +109,7 @@ func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
 	ln := &failingListener{Listener: tcp}
 	ln.failures.Store(5)
 	ctx, cancel := context.WithCancel(t.Context())
-	s.Go(ctx, t.Context(), ln)
+	s.Serve(ctx, t.Context(), ln)
 	for _, say := range []string{"p", "x", "p", "x"} {
 		c, err := net.Dial("tcp", tcp.Addr().String())
 		if err != nil {
@@ -289,7 +122,7 @@ func TestServerSurvivesEMFILEAndPanics(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	until(t, func() bool { return o.count(fault.Internal) == 2 }, "two panics counted")
+	nettest.Until(t, func() bool { return o.count(fault.Internal) == 2 }, "two panics counted")
 	cancel()
 	s.Wait()
 }
@@ -301,7 +134,7 @@ func TestAPanicEndsOneRelay(t *testing.T) {
 	s.Limits.MaxConnections = 3
 	var closed atomic.Int32
 	s.Engine = legsFunc(func(_ context.Context, s *Session) (*Legs, error) {
-		upstream, database := pair(t)
+		upstream, database := nettest.Pair(t)
 		go func() { _, _ = io.Copy(database, database); _ = database.Close() }()
 		scan := func(b []byte) (int, bool) {
 			if bytes.Contains(b, []byte("p")) {
@@ -309,7 +142,7 @@ func TestAPanicEndsOneRelay(t *testing.T) {
 			}
 			return len(b), false
 		}
-		return &Legs{Client: Leg{Conn: fragile{s.Client}, Scan: scan}, Upstream: Leg{Conn: upstream}, Then: func(held []byte) (*Legs, error) {
+		return &Legs{Client: relay.Leg{Conn: fragile{s.Client}, Scan: scan}, Upstream: relay.Leg{Conn: upstream}, Next: func(held []byte) (*Legs, error) {
 			if held != nil {
 				t.Errorf("held %q", held)
 			}
@@ -319,7 +152,7 @@ func TestAPanicEndsOneRelay(t *testing.T) {
 	})
 	ln := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	s.Go(ctx, t.Context(), ln)
+	s.Serve(ctx, t.Context(), ln)
 	for _, say := range []string{"p", "w", "x"} {
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
@@ -381,7 +214,7 @@ func TestServersHandOverAListener(t *testing.T) {
 			return err
 		})
 		s.Limits.MaxConnections = 1000
-		stop := s.Go(t.Context(), t.Context(), ln)
+		stop := s.Serve(t.Context(), t.Context(), ln)
 		select {
 		case <-first:
 			done = true
@@ -412,7 +245,7 @@ func TestServerLimitsWhoHasNotAskedYet(t *testing.T) {
 	s, o := newServer(func(_ context.Context, s *Session) error { <-release; return nil })
 	ln := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	s.Go(ctx, t.Context(), ln)
+	s.Serve(ctx, t.Context(), ln)
 	for range lobby + 2 + 5 {
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
@@ -420,7 +253,7 @@ func TestServerLimitsWhoHasNotAskedYet(t *testing.T) {
 		}
 		defer c.Close()
 	}
-	until(t, func() bool { return o.count(fault.TooMany) == 5 }, "five connections closed unheard")
+	nettest.Until(t, func() bool { return o.count(fault.TooMany) == 5 }, "five connections closed unheard")
 	close(release)
 	cancel()
 	s.Wait()
@@ -434,13 +267,13 @@ func TestEndingSessionsClosesTheirConnections(t *testing.T) {
 	ln := listen(t)
 	accepting, stop := context.WithCancel(t.Context())
 	sessions, end := context.WithCancel(t.Context())
-	s.Go(accepting, sessions, ln)
+	s.Serve(accepting, sessions, ln)
 	c, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	until(t, func() bool { return s.conns.Load() == 1 }, "the session")
+	nettest.Until(t, func() bool { return s.conns.Load() == 1 }, "the session")
 	stop()
 	end()
 	s.Wait()
@@ -520,44 +353,6 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
-func TestDialErrors(t *testing.T) {
-	refusing, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := refusing.Addr().(*net.TCPAddr).Port
-	_ = refusing.Close()
-	u := &Upstream{DialTimeout: 5 * time.Second, DefaultPort: port}
-	for host, want := range map[string]string{"127.0.0.1": "refuses connections", "no-such-host.invalid": "no-such-host.invalid"} {
-		_, err := u.Dial(t.Context(), host, port)
-		e, ok := errors.AsType[*fault.Error](err)
-		if !ok || e.Kind != fault.Unreachable || !strings.Contains(e.Message, want) || e.Hint == "" {
-			t.Errorf("%s: %+v", host, err)
-		}
-	}
-	if _, _, err := u.Target(secrets.NewCredential("a", "b")); fault.As(err).Kind != fault.SecretProblem {
-		t.Errorf("no host: %v", err)
-	}
-}
-
-func TestTargetPrefersTheConfiguration(t *testing.T) {
-	cred := secrets.NewCredential("a", "b")
-	cred.Endpoint = secrets.Endpoint{Host: "secret", Port: 1}
-	for _, tt := range []struct {
-		u    *Upstream
-		want string
-	}{
-		{&Upstream{DefaultPort: 5432}, "secret:1"},
-		{&Upstream{Host: "conf", DefaultPort: 5432}, "conf:1"},
-		{&Upstream{Host: "conf", Port: 2, DefaultPort: 5432}, "conf:2"},
-	} {
-		host, port, err := tt.u.Target(cred)
-		if got := fmt.Sprintf("%s:%d", host, port); got != tt.want || err != nil {
-			t.Errorf("%s (%v), want %s", got, err, tt.want)
-		}
-	}
-}
-
 func TestEveryFailureHasAMessageAndAHint(t *testing.T) {
 	for _, err := range []error{
 		secrets.Errorf(secrets.NotFound, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x"),
@@ -576,66 +371,6 @@ func TestEveryFailureHasAMessageAndAHint(t *testing.T) {
 	}
 }
 
-// serverCert makes a self-signed certificate for names.
-func serverCert(t testing.TB, names ...string) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-}
-
-func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
-	cert := serverCert(t, "db.example")
-	known := x509.NewCertPool()
-	known.AddCert(cert.Leaf)
-	tests := []struct {
-		mode       TLSMode
-		host, name string
-		roots      *x509.CertPool
-		fails      string
-	}{
-		{VerifyFull, "db.example", "", known, ""},
-		{VerifyFull, "other.example", "db.example", known, ""},
-		{VerifyFull, "other.example", "", known, `not for the name "other.example"`},
-		{VerifyFull, "127.0.0.1", "", known, "not for the name"},
-		{VerifyFull, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
-		{VerifyCA, "other.example", "", known, ""},
-		{VerifyCA, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
-		{Require, "other.example", "", x509.NewCertPool(), ""},
-	}
-	for _, tt := range tests {
-		client, server := pair(t)
-		go func() {
-			s := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}})
-			_ = s.Handshake()
-		}()
-		u := &Upstream{Mode: tt.mode, ServerName: tt.name, TLS: &tls.Config{RootCAs: tt.roots}}
-		_, err := u.Handshake(t.Context(), client, tt.host)
-		if tt.fails == "" {
-			if err != nil {
-				t.Errorf("%s %s: %v", tt.mode, tt.host, err)
-			}
-			continue
-		}
-		e := fault.As(err)
-		if err == nil || e.Kind != fault.UpstreamTLS || !strings.Contains(e.Message, tt.fails) || e.Hint == "" {
-			t.Errorf("%s %s: %+v, want %q", tt.mode, tt.host, err, tt.fails)
-		}
-	}
-}
-
 // TestDrainClosesSilentClients has one client connect before the drain begins and
 // one after, as one does that the kernel had queued: neither asks for anything,
 // and neither holds up the end.
@@ -647,7 +382,7 @@ func TestDrainClosesSilentClients(t *testing.T) {
 	s := &Server{Engine: silent, Limits: Limits{MaxConnections: 10, LoginTimeout: time.Hour}, Log: zap.NewNop(), Observer: nopObserver{}}
 	ln := listen(t)
 	ctx, stop := context.WithCancel(t.Context())
-	s.Go(ctx, context.WithoutCancel(ctx), ln)
+	s.Serve(ctx, context.WithoutCancel(ctx), ln)
 	var clients []net.Conn
 	for i := range 2 {
 		c, err := net.Dial("tcp", ln.Addr().String())
@@ -657,7 +392,7 @@ func TestDrainClosesSilentClients(t *testing.T) {
 		defer c.Close()
 		clients = append(clients, c)
 		if i == 0 {
-			s.Drain()
+			s.CloseLobby()
 		}
 	}
 	for _, c := range clients {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -48,12 +49,12 @@ type Engine interface {
 
 // Legs are the two sides of a session that is logged in.
 type Legs struct {
-	Client, Upstream Leg
-	// Then is called once when the relay between them has ended, however it did.
+	Client, Upstream relay.Leg
+	// Next is called once when the relay between them has ended, however it did.
 	// held is what Client.Scan held back when it stopped the relay; nil means that
 	// the session is over. Then returns what to relay next, as Engine.Serve does.
 	// It closes Upstream unless that goes on.
-	Then func(held []byte) (*Legs, error)
+	Next func(held []byte) (*Legs, error)
 }
 
 // Observer hears how sessions fare.
@@ -76,7 +77,7 @@ type Server struct {
 	Limits   Limits
 	Log      *zap.Logger
 	Observer Observer
-	Traffic  Traffic
+	Traffic  relay.Traffic
 	Access   Access
 
 	refusals pace // of their log lines
@@ -90,7 +91,7 @@ type Server struct {
 	mu      sync.Mutex
 	waiting map[net.Conn]bool // connections in the lobby
 	closed  bool              // the lobby is
-	relays  map[*ending]bool
+	relays  map[*relay.Tap]bool
 }
 
 // Active is the number of sessions that are logged in or logging in.
@@ -127,13 +128,13 @@ func (s *Server) serveOn(ctx, sessions context.Context, ln Listener) {
 	}
 }
 
-// Go accepts on ln until stop is called, which returns when it has ended, or until
+// Serve accepts on ln until stop is called, which returns when it has ended, or until
 // ctx ends or ln is closed. It leaves ln open: another server may accept on it
 // then. Sessions go on (see Wait).
 //
 // sessions is the context of the sessions: when it ends, their connections are
 // closed.
-func (s *Server) Go(ctx, sessions context.Context, ln Listener) (stop func()) {
+func (s *Server) Serve(ctx, sessions context.Context, ln Listener) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	s.loops.Go(func() {
@@ -146,11 +147,11 @@ func (s *Server) Go(ctx, sessions context.Context, ln Listener) (stop func()) {
 	}
 }
 
-// Drain is for when the server accepts no longer: who has been accepted gets a second
+// CloseLobby is for when the server accepts no longer: who has been accepted gets a second
 // to ask for a session, and then is closed; sessions under way go on.
-func (s *Server) Drain() { time.AfterFunc(lobbyGrace, s.closeLobby) }
+func (s *Server) CloseLobby() { time.AfterFunc(lobbyGrace, s.closeLobbyNow) }
 
-func (s *Server) closeLobby() {
+func (s *Server) closeLobbyNow() {
 	s.draining.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,15 +225,15 @@ type Session struct {
 	Client   net.Conn
 	Accepted time.Time
 
-	server   *Server
-	ctx      context.Context // of all sessions
-	release  func() bool     // of ctx
-	about    []zap.Field     // names it in the log
-	identity identity
-	admitted bool
-	outcome  *Outcome // after the login
-	ended    bool     // by Server.End
-	quiet    bool     // nothing worth a line happened
+	server     *Server
+	ctx        context.Context // of all sessions
+	release    func() bool     // of ctx
+	about      []zap.Field     // names it in the log
+	identity   identity
+	admitted   bool
+	outcome    *relay.Outcome // after the login
+	terminated bool           // by Server.Terminate
+	quiet      bool           // nothing worth a line happened
 }
 
 // Deadline is when the login must be done.
@@ -279,8 +280,8 @@ func (s *Session) Phase(name string, start time.Time, details ...zap.Field) {
 // kept for as long as the session lasts would cost 2 KB.
 func (s *Session) Log() *zap.Logger { return s.server.Log.With(s.about...) }
 
-// Cancel reports a cancel request; the session then ends without a line.
-func (s *Session) Cancel(result string) {
+// CountCancelRequest reports a cancel request; the session then ends without a line.
+func (s *Session) CountCancelRequest(result string) {
 	s.quiet = true
 	s.server.Observer.CancelRequest(result)
 }
@@ -320,16 +321,16 @@ func (s *Session) relay(legs *Legs) {
 	_ = legs.Client.SetDeadline(time.Time{})
 	_ = legs.Upstream.SetDeadline(time.Time{})
 	unwatch := s.server.watch(&legs.Client, &legs.Upstream)
-	then := legs.Then
-	Relay(legs.Client, legs.Upstream, &s.server.Traffic, func(out Outcome) {
-		s.ended = unwatch()
+	then := legs.Next
+	relay.Run(legs.Client, legs.Upstream, &s.server.Traffic, func(out relay.Outcome) {
+		s.terminated = unwatch()
 		if s.outcome != nil {
 			out.ToClient += s.outcome.ToClient
 			out.ToUpstream += s.outcome.ToUpstream
 		}
 		s.outcome = &out
 		s.goOn(func() (*Legs, error) {
-			next, err := then(out.Held)
+			next, err := then(out.Withheld)
 			if failed, ok := errors.AsType[*fault.Error](out.Err); ok && err == nil {
 				err = failed
 			}
@@ -381,7 +382,7 @@ func (s *Session) report(err error) {
 		zap.Int64("bytes_to_client", s.outcome.ToClient),
 	}
 	switch {
-	case s.ended || s.ctx.Err() != nil:
+	case s.terminated || s.ctx.Err() != nil:
 		fields = append(fields, zap.String("cause", "ended by shutdown"))
 	case s.outcome.Err != nil:
 		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))
@@ -391,8 +392,8 @@ func (s *Session) report(err error) {
 
 // plainCause shortens what every operator has seen too often.
 func plainCause(err error) string {
-	if lost, ok := errors.AsType[*lostError](err); ok && errors.Is(err, syscall.ECONNRESET) {
-		return "connection reset by the " + lost.side
+	if lost, ok := errors.AsType[*relay.LostError](err); ok && errors.Is(err, syscall.ECONNRESET) {
+		return "connection reset by the " + lost.Side
 	}
 	return err.Error()
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -142,7 +143,7 @@ func noDescriptor(err error) bool {
 // BreakOff makes the end of ctx break off what waits on conn. Call stop when conn
 // outlives ctx.
 func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(expired) })
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(relay.Past) })
 }
 
 // Handshake starts TLS on conn, to a server known as host, as the mode demands.
@@ -150,7 +151,7 @@ func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
 // UpstreamTLS.
 func (u *Upstream) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
 	cfg := u.config(host)
-	tc := tls.Client(BelowTLS(conn, nil), cfg)
+	tc := tls.Client(relay.NewRecordConn(conn, nil), cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, tlsError(err, cfg.ServerName)
 	}

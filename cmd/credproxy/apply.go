@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // apply makes cfg the configuration: it starts databases that are new, leaves
@@ -197,7 +197,7 @@ func (d *daemon) settle() {
 		}
 		d.retire(db)
 		if successor == nil {
-			db.endAfter(d.cfg.Shutdown.DrainTimeout, proxy.ErrRemoved())
+			db.endAfter(d.cfg.Shutdown.DrainTimeout, fault.ErrRemoved())
 		}
 	}
 }
@@ -229,7 +229,7 @@ func (d *daemon) retire(db *database) {
 		return
 	}
 	db.retired = true
-	db.server.Drain()
+	db.server.CloseLobby()
 	d.running.Go(func() {
 		db.server.Wait()
 		db.cancel()

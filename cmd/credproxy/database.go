@@ -253,7 +253,7 @@ func (db *database) endAfter(limit time.Duration, why error) {
 		if n := db.server.Active(); n > 0 {
 			db.log.Warn("ending the sessions that are left", zap.Int64("sessions", n))
 		}
-		db.server.End(why)
+		db.server.Terminate(why)
 		db.endSessions()
 	})
 }

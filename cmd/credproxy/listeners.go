@@ -132,7 +132,7 @@ func (l *listeners) ports(cfg *config.Config, name string) map[int]bool {
 func (ln *listener) accept(db *database) {
 	ln.release()
 	ln.owner = db
-	ln.stop = db.server.Go(db.daemon.serving, db.sessions, ln.Listener)
+	ln.stop = db.server.Serve(db.daemon.serving, db.sessions, ln.Listener)
 }
 
 func (ln *listener) release() {

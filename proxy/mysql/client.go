@@ -17,6 +17,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/relay"
 )
 
 // client is the connection to a client, inside TLS if it asked for it.
@@ -69,7 +70,7 @@ func (e *Engine) startTLS(ctx context.Context, c *client) error {
 	}
 	// Clients do not wait for an answer to the request, so that the ClientHello may
 	// have come with it. All that came goes into the handshake.
-	tc := tls.Server(proxy.BelowTLS(c.Conn, c.buffered()), e.ClientTLS)
+	tc := tls.Server(relay.NewRecordConn(c.Conn, c.buffered()), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return silent(fault.ClientProtocol, "the tls handshake with the client failed", err)
 	}

@@ -77,7 +77,7 @@ func (l *login) legs() *proxy.Legs {
 	stop := context.AfterFunc(l.ctx, func() { _ = database.Close() })
 	fromClient := l.client.leg()
 	fromClient.Scan, fromClient.Farewell = new(scanner).scan, farewell
-	return &proxy.Legs{Client: fromClient, Upstream: l.up.leg(), Then: func(held []byte) (legs *proxy.Legs, err error) {
+	return &proxy.Legs{Client: fromClient, Upstream: l.up.leg(), Next: func(held []byte) (legs *proxy.Legs, err error) {
 		stop()
 		defer l.closeUnless(&legs)
 		if held == nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// farewell is a proxy.Farewell. Whatever command the client sends next, or has
+// farewell is a relay.Farewell. Whatever command the client sends next, or has
 // sent, it reads the error as the answer to it.
 func farewell(tail []byte, why error) (message []byte, idle bool) {
 	idle = true

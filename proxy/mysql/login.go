@@ -101,7 +101,7 @@ func (l *login) dialElsewhere() (up *upstream, err error) {
 // search tries credentials until the client leaves. An attempt that has begun is
 // brought to its end all the same.
 func (l *login) search(try func(context.Context, *secrets.Credential) error) error {
-	waiting, stop := proxy.WithClient(l.ctx, l.client.Conn, l.client.r)
+	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.r)
 	defer stop()
 	return l.engine.Credentials.Login(waiting, func(_ context.Context, cred *secrets.Credential) error {
 		ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())

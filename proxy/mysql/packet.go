@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/relay"
 )
 
 // maxLoginPacket caps the payload of one packet before the relay, in bytes. The
@@ -48,8 +48,8 @@ func (c *packetConn) buffered() []byte {
 
 // leg hands the connection over to a relay. It is read from again only after
 // another packetConn has taken its place, or another reader that of r.
-func (c *packetConn) leg() proxy.Leg {
-	l := proxy.Leg{Conn: c.Conn, Buffered: c.buffered()}
+func (c *packetConn) leg() relay.Leg {
+	l := relay.Leg{Conn: c.Conn, Buffered: c.buffered()}
 	c.r = nil // its memory is not needed as long as the relay lasts
 	return l
 }

@@ -1,6 +1,8 @@
 package mysql
 
-import "github.com/go-mysql-org/go-mysql/mysql"
+import (
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
 
 // scanner finds the COM_CHANGE_USER in what a client sends after login. It looks
 // at packet headers and at the first byte of each command.
@@ -15,7 +17,7 @@ type scanner struct {
 	lastSeq byte
 }
 
-// scan implements proxy.Leg.Scan: it passes everything up to a COM_CHANGE_USER,
+// scan implements relay.Leg.Scan: it passes everything up to a COM_CHANGE_USER,
 // and keeps back a header whose command is still to come.
 func (s *scanner) scan(b []byte) (pass int, stop bool) {
 	for {

@@ -127,17 +127,17 @@ func (t *cancelTargets) find(key cancelKey) *cancelTarget {
 func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key cancelKey) error {
 	target := e.targets.find(key)
 	if target == nil {
-		s.Cancel("unknown")
+		s.CountCancelRequest("unknown")
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()
 	if err := e.forwardCancel(ctx, target); err != nil {
-		s.Cancel("failed")
+		s.CountCancelRequest("failed")
 		s.Log().Warn("cancel request not forwarded", zap.Error(err))
 		return nil
 	}
-	s.Cancel("forwarded")
+	s.CountCancelRequest("forwarded")
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/relay"
 )
 
 // alpn is the protocol name that direct TLS demands (section "SSL Session
@@ -37,8 +38,8 @@ type client struct {
 func newClient(c net.Conn) *client { return &client{c, bufio.NewReader(c)} }
 
 // leg hands the connection over to the relay. Nothing is read from c after it.
-func (c *client) leg() proxy.Leg {
-	l := proxy.Leg{Conn: c.Conn, Buffered: buffered(c.r), Farewell: farewell}
+func (c *client) leg() relay.Leg {
+	l := relay.Leg{Conn: c.Conn, Buffered: buffered(c.r), Farewell: farewell}
 	c.r = nil // its memory is not needed as long as the session lasts
 	return l
 }
@@ -143,7 +144,7 @@ func (e *Engine) answerTLS(ctx context.Context, c **client) (encrypted bool, err
 	if _, err := (*c).Write([]byte{'S'}); err != nil {
 		return false, clientError(err)
 	}
-	tc := tls.Server(proxy.BelowTLS((*c).Conn, nil), e.ClientTLS)
+	tc := tls.Server(relay.NewRecordConn((*c).Conn, nil), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return false, silent(fmt.Errorf("tls handshake with the client: %w", err))
 	}
@@ -156,7 +157,7 @@ func (e *Engine) directTLS(ctx context.Context, c *client) (*client, error) {
 	if e.ClientTLS == nil {
 		return c, silent(errors.New("the client starts with TLS, and client_tls is not configured; set client_tls.cert_file, or sslmode=disable at the client"))
 	}
-	tc := tls.Server(proxy.BelowTLS(c.Conn, buffered(c.r)), e.ClientTLS)
+	tc := tls.Server(relay.NewRecordConn(c.Conn, buffered(c.r)), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return c, silent(fmt.Errorf("tls handshake with the client: %w", err))
 	}

@@ -109,7 +109,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 			s.Log().Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
 		})
 	}
-	return &proxy.Legs{Client: c.leg(), Upstream: up.leg(), Then: func([]byte) (*proxy.Legs, error) {
+	return &proxy.Legs{Client: c.leg(), Upstream: up.leg(), Next: func([]byte) (*proxy.Legs, error) {
 		end()
 		return nil, nil
 	}}, nil

@@ -323,7 +323,7 @@ func TestDrainServesThoseWhoCameBefore(t *testing.T) {
 		}
 	}
 	asking, silent := newPeer(t, r.Dial(t)), newPeer(t, r.Dial(t))
-	r.Server.Drain()
+	r.Server.CloseLobby()
 	asking.startup()
 	for _, want := range []byte("RSKZ") {
 		if kind, _ := asking.message(); kind != want {

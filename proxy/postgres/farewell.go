@@ -1,11 +1,13 @@
 package postgres
 
-import "bytes"
+import (
+	"bytes"
+)
 
 // ready is a ReadyForQuery without its last byte, the state of the transaction.
 var ready = []byte{'Z', 0, 0, 0, 5}
 
-// farewell is a proxy.Farewell. Between two messages the protocol allows an error
+// farewell is a relay.Farewell. Between two messages the protocol allows an error
 // at any time; that a client was sent a whole one is known of ReadyForQuery.
 func farewell(tail []byte, why error) (message []byte, idle bool) {
 	if len(tail) == 0 { // the last message was ours, the cancel key

@@ -16,6 +16,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -41,8 +42,8 @@ type upstream struct {
 }
 
 // leg hands the connection over to the relay. Nothing is read from u after it.
-func (u *upstream) leg() proxy.Leg {
-	l := proxy.Leg{Conn: u.Conn, Buffered: buffered(u.r)}
+func (u *upstream) leg() relay.Leg {
+	l := relay.Leg{Conn: u.Conn, Buffered: buffered(u.r)}
 	u.r = nil // its memory is not needed as long as the session lasts
 	return l
 }
@@ -50,7 +51,7 @@ func (u *upstream) leg() proxy.Leg {
 // login logs in at the database for a client, with whichever credential it
 // accepts.
 func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want startup) (*upstream, error) {
-	waiting, stop := proxy.WithClient(ctx, c.Conn, c.r)
+	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
 	defer stop()
 	var up *upstream
 	err := e.Credentials.Login(waiting, func(ctx context.Context, cred *secrets.Credential) (err error) {

@@ -134,7 +134,7 @@ func Start(t *testing.T, build func(*proxy.Upstream) proxy.Engine, script func(n
 	ln := Listen(t)
 	r.Addr = ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	r.Server.Go(ctx, ctx, ln)
+	r.Server.Serve(ctx, ctx, ln)
 	t.Cleanup(func() {
 		cancel()
 		r.Server.Wait()

@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"bytes"
@@ -11,18 +11,21 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/proxy/nettest"
 )
 
-// encrypt starts TLS between two ends as the mode demands of the database's side.
+// encrypt starts TLS between two ends.
 func encrypt(t testing.TB, client, server net.Conn) (upstream, database *tls.Conn) {
 	t.Helper()
-	cert := serverCert(t, "db.example")
+	cert := nettest.Certificate(t, "db.example")
 	roots := x509.NewCertPool()
 	roots.AddCert(cert.Leaf)
 	database = tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}})
 	done := make(chan error, 1)
 	go func() { done <- database.Handshake() }()
-	upstream, err := (&Upstream{Mode: VerifyFull, TLS: &tls.Config{RootCAs: roots}}).Handshake(t.Context(), client, "db.example")
+	upstream = tls.Client(NewRecordConn(client, nil), &tls.Config{RootCAs: roots, ServerName: "db.example", DynamicRecordSizingDisabled: true})
+	err := upstream.HandshakeContext(t.Context())
 	if err == nil {
 		err = <-done
 	}
@@ -35,8 +38,8 @@ func encrypt(t testing.TB, client, server net.Conn) (upstream, database *tls.Con
 // relayedOverTLS is relayed with TLS to the database.
 func relayedOverTLS(t testing.TB, scan func([]byte) (int, bool)) (app net.Conn, database *tls.Conn, done <-chan Outcome, total *Traffic) {
 	t.Helper()
-	app, client := pair(t)
-	a, b := pair(t)
+	app, client := nettest.Pair(t)
+	a, b := nettest.Pair(t)
 	upstream, database := encrypt(t, a, b)
 	out := make(chan Outcome, 1)
 	total = new(Traffic)
@@ -108,8 +111,8 @@ func (s *slowly) Write(b []byte) (n int, err error) {
 
 func TestRelayOverTLSWaitsForRecordsInPieces(t *testing.T) {
 	for _, piece := range []int{1, 4, 7, 1000} {
-		a, b := pair(t)
-		app, client := pair(t)
+		a, b := nettest.Pair(t)
+		app, client := nettest.Pair(t)
 		wire := &slowly{Conn: b, piece: piece}
 		upstream, database := encrypt(t, a, wire)
 		wire.begun.Store(true)
@@ -160,8 +163,8 @@ func TestRelayOverTLSStopsAndGoesOn(t *testing.T) {
 		i := bytes.IndexByte(b, '!')
 		return max(i, 0), i >= 0
 	}
-	app, client := pair(t)
-	a, b := pair(t)
+	app, client := nettest.Pair(t)
+	a, b := nettest.Pair(t)
 	upstream, database := encrypt(t, a, b)
 	var want, got []byte
 	enough, sent := make(chan struct{}), make(chan struct{})
@@ -193,7 +196,7 @@ func TestRelayOverTLSStopsAndGoesOn(t *testing.T) {
 		receive(5000)
 		_, _ = app.Write([]byte("!"))
 		out := <-done
-		if string(out.Held) != "!" || out.Err != nil {
+		if string(out.Withheld) != "!" || out.Err != nil {
 			t.Fatalf("outcome %+v", out)
 		}
 		receive(int(out.ToClient) - 5000)
@@ -217,11 +220,11 @@ func TestRelayOverTLSStopsAndGoesOn(t *testing.T) {
 	_ = app.Close()
 }
 
-// TestBelowTLSBeginsWithWhatWasReadAhead starts TLS with a client whose first
+// TestRecordConnBeginsWithWhatWasReadAhead starts TLS with a client whose first
 // bytes have been read, and relays it.
-func TestBelowTLSBeginsWithWhatWasReadAhead(t *testing.T) {
-	a, b := pair(t)
-	cert := serverCert(t, "proxy.example")
+func TestRecordConnBeginsWithWhatWasReadAhead(t *testing.T) {
+	a, b := nettest.Pair(t)
+	cert := nettest.Certificate(t, "proxy.example")
 	roots := x509.NewCertPool()
 	roots.AddCert(cert.Leaf)
 	app := tls.Client(a, &tls.Config{RootCAs: roots, ServerName: "proxy.example"})
@@ -230,11 +233,11 @@ func TestBelowTLSBeginsWithWhatWasReadAhead(t *testing.T) {
 	if _, err := io.ReadFull(b, ahead); err != nil {
 		t.Fatal(err)
 	}
-	client := tls.Server(BelowTLS(b, ahead), &tls.Config{Certificates: []tls.Certificate{cert}})
+	client := tls.Server(NewRecordConn(b, ahead), &tls.Config{Certificates: []tls.Certificate{cert}})
 	if err := client.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	upstream, database := pair(t)
+	upstream, database := nettest.Pair(t)
 	done := make(chan Outcome, 1)
 	go func() { done <- relayNow(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic)) }()
 	got := make([]byte, 5)
@@ -251,9 +254,9 @@ func TestBelowTLSBeginsWithWhatWasReadAhead(t *testing.T) {
 	}
 }
 
-// FuzzBelowTLS holds that what crypto/tls gets is what has come, whatever that is
+// FuzzRecordConn holds that what crypto/tls gets is what has come, whatever that is
 // and however much it asks for at a time.
-func FuzzBelowTLS(f *testing.F) {
+func FuzzRecordConn(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x00\x02ab\x17\x03\x03\x00\x01c"), 2, 5, true)
 	f.Add(bytes.Repeat([]byte{0xff}, 70000), 0, 517, true)
 	f.Add([]byte{23, 3, 3}, 1, 1, false)
@@ -261,13 +264,13 @@ func FuzzBelowTLS(f *testing.F) {
 		if len(sent) > 1<<18 || ask < 1 || ask > 1<<16 {
 			return
 		}
-		a, b := pair(t)
+		a, b := nettest.Pair(t)
 		ahead = min(max(ahead, 0), len(sent), maxRest)
 		go func() {
 			_, _ = a.Write(sent[ahead:])
 			_ = a.Close()
 		}()
-		below := BelowTLS(b, sent[:ahead]).(*belowTLS)
+		below := NewRecordConn(b, sent[:ahead]).(*recordConn)
 		below.relayed = relayed
 		var got []byte
 		for p := make([]byte, ask); ; {

@@ -2,7 +2,7 @@
 
 // The race detector makes sync.Pool forget things now and then.
 
-package proxy
+package relay
 
 import (
 	"errors"
@@ -13,6 +13,8 @@ import (
 	"runtime/metrics"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/proxy/nettest"
 )
 
 // roundTrip returns a function that has a message go there and another come back,
@@ -48,7 +50,7 @@ func TestRelayAllocatesNothing(t *testing.T) {
 // TestRelayOverTLSAllocatesNothing compares with TLS from end to end: crypto/tls
 // allocates a reader of 32 bytes each time it waits for a record.
 func TestRelayOverTLSAllocatesNothing(t *testing.T) {
-	a, b := pair(t)
+	a, b := nettest.Pair(t)
 	plainClient, plainServer := encrypt(t, a, b)
 	app, database, done, _ := relayedOverTLS(t, nil)
 	for _, size := range []int{1, 100, 10000} {
@@ -65,11 +67,11 @@ func TestRelayOverTLSAllocatesNothing(t *testing.T) {
 // TestRelayHoldsNoBufferWhileIdle looks at both kinds of source after they have
 // had something to pass.
 func TestRelayHoldsNoBufferWhileIdle(t *testing.T) {
-	a, b := pair(t)
+	a, b := nettest.Pair(t)
 	upstream, database := encrypt(t, a, b)
-	client, app := pair(t)
+	client, app := nettest.Pair(t)
 	for _, c := range []struct{ near, far net.Conn }{{upstream, database}, {client, app}} {
-		src := newSource(c.near)
+		src := newChunkReader(c.near)
 		_, _ = c.far.Write(pattern(100_000))
 		var chunk []byte
 		for n := 0; n < 100_000; n += len(chunk) {
@@ -84,9 +86,9 @@ func TestRelayHoldsNoBufferWhileIdle(t *testing.T) {
 		}
 		held := 0
 		switch src := src.(type) {
-		case *plainSource:
+		case *plainReader:
 			held = holds(src.buf)
-		case *tlsSource:
+		case *tlsReader:
 			held = holds(src.out) + holds(src.below.socket.buf)
 		default:
 			t.Fatalf("%T always holds one", src)
@@ -102,11 +104,11 @@ func TestRelayHoldsSmallStacks(t *testing.T) {
 	const relays = 50
 	before := stacks()
 	for range relays {
-		a, b := pair(t)
+		a, b := nettest.Pair(t)
 		upstream, database := encrypt(t, a, b)
-		client, app := pair(t)
+		client, app := nettest.Pair(t)
 		done := make(chan Outcome, 1)
-		Relay(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic), func(o Outcome) { done <- o })
+		Run(Leg{Conn: client}, Leg{Conn: upstream}, new(Traffic), func(o Outcome) { done <- o })
 		t.Cleanup(func() { _ = app.Close(); _ = database.Close(); <-done })
 		roundTrip(t, app, database, 20_000)()
 	}

@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"encoding/binary"
@@ -12,19 +12,19 @@ import (
 // its version, its length (RFC 8446, 5.1).
 const recordHeader = 5
 
-// BelowTLS returns conn as crypto/tls should get it, so that a relay can wait for
+// NewRecordConn returns conn as crypto/tls should get it, so that a relay can wait for
 // it without holding a buffer and read several records at a time. ahead is what
 // was read from conn already.
-func BelowTLS(conn net.Conn, ahead []byte) net.Conn {
-	return &belowTLS{Conn: conn, pending: ahead, socket: newPlainSource(conn), sink: newSink(conn)}
+func NewRecordConn(conn net.Conn, ahead []byte) net.Conn {
+	return &recordConn{Conn: conn, pending: ahead, socket: newPlainReader(conn), sink: newRawWriter(conn)}
 }
 
-// belowTLS is the connection below TLS. It gives crypto/tls never more than the
+// recordConn is the connection below TLS. It gives crypto/tls never more than the
 // record it asks for, and so knows whether there is another whole one. While it is
 // relayed a read never waits.
-type belowTLS struct {
+type recordConn struct {
 	net.Conn
-	socket  *plainSource // of Conn; nil: it cannot be waited for
+	socket  *plainReader // of Conn; nil: it cannot be waited for
 	sink    io.Writer    // of Conn, too
 	pending []byte       // read from Conn; in the memory of socket, but for what was read ahead
 	left    int          // bytes missing of the record that pending begins with; 0: not known
@@ -33,7 +33,7 @@ type belowTLS struct {
 }
 
 // frame finds out where the record ends.
-func (b *belowTLS) frame() {
+func (b *recordConn) frame() {
 	if b.left == 0 && len(b.pending) >= recordHeader {
 		b.left = recordHeader + int(binary.BigEndian.Uint16(b.pending[3:]))
 	}
@@ -41,14 +41,14 @@ func (b *belowTLS) frame() {
 
 // ready tells whether crypto/tls can go on without waiting. It is not made to wait
 // for a record that is longer than any: it will refuse it.
-func (b *belowTLS) ready() bool {
+func (b *recordConn) ready() bool {
 	b.frame()
 	return b.left > 0 && b.left <= len(b.pending) || b.err != nil || len(b.pending) > maxRest
 }
 
 // await reads more from the connection. It fails only when the deadline is over;
 // other errors are for crypto/tls to judge.
-func (b *belowTLS) await() error {
+func (b *recordConn) await() error {
 	b.pending, b.err = b.socket.next(b.pending)
 	if errors.Is(b.err, os.ErrDeadlineExceeded) {
 		err := b.err
@@ -59,7 +59,7 @@ func (b *belowTLS) await() error {
 }
 
 // Read implements net.Conn for crypto/tls.
-func (b *belowTLS) Read(p []byte) (int, error) {
+func (b *recordConn) Read(p []byte) (int, error) {
 	switch {
 	case b.socket == nil && len(b.pending) == 0:
 		return b.Conn.Read(p)
@@ -85,7 +85,7 @@ func (b *belowTLS) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn. crypto/tls has one caller at a time.
-func (b *belowTLS) Write(p []byte) (int, error) { return b.sink.Write(p) }
+func (b *recordConn) Write(p []byte) (int, error) { return b.sink.Write(p) }
 
 // errNotYet tells crypto/tls that there is nothing to read right now. It is
 // temporary, as a read past its deadline is: crypto/tls keeps what it has of a

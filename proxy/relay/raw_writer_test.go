@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"bytes"
@@ -9,13 +9,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/proxy/nettest"
 )
 
 // TestSinkTellsHowMuchIsWritten has a reader who takes more than the kernel holds,
 // then none, then one that has gone.
 func TestSinkTellsHowMuchIsWritten(t *testing.T) {
-	near, far := pair(t)
-	s := newSink(near)
+	near, far := nettest.Pair(t)
+	s := newRawWriter(near)
 	if _, ok := s.(net.Conn); ok && canAwait {
 		t.Fatal("no sink is made of a socket")
 	}

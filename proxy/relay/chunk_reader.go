@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"crypto/tls"
@@ -27,8 +27,8 @@ type buffer [bufferSize]byte
 // again and again.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// source is where a copier reads from.
-type source interface {
+// chunkReader is where a copier reads from.
+type chunkReader interface {
 	// next waits for bytes and returns them after rest, which is the end of what
 	// it returned before. They are good until the next call. With an error it
 	// returns rest.
@@ -37,23 +37,23 @@ type source interface {
 	end()
 }
 
-// newSource returns a source that holds a buffer only while there is something in
+// newChunkReader returns a source that holds a buffer only while there is something in
 // it, if c can be waited for, and else one that always holds one.
-func newSource(c net.Conn) source {
+func newChunkReader(c net.Conn) chunkReader {
 	if t, ok := c.(*tls.Conn); ok {
-		if below, ok := t.NetConn().(*belowTLS); ok && below.socket != nil {
+		if below, ok := t.NetConn().(*recordConn); ok && below.socket != nil {
 			below.relayed = true
-			return &tlsSource{conn: t, below: below}
+			return &tlsReader{conn: t, below: below}
 		}
-	} else if p := newPlainSource(c); p != nil {
+	} else if p := newPlainReader(c); p != nil {
 		return p
 	}
-	return &holdingSource{conn: c}
+	return &holdingReader{conn: c}
 }
 
-// plainSource reads from a socket. It takes a buffer when the kernel says that
+// plainReader reads from a socket. It takes a buffer when the kernel says that
 // there is something to read.
-type plainSource struct {
+type plainReader struct {
 	raw  syscall.RawConn
 	try  func(fd uintptr) bool // the method, made a value once
 	buf  *buffer               // nil while nothing is there
@@ -62,19 +62,19 @@ type plainSource struct {
 	err  error
 }
 
-// newPlainSource returns nil if c is not a socket, or on a system on which a
+// newPlainReader returns nil if c is not a socket, or on a system on which a
 // socket cannot be waited for.
-func newPlainSource(c net.Conn) *plainSource {
+func newPlainReader(c net.Conn) *plainReader {
 	raw := rawConn(c)
 	if raw == nil {
 		return nil
 	}
-	p := &plainSource{raw: raw}
+	p := &plainReader{raw: raw}
 	p.try = p.read
 	return p
 }
 
-func (p *plainSource) next(rest []byte) ([]byte, error) {
+func (p *plainReader) next(rest []byte) ([]byte, error) {
 	if len(rest) > maxRest {
 		return rest, errTooMuchRest
 	}
@@ -102,7 +102,7 @@ func (p *plainSource) next(rest []byte) ([]byte, error) {
 // read is called when there may be something to read, and tells whether there
 // was. The first call of each wait comes unasked: an event that came since the
 // last read would else be missed.
-func (p *plainSource) read(fd uintptr) bool {
+func (p *plainReader) read(fd uintptr) bool {
 	if p.buf == nil {
 		p.buf = buffers.Get().(*buffer)
 	}
@@ -116,26 +116,26 @@ func (p *plainSource) read(fd uintptr) bool {
 	return false
 }
 
-func (p *plainSource) end() {
+func (p *plainReader) end() {
 	if p.buf != nil {
 		buffers.Put(p.buf)
 		p.buf = nil
 	}
 }
 
-// tlsSource reads from TLS: it waits for the socket below and takes out all
+// tlsReader reads from TLS: it waits for the socket below and takes out all
 // records that are whole.
 //
 // While nothing flows crypto/tls itself keeps a buffer as large as the largest
 // record yet.
-type tlsSource struct {
+type tlsReader struct {
 	conn  *tls.Conn
-	below *belowTLS
+	below *recordConn
 	out   *buffer // nil while nothing is there
 	begun bool
 }
 
-func (t *tlsSource) next(rest []byte) ([]byte, error) {
+func (t *tlsReader) next(rest []byte) ([]byte, error) {
 	if len(rest) > maxRest {
 		return rest, errTooMuchRest
 	}
@@ -160,7 +160,7 @@ func (t *tlsSource) next(rest []byte) ([]byte, error) {
 
 // records fills out, after rest, with the content of records, until there is no
 // whole one left or there may be no room for another.
-func (t *tlsSource) records(rest []byte) (n int, err error) {
+func (t *tlsReader) records(rest []byte) (n int, err error) {
 	if t.out == nil {
 		t.out = buffers.Get().(*buffer)
 	}
@@ -178,14 +178,14 @@ func (t *tlsSource) records(rest []byte) (n int, err error) {
 	return n, nil
 }
 
-func (t *tlsSource) release() {
+func (t *tlsReader) release() {
 	if t.out != nil {
 		buffers.Put(t.out)
 		t.out = nil
 	}
 }
 
-func (t *tlsSource) end() {
+func (t *tlsReader) end() {
 	t.release()
 	t.below.relayed = false
 	if len(t.below.pending) == 0 {
@@ -193,13 +193,13 @@ func (t *tlsSource) end() {
 	}
 }
 
-// holdingSource reads from what cannot be waited for.
-type holdingSource struct {
+// holdingReader reads from what cannot be waited for.
+type holdingReader struct {
 	conn net.Conn
 	buf  *buffer
 }
 
-func (h *holdingSource) next(rest []byte) ([]byte, error) {
+func (h *holdingReader) next(rest []byte) ([]byte, error) {
 	if len(rest) > maxRest {
 		return rest, errTooMuchRest
 	}
@@ -211,7 +211,7 @@ func (h *holdingSource) next(rest []byte) ([]byte, error) {
 	return h.buf[:n+m], err
 }
 
-func (h *holdingSource) end() {
+func (h *holdingReader) end() {
 	if h.buf != nil {
 		buffers.Put(h.buf)
 	}

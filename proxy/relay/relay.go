@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"crypto/tls"
@@ -23,10 +23,10 @@ type Leg struct {
 	// Scan, on the client's leg only, looks at what the client sent before it is
 	// passed on; nil passes everything. It says how many bytes to pass. The rest,
 	// at most maxRest bytes, is shown again together with the bytes that follow,
-	// or, if stop is true, held back for the caller of Relay, who goes on with the
+	// or, if stop is true, held back for the caller of Run, who goes on with the
 	// session.
 	Scan func(b []byte) (pass int, stop bool)
-	// Farewell, on the client's leg only, is for Server.End; nil says nothing.
+	// Farewell, on the client's leg only, is for Tap.End; nil says nothing.
 	Farewell Farewell
 
 	write func(to io.Writer, b []byte) (int, error) // in place of to.Write
@@ -41,15 +41,15 @@ type Traffic struct {
 // Outcome is how a relay ended.
 type Outcome struct {
 	ToUpstream, ToClient int64 // bytes
-	// Held is what Scan held back when it stopped the relay. Both connections
+	// Withheld is what Scan held back when it stopped the relay. Both connections
 	// are then as they were; nil means that the session is over.
-	Held []byte
+	Withheld []byte
 	// Err is nil when one side ended the session in order; else it tells which
 	// connection was lost and how.
 	Err error
 }
 
-// Relay copies bytes both ways, in two goroutines of its own, until both directions
+// Run copies bytes both ways, in two goroutines of its own, until both directions
 // have ended; the one that ends last calls done. It closes neither connection for
 // good, but passes on a half-close: the end of one direction leaves the other one
 // open. When the database has ended its side, a client gets 5 seconds to end its own.
@@ -61,9 +61,9 @@ type Outcome struct {
 // takes more, does not wait.
 //
 // total, shared by many sessions, is counted along.
-func Relay(client, upstream Leg, total *Traffic, done func(Outcome)) {
+func Run(client, upstream Leg, total *Traffic, done func(Outcome)) {
 	r := &relay{client: client, upstream: upstream, done: done}
-	r.client.sink, r.upstream.sink = newSink(client.Conn), newSink(upstream.Conn)
+	r.client.sink, r.upstream.sink = newRawWriter(client.Conn), newRawWriter(upstream.Conn)
 	r.left.Store(2)
 	go func() { r.toUpstream(total); r.leave() }()
 	go func() { r.toClient(total); r.leave() }()
@@ -86,9 +86,9 @@ func (r *relay) leave() {
 	}
 	r.out.Err = errors.Join(r.errs[1], r.errs[0])
 	if r.ended || r.out.Err != nil {
-		r.out.Held = nil
+		r.out.Withheld = nil
 	}
-	if r.out.Held != nil {
+	if r.out.Withheld != nil {
 		_ = r.upstream.SetReadDeadline(time.Time{})
 	}
 	r.done(r.out)
@@ -99,13 +99,13 @@ func (r *relay) toUpstream(total *Traffic) {
 	held, readErr, _ := copyBytes(&r.out.ToUpstream, &r.upstream, &r.client, &total.ToUpstream)
 	switch {
 	case held != nil:
-		r.out.Held = held
+		r.out.Withheld = held
 		// Between two reads of the other copier nothing is lost.
-		_ = r.upstream.SetReadDeadline(expired)
+		_ = r.upstream.SetReadDeadline(Past)
 	case readErr == io.EOF:
 		closeWrite(r.upstream.Conn)
 	case readErr != nil:
-		_ = r.upstream.SetDeadline(expired) // nobody is left to answer
+		_ = r.upstream.SetDeadline(Past) // nobody is left to answer
 		r.errs[0] = lost("client", readErr)
 	}
 	// A failed write needs no word here: the other copier sees why.
@@ -143,17 +143,14 @@ func (r *relay) recovered(err *error) {
 
 // cut makes both copiers of a relay return.
 func cut(client, upstream net.Conn) {
-	_ = client.SetDeadline(expired)
-	_ = upstream.SetDeadline(expired)
+	_ = client.SetDeadline(Past)
+	_ = upstream.SetDeadline(Past)
 }
-
-// expired is a deadline that ends what waits on a connection at once.
-var expired = time.Unix(1, 0)
 
 // copyBytes copies from src to dst until one fails or src.Scan stops it. Exactly
 // one result is not nil.
 func copyBytes(n *int64, dst, src *Leg, total *atomic.Int64) (held []byte, readErr, writeErr error) {
-	from := newSource(src.Conn)
+	from := newChunkReader(src.Conn)
 	defer from.end()
 	chunk := src.Buffered
 	for {
@@ -186,16 +183,16 @@ func lost(side string, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil // we set that deadline, after the other side was lost or had ended
 	}
-	return &lostError{side, err}
+	return &LostError{side, err}
 }
 
-type lostError struct {
-	side string
+type LostError struct {
+	Side string
 	err  error
 }
 
-func (e *lostError) Error() string { return "connection to the " + e.side + " lost: " + e.err.Error() }
-func (e *lostError) Unwrap() error { return e.err }
+func (e *LostError) Error() string { return "connection to the " + e.Side + " lost: " + e.err.Error() }
+func (e *LostError) Unwrap() error { return e.err }
 
 // closeWrite ends the sending side of a connection: TLS's close_notify, then the
 // FIN below it.
@@ -204,7 +201,7 @@ func closeWrite(c net.Conn) {
 		_ = t.CloseWrite()
 		c = t.NetConn()
 	}
-	if b, ok := c.(*belowTLS); ok {
+	if b, ok := c.(*recordConn); ok {
 		c = b.Conn
 	}
 	if h, ok := c.(interface{ CloseWrite() error }); ok {

@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"io"
@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// sink writes to a socket, by one caller at a time. It keeps the deadlines of the
+// rawWriter writes to a socket, by one caller at a time. It keeps the deadlines of the
 // connection.
-type sink struct {
+type rawWriter struct {
 	raw syscall.RawConn
 	try func(fd uintptr) bool // the method, made a value once
 	b   []byte
@@ -17,14 +17,14 @@ type sink struct {
 	err error
 }
 
-// newSink returns c itself if it is not a socket, or on a system on which a socket
+// newRawWriter returns c itself if it is not a socket, or on a system on which a socket
 // cannot be waited for.
-func newSink(c net.Conn) io.Writer {
+func newRawWriter(c net.Conn) io.Writer {
 	raw := rawConn(c)
 	if raw == nil {
 		return c
 	}
-	s := &sink{raw: raw}
+	s := &rawWriter{raw: raw}
 	s.try = s.write
 	return s
 }
@@ -43,7 +43,7 @@ func rawConn(c net.Conn) syscall.RawConn {
 }
 
 // Write implements io.Writer.
-func (s *sink) Write(b []byte) (int, error) {
+func (s *rawWriter) Write(b []byte) (int, error) {
 	s.b, s.n, s.err = b, 0, nil
 	err := s.raw.Write(s.try)
 	if err == nil {
@@ -54,7 +54,7 @@ func (s *sink) Write(b []byte) (int, error) {
 }
 
 // write is called when there may be room, and tells whether all is written.
-func (s *sink) write(fd uintptr) bool {
+func (s *rawWriter) write(fd uintptr) bool {
 	for s.n < len(s.b) && s.err == nil {
 		var n int
 		n, s.err = writeSocket(fd, s.b[s.n:])

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/relay"
 )
 
-// WithClient returns a context that ends when the client closes its connection,
+// CancelOnClientClose returns a context that ends when the client closes its connection,
 // for the time in which credproxy has nothing to read from it. What the client
 // sends meanwhile stays in r. Call stop before reading on; it takes the read
 // deadline away.
-func WithClient(ctx context.Context, client net.Conn, r *bufio.Reader) (_ context.Context, stop func()) {
+func CancelOnClientClose(ctx context.Context, client net.Conn, r *bufio.Reader) (_ context.Context, stop func()) {
 	_ = client.SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
@@ -27,7 +28,7 @@ func WithClient(ctx context.Context, client net.Conn, r *bufio.Reader) (_ contex
 		}
 	}()
 	return ctx, func() {
-		_ = client.SetReadDeadline(expired)
+		_ = client.SetReadDeadline(relay.Past)
 		<-watched
 		_ = client.SetReadDeadline(time.Time{})
 		cancel(context.Canceled)

@@ -1,0 +1,98 @@
+package relay
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// tailSize is how many of the last bytes that a client was sent are remembered.
+	tailSize = 64
+	// farewellTimeout is how long a client may take to take its last message.
+	farewellTimeout = time.Second
+)
+
+// Farewell encodes why for a client whose session is ended, nil if the protocol
+// allows no message now. tail holds the last bytes that the client was sent, at
+// most 64; none have been relayed yet if it is empty. idle tells that the database
+// seems to have answered all, and that no transaction is open.
+type Farewell func(tail []byte, why error) (message []byte, idle bool)
+
+// Tap stands where a relay writes, so that it knows when a client can be told of
+// the session's end. It is safe for concurrent use.
+type Tap struct {
+	client, upstream net.Conn
+	farewell         Farewell
+
+	asking atomic.Bool // the client has sent something, and was sent nothing since
+	ended  atomic.Bool
+	mu     sync.Mutex // held while the client is written to
+	tail   []byte
+}
+
+// NewTap returns a tap in the way of what a relay between the two legs will write.
+// Call it before the relay begins.
+func NewTap(client, upstream *Leg) *Tap {
+	e := &Tap{client: client.Conn, upstream: upstream.Conn, farewell: client.Farewell}
+	client.write, upstream.write = e.toClient, e.toUpstream
+	return e
+}
+
+// Ended reports whether End has ended the session.
+func (e *Tap) Ended() bool { return e.ended.Load() }
+
+func (e *Tap) toUpstream(to io.Writer, b []byte) (int, error) {
+	e.asking.Store(true)
+	return to.Write(b)
+}
+
+func (e *Tap) toClient(to io.Writer, b []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended.Load() {
+		return 0, net.ErrClosed
+	}
+	e.asking.Store(false)
+	n, err := to.Write(b)
+	kept := min(len(e.tail), max(0, tailSize-n))
+	e.tail = append(e.tail[:copy(e.tail, e.tail[len(e.tail)-kept:])], b[max(0, n-tailSize):n]...)
+	return n, err
+}
+
+// End ends the session, or only an idle one, with a word to its client where the
+// protocol has room for one. It takes a second at most.
+func (e *Tap) End(why error, onlyIdle bool) {
+	if !e.mu.TryLock() { // within a message
+		if !onlyIdle {
+			e.ended.Store(true)
+			cut(e.client, e.upstream)
+		}
+		return
+	}
+	defer e.mu.Unlock()
+	var message []byte
+	idle := false
+	if e.farewell != nil {
+		message, idle = e.farewell(e.tail, why)
+	}
+	if e.ended.Load() || onlyIdle && (!idle || e.asking.Load()) {
+		return
+	}
+	e.ended.Store(true)
+	_ = e.client.SetWriteDeadline(time.Now().Add(farewellTimeout))
+	if message != nil {
+		_, _ = e.client.Write(message)
+	}
+	closeWrite(e.client)
+	cut(e.client, e.upstream)
+}
+
+func (l *Leg) send(b []byte) (int, error) {
+	if l.write != nil {
+		return l.write(l.sink, b)
+	}
+	return l.sink.Write(b)
+}

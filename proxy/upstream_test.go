@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/nettest"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+func TestDialErrors(t *testing.T) {
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := refusing.Addr().(*net.TCPAddr).Port
+	_ = refusing.Close()
+	u := &Upstream{DialTimeout: 5 * time.Second, DefaultPort: port}
+	for host, want := range map[string]string{"127.0.0.1": "refuses connections", "no-such-host.invalid": "no-such-host.invalid"} {
+		_, err := u.Dial(t.Context(), host, port)
+		e, ok := errors.AsType[*fault.Error](err)
+		if !ok || e.Kind != fault.Unreachable || !strings.Contains(e.Message, want) || e.Hint == "" {
+			t.Errorf("%s: %+v", host, err)
+		}
+	}
+	if _, _, err := u.Target(secrets.NewCredential("a", "b")); fault.As(err).Kind != fault.SecretProblem {
+		t.Errorf("no host: %v", err)
+	}
+}
+
+func TestTargetPrefersTheConfiguration(t *testing.T) {
+	cred := secrets.NewCredential("a", "b")
+	cred.Endpoint = secrets.Endpoint{Host: "secret", Port: 1}
+	for _, tt := range []struct {
+		u    *Upstream
+		want string
+	}{
+		{&Upstream{DefaultPort: 5432}, "secret:1"},
+		{&Upstream{Host: "conf", DefaultPort: 5432}, "conf:1"},
+		{&Upstream{Host: "conf", Port: 2, DefaultPort: 5432}, "conf:2"},
+	} {
+		host, port, err := tt.u.Target(cred)
+		if got := fmt.Sprintf("%s:%d", host, port); got != tt.want || err != nil {
+			t.Errorf("%s (%v), want %s", got, err, tt.want)
+		}
+	}
+}
+
+func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
+	cert := nettest.Certificate(t, "db.example")
+	known := x509.NewCertPool()
+	known.AddCert(cert.Leaf)
+	tests := []struct {
+		mode       TLSMode
+		host, name string
+		roots      *x509.CertPool
+		fails      string
+	}{
+		{VerifyFull, "db.example", "", known, ""},
+		{VerifyFull, "other.example", "db.example", known, ""},
+		{VerifyFull, "other.example", "", known, `not for the name "other.example"`},
+		{VerifyFull, "127.0.0.1", "", known, "not for the name"},
+		{VerifyFull, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
+		{VerifyCA, "other.example", "", known, ""},
+		{VerifyCA, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
+		{Require, "other.example", "", x509.NewCertPool(), ""},
+	}
+	for _, tt := range tests {
+		client, server := nettest.Pair(t)
+		go func() {
+			s := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}})
+			_ = s.Handshake()
+		}()
+		u := &Upstream{Mode: tt.mode, ServerName: tt.name, TLS: &tls.Config{RootCAs: tt.roots}}
+		_, err := u.Handshake(t.Context(), client, tt.host)
+		if tt.fails == "" {
+			if err != nil {
+				t.Errorf("%s %s: %v", tt.mode, tt.host, err)
+			}
+			continue
+		}
+		e := fault.As(err)
+		if err == nil || e.Kind != fault.UpstreamTLS || !strings.Contains(e.Message, tt.fails) || e.Hint == "" {
+			t.Errorf("%s %s: %+v, want %q", tt.mode, tt.host, err, tt.fails)
+		}
+	}
+}
