@@ -24,14 +24,16 @@ var mayImport = map[string][]string{
 	"cmd/credproxy":   {"*"},
 	"config":          {},
 	"metrics":         {"proxy", "proxy/fault", "secrets"},
-	"proxy":           {"proxy/fault", "proxy/relay", "secrets"},
+	"proxy":           {"proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
 	"proxy/fault":     {"secrets"},
-	"proxy/mysql":     {"proxy", "proxy/fault", "proxy/relay", "secrets"},
+	"proxy/mysql":     {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
 	"proxy/nettest":   {},
-	"proxy/postgres":  {"proxy", "proxy/fault", "proxy/relay", "secrets"},
-	"proxy/proxytest": {"proxy", "proxy/fault", "secrets"},
-	"proxy/relay":     {"proxy/fault"},
+	"proxy/peer":      {},
+	"proxy/postgres":  {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
+	"proxy/proxytest": {"proxy", "proxy/fault", "proxy/upstream", "secrets"},
 	"proxy/rdsca":     {},
+	"proxy/relay":     {"proxy/fault"},
+	"proxy/upstream":  {"proxy/fault", "proxy/relay", "secrets"},
 	"secrets":         {},
 	"secrets/awscfg":  {"secrets"},
 	"secrets/awssm":   {"secrets", "secrets/awscfg"},
@@ -41,7 +43,7 @@ var mayImport = map[string][]string{
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/peer"
 )
 
 // Access says which users of this machine may connect.
@@ -21,9 +20,6 @@ type Access struct {
 	// it, or "". Empty: everybody.
 	UIDs map[uint32]string
 }
-
-// errPeerGone is a client that closed its connection before its user was known.
-var errPeerGone = errors.New("the client closed its connection")
 
 // identity is who the client of a session is.
 type identity struct {
@@ -66,40 +62,9 @@ func (s *Session) Allowed() error {
 	case id.err == nil:
 		return &fault.Error{Kind: fault.NotAllowed, Message: fmt.Sprintf("the user with id %d may not connect here", id.uid),
 			Hint: "Add the user to access.uids in the configuration of credproxy."}
-	case errors.Is(id.err, errPeerGone):
+	case errors.Is(id.err, peer.ErrGone):
 		return &fault.Error{Kind: fault.ClientGone, Message: "the client left before it was logged in", Err: id.err, Silent: true}
 	}
 	return &fault.Error{Kind: fault.NotAllowed, Message: "only some users may connect here, and who connects is not known", Err: id.err,
 		Hint: "Connect from the same machine or pod, over loopback or a unix socket; the log of credproxy says what stood in the way."}
-}
-
-// refusedLines is how many lines the log gets in a second about clients that may
-// not connect.
-const refusedLines = 10
-
-// pace keeps clients that are refused and try on from filling a disk.
-type pace struct {
-	mu      sync.Mutex
-	since   time.Time
-	lines   int
-	skipped int
-}
-
-// log returns where to write a line at now: nowhere if there were enough. The next
-// line then says how many are missing.
-func (p *pace) log(log *zap.Logger, now time.Time) *zap.Logger {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if now.Sub(p.since) >= time.Second {
-		p.since, p.lines = now, 0
-	}
-	if p.lines++; p.lines > refusedLines {
-		p.skipped++
-		return zap.NewNop()
-	}
-	if p.skipped > 0 {
-		log = log.With(zap.Int("lines_left_out", p.skipped))
-		p.skipped = 0
-	}
-	return log
 }

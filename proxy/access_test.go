@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/peer"
 )
 
 // serveWith runs one session of a server with access that only asks to be
@@ -64,7 +65,7 @@ func TestAccess(t *testing.T) {
 		"unknown":                {Access{unknown(errors.New("no netlink")), only}, fault.NotAllowed, "who connects is not known: no netlink", nil, nil},
 		"unknown, root allowed":  {Access{unknown(errors.New("no netlink")), map[uint32]string{0: "root"}}, fault.NotAllowed, "not known", nil, nil},
 		"nobody to ask":          {Access{UIDs: only}, fault.NotAllowed, "not known", nil, nil},
-		"gone":                   {Access{unknown(errPeerGone), only}, fault.ClientGone, "left", nil, nil},
+		"gone":                   {Access{unknown(peer.ErrGone), only}, fault.ClientGone, "left", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, logs, run := serveWith(tc.access)

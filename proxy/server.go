@@ -210,9 +210,6 @@ func (s *Server) newSession(ctx context.Context, conn net.Conn) *Session {
 	return sess
 }
 
-// IsUnix tells whether a client came through a unix socket.
-func IsUnix(c net.Conn) bool { return c.LocalAddr().Network() == "unix" }
-
 func peerName(c net.Conn) string {
 	if a := c.RemoteAddr(); a.Network() != "unix" {
 		return a.String()
@@ -261,10 +258,6 @@ func (s *Session) Admit() error {
 	s.admitted = true
 	return nil
 }
-
-// Phase hears how long a phase of a login took that began at start, and what came of
-// it, for the log: [Session.Phase] where a client logs in.
-type Phase func(name string, start time.Time, details ...zap.Field)
 
 // Phase reports how long a phase of the login took that began at start. At level debug
 // the log says so, with the details, which hold no secret.

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/env"
 )
@@ -26,7 +26,7 @@ type checker struct {
 	db        *config.Database
 	variables *env.Variables
 	engine    config.Engine // the configuration's, else the secret's
-	upstream  *proxy.Upstream
+	upstream  *upstream.Dialer
 	source    secrets.Source
 	cred      *secrets.Credential // with a place even if the step credential failed
 	host      string
@@ -189,7 +189,7 @@ func (c *checker) database(cred *secrets.Credential) string {
 }
 
 // query logs in and runs statements.
-func (c *checker) query(ctx context.Context, u *proxy.Upstream, cred *secrets.Credential, role string, statements ...string) ([][]string, error) {
+func (c *checker) query(ctx context.Context, u *upstream.Dialer, cred *secrets.Credential, role string, statements ...string) ([][]string, error) {
 	if c.engine == config.Postgres {
 		e := &postgres.Engine{Upstream: u, Database: c.db.Database, Role: role}
 		return e.Query(ctx, cred, c.database(cred), statements...)
@@ -208,9 +208,9 @@ func (c *checker) tls(ctx context.Context) step {
 		return step{Result: stepWarning, Detail: "not encrypted: tls.mode is disable", Advice: "Use verify-full."}
 	}
 	var seen []*x509.Certificate
-	u := &proxy.Upstream{
+	u := &upstream.Dialer{
 		Host: c.upstream.Host, Port: c.upstream.Port, DefaultPort: c.upstream.DefaultPort, DialTimeout: c.upstream.DialTimeout,
-		Mode: proxy.Require, ServerName: c.upstream.ServerName, TLS: c.upstream.TLS.Clone(),
+		Mode: upstream.Require, ServerName: c.upstream.ServerName, TLS: c.upstream.TLS.Clone(),
 	}
 	u.TLS.VerifyConnection = func(cs tls.ConnectionState) error {
 		seen = cs.PeerCertificates

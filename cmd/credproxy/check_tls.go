@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
 // expiresSoon is how long before its end a certificate is worth a warning.
@@ -15,7 +15,7 @@ const expiresSoon = 30 * 24 * time.Hour
 
 // judge verifies a database's certificates, the leaf first, as mode does it, and
 // names the one at fault.
-func judge(chain []*x509.Certificate, roots *x509.CertPool, mode proxy.TLSMode, name string) step {
+func judge(chain []*x509.Certificate, roots *x509.CertPool, mode upstream.Mode, name string) step {
 	if len(chain) == 0 {
 		return step{Result: stepFailed, Detail: "the database shows no certificate"}
 	}
@@ -23,11 +23,11 @@ func judge(chain []*x509.Certificate, roots *x509.CertPool, mode proxy.TLSMode, 
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
-	if mode == proxy.VerifyFull {
+	if mode == upstream.VerifyFull {
 		opts.DNSName = name
 	}
 	verified, err := chain[0].Verify(opts)
-	if mode == proxy.Require {
+	if mode == upstream.Require {
 		return step{Result: stepWarning, Detail: "not verified, for tls.mode is require: " + describe(chain[0]), Advice: "Use verify-full."}
 	}
 	if err != nil {

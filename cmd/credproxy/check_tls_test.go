@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
 type authority struct {
@@ -59,23 +59,23 @@ func TestJudge(t *testing.T) {
 	pool.AddCert(root.cert)
 	for _, tt := range []struct {
 		name   string
-		mode   proxy.TLSMode
+		mode   upstream.Mode
 		leaf   *authority
 		above  *authority
 		result string
 		says   []string
 	}{
-		{"good", proxy.VerifyFull, good.issue(t, "db.test", false, -9, 300), good, stepOK, []string{`certificate "db.test" of "middle" (until 2`, "is verified"}},
-		{"leaf ends soon", proxy.VerifyFull, good.issue(t, "db.test", false, -9, 20), good, stepWarning, []string{`"db.test"`, "ends in 19 days"}},
-		{"middle ends soon", proxy.VerifyFull, soon.issue(t, "db.test", false, -9, 300), soon, stepWarning, []string{`"soon middle" of "root"`, "ends in 11 days"}},
-		{"leaf has ended", proxy.VerifyFull, good.issue(t, "db.test", false, -9, -1), good, stepFailed, []string{`"db.test" of "middle"`, "has expired"}},
-		{"middle has ended", proxy.VerifyCA, old.issue(t, "db.test", false, -9, 300), old, stepFailed, []string{`"old middle" of "root"`, "has expired"}},
-		{"not yet", proxy.VerifyFull, good.issue(t, "db.test", false, 2, 300), good, stepFailed, []string{`"db.test"`, "is not valid before 2"}},
-		{"unknown", proxy.VerifyFull, stranger.issue(t, "db.test", false, -9, 300), stranger, stepFailed, []string{`of "stranger"`, "does not know"}},
-		{"middle not sent", proxy.VerifyFull, good.issue(t, "db.test", false, -9, 300), nil, stepFailed, []string{`"db.test" of "middle"`, "does not know"}},
-		{"other name", proxy.VerifyFull, good.issue(t, "other.test", false, -9, 300), good, stepFailed, []string{"is for other.test, not for db.test"}},
-		{"other name, not looked at", proxy.VerifyCA, good.issue(t, "other.test", false, -9, 300), good, stepOK, nil},
-		{"nothing looked at", proxy.Require, stranger.issue(t, "db.test", false, -9, 300), stranger, stepWarning, []string{"not verified"}},
+		{"good", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), good, stepOK, []string{`certificate "db.test" of "middle" (until 2`, "is verified"}},
+		{"leaf ends soon", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 20), good, stepWarning, []string{`"db.test"`, "ends in 19 days"}},
+		{"middle ends soon", upstream.VerifyFull, soon.issue(t, "db.test", false, -9, 300), soon, stepWarning, []string{`"soon middle" of "root"`, "ends in 11 days"}},
+		{"leaf has ended", upstream.VerifyFull, good.issue(t, "db.test", false, -9, -1), good, stepFailed, []string{`"db.test" of "middle"`, "has expired"}},
+		{"middle has ended", upstream.VerifyCA, old.issue(t, "db.test", false, -9, 300), old, stepFailed, []string{`"old middle" of "root"`, "has expired"}},
+		{"not yet", upstream.VerifyFull, good.issue(t, "db.test", false, 2, 300), good, stepFailed, []string{`"db.test"`, "is not valid before 2"}},
+		{"unknown", upstream.VerifyFull, stranger.issue(t, "db.test", false, -9, 300), stranger, stepFailed, []string{`of "stranger"`, "does not know"}},
+		{"middle not sent", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), nil, stepFailed, []string{`"db.test" of "middle"`, "does not know"}},
+		{"other name", upstream.VerifyFull, good.issue(t, "other.test", false, -9, 300), good, stepFailed, []string{"is for other.test, not for db.test"}},
+		{"other name, not looked at", upstream.VerifyCA, good.issue(t, "other.test", false, -9, 300), good, stepOK, nil},
+		{"nothing looked at", upstream.Require, stranger.issue(t, "db.test", false, -9, 300), stranger, stepWarning, []string{"not verified"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			chain := []*x509.Certificate{tt.leaf.cert}

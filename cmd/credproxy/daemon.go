@@ -22,8 +22,8 @@ import (
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/metrics"
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/secrets/awssm"
 	"github.com/credproxy/credproxy/secrets/env"
 )
@@ -33,7 +33,7 @@ type daemon struct {
 	log       *zap.Logger
 	metrics   *metrics.Metrics
 	queues    *awssm.Queues
-	peers     proxy.Peers
+	peers     peer.Resolver
 	variables env.Variables
 	draining  atomic.Bool
 	reloaded  atomic.Pointer[admin.Reload] // nil: not yet

@@ -19,6 +19,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/proxy/rdsca"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/file"
 )
@@ -32,7 +33,7 @@ type database struct {
 	log       *zap.Logger
 	observer  *metrics.Database
 	cache     *secrets.Cache
-	upstream  *proxy.Upstream
+	upstream  *upstream.Dialer
 	clientTLS *tls.Config // nil: none
 	server    *proxy.Server
 	tally     *tally
@@ -95,7 +96,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 	if db.upstream, err = newUpstream(cfg); err != nil {
 		return nil, err
 	}
-	db.upstream.Breaker = proxy.NewBreaker(db.log, observer.DatabaseBreaker)
+	db.upstream.Breaker = upstream.NewBreaker(db.log, observer.DatabaseBreaker)
 	observer.DatabaseBreaker(false) // whatever the one said that this replaces
 	if cfg.ClientTLS.CertFile != "" {
 		if db.clientTLS, err = clientTLS(cfg.ClientTLS); err != nil {
@@ -146,10 +147,10 @@ func (db *database) newEngine() engine {
 }
 
 // newUpstream loads the certificates for the link to the database.
-func newUpstream(cfg *config.Database) (*proxy.Upstream, error) {
-	u := &proxy.Upstream{
+func newUpstream(cfg *config.Database) (*upstream.Dialer, error) {
+	u := &upstream.Dialer{
 		Host: cfg.Host, Port: cfg.Port, DialTimeout: cfg.Limits.DialTimeout,
-		Mode: proxy.TLSMode(cfg.TLS.Mode), ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
+		Mode: upstream.Mode(cfg.TLS.Mode), ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
 	}
 	var err error
 	if cfg.TLS.CAFile != "" {

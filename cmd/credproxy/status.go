@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/admin"
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -90,7 +90,7 @@ func sourceBreaker(held secrets.Status) *admin.Breaker {
 	return b
 }
 
-func databaseBreaker(now proxy.BreakerStatus) *admin.Breaker {
+func databaseBreaker(now upstream.BreakerStatus) *admin.Breaker {
 	b := &admin.Breaker{State: now.State, Since: now.Since.Round(0), RetryAt: now.RetryAt.Round(0)}
 	if now.Err != nil {
 		b.Error = now.Err.Message

@@ -7,8 +7,8 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -116,11 +116,11 @@ func (l *login) changeUser(held []byte) error {
 // changeOn changes the user on the connection that the session has. It closes the
 // connection on failure, unless the database refused something else than the
 // credential.
-func (l *login) changeOn(ctx context.Context, up *upstream, want changeUser, cred *secrets.Credential) error {
+func (l *login) changeOn(ctx context.Context, up *serverConn, want changeUser, cred *secrets.Credential) error {
 	if err := l.engine.checkDatabase(want.database, cred); err != nil {
 		return err
 	}
-	stop := proxy.BreakOff(ctx, up.tcp)
+	stop := upstream.BreakOff(ctx, up.tcp)
 	defer stop()
 	up.packetConn = newPacketConn(up.Conn)
 	up.cred, want.user = cred, cred.Username

@@ -15,8 +15,8 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/proxy/relay"
 )
 
@@ -55,7 +55,7 @@ func (e *Engine) receive(ctx context.Context, c *client) error {
 		return &fault.Error{Kind: fault.ClientProtocol, Message: "the client's handshake response cannot be read", Err: err}
 	}
 	c.want = &want
-	if e.RequireTLS && !encrypted && !proxy.IsUnix(c) {
+	if e.RequireTLS && !encrypted && !peer.IsUnix(c) {
 		return &fault.Error{Kind: fault.NotAllowed, Message: "this listener takes only TLS connections with a client certificate",
 			Hint: "Set ssl-mode, ssl-cert and ssl-key at the client."}
 	}

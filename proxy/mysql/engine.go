@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -26,7 +27,7 @@ type Credentials interface {
 // Engine serves the clients of one database, on all its listeners. Fill in the
 // exported fields before the first Serve and leave them alone then.
 type Engine struct {
-	Upstream    *proxy.Upstream
+	Upstream    *upstream.Dialer
 	Credentials Credentials
 	Database    string      // for clients that name none; empty: the secret's, else none
 	Databases   []string    // the only ones that may be named at login; empty: all

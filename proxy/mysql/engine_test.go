@@ -12,13 +12,13 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
 // trusting lets every login in and echoes what follows.
-func trusting(p *peer) {
+func trusting(p *scripted) {
 	p.greet(realGreeting())
 	p.send(okPacket)
 	_, _ = io.Copy(p.Conn, p.r)
@@ -28,7 +28,7 @@ func TestGreetingAndResponsePassWithOnlyTheLoginChanged(t *testing.T) {
 	got := make(chan response, 1)
 	g := realGreeting()
 	g.caps |= mysql.CLIENT_SSL | mysql.CLIENT_COMPRESS | mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM
-	r := newRig(t, nil, func(p *peer) { got <- p.greet(g); p.send(okPacket + "info") })
+	r := newRig(t, nil, func(p *scripted) { got <- p.greet(g); p.send(okPacket + "info") })
 	in := realResponse()
 	in.filler = append(make([]byte, 19), 1, 2, 3, 4) // MariaDB's further capabilities
 	c := newPeer(t, r.Dial(t))
@@ -86,7 +86,7 @@ func TestEveryClientIsLetIn(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			g := realGreeting()
 			g.plugin = tt.server
-			r := newRig(t, nil, func(p *peer) { p.greet(g); p.send(okPacket) })
+			r := newRig(t, nil, func(p *scripted) { p.greet(g); p.send(okPacket) })
 			c := newPeer(t, r.Dial(t))
 			in := passwordless(tt.client)
 			in.auth = []byte(tt.auth)
@@ -107,59 +107,59 @@ func TestEveryClientIsLetIn(t *testing.T) {
 }
 
 func TestHostileOrBrokenDatabase(t *testing.T) {
-	switchTo := func(p *peer, plugin, data string) {
+	switchTo := func(p *scripted, plugin, data string) {
 		p.greet(realGreeting())
 		p.send("\xfe" + plugin + "\x00" + data)
 	}
 	salt := "abcdefghijklmnopqrst\x00"
 	tests := []struct {
 		name    string
-		mode    proxy.TLSMode
-		script  func(p *peer)
+		mode    upstream.Mode
+		script  func(p *scripted)
 		code    uint16
 		message string
 	}{
-		{"closes at once", proxy.Disable, func(p *peer) {}, 1105, "waiting for the greeting"},
-		{"empty greeting", proxy.Disable, func(p *peer) { p.send("") }, 1105, "the greeting"},
-		{"truncated greeting", proxy.Disable, func(p *peer) { p.send("\x0a8.0\x00abc") }, 1105, "the greeting"},
-		{"protocol 9", proxy.Disable, func(p *peer) { p.send("\x09old") }, 1105, "the greeting"},
-		{"oversized greeting", proxy.Disable, func(p *peer) { p.raw("\xff\xff\xff\x00") }, 1105, "the greeting"},
-		{"wrong sequence", proxy.Disable, func(p *peer) { p.seq = 7; p.send("\x0a") }, 1105, "the greeting"},
-		{"too many connections", proxy.Disable, func(p *peer) { p.send("\xff\x10\x04Too many connections") }, 1040, "Too many connections"},
-		{"host blocked", proxy.Disable, func(p *peer) { p.send("\xff\x69\x04Host is blocked") }, 1129, "Host is blocked"},
-		{"no TLS", proxy.VerifyFull, func(p *peer) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
-		{"no TLS, mode require", proxy.Require, func(p *peer) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
-		{"access denied", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, 1045, "Access denied"},
-		{"unknown database", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, 1049, "Unknown database"},
-		{"truncated error", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15") }, 1105, "cannot be read"},
-		{"empty packet", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("") }, 1105, "an empty packet"},
-		{"unknown plugin", proxy.Disable, func(p *peer) { switchTo(p, "authentication_kerberos_client", "x") }, 1105, "authentication_kerberos_client"},
-		{"pre-4.1 passwords", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\xfe") }, 1105, "mysql_old_password"},
-		{"second factor", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\x02webauthn_client\x00") }, 1105, "second factor"},
-		{"short salt", proxy.Disable, func(p *peer) { switchTo(p, mysql.AUTH_NATIVE_PASSWORD, "short\x00") }, 1105, "a salt of 5 bytes"},
-		{"no salt", proxy.Disable, func(p *peer) { switchTo(p, mysql.AUTH_CACHING_SHA2_PASSWORD, "") }, 1105, "a salt of 0 bytes"},
-		{"clear text without TLS", proxy.Disable, func(p *peer) { switchTo(p, mysql.AUTH_CLEAR_PASSWORD, ""); wantNothing(p) }, 1105, "the password was not sent"},
-		{"endless switches", proxy.Disable, func(p *peer) {
+		{"closes at once", upstream.Disable, func(p *scripted) {}, 1105, "waiting for the greeting"},
+		{"empty greeting", upstream.Disable, func(p *scripted) { p.send("") }, 1105, "the greeting"},
+		{"truncated greeting", upstream.Disable, func(p *scripted) { p.send("\x0a8.0\x00abc") }, 1105, "the greeting"},
+		{"protocol 9", upstream.Disable, func(p *scripted) { p.send("\x09old") }, 1105, "the greeting"},
+		{"oversized greeting", upstream.Disable, func(p *scripted) { p.raw("\xff\xff\xff\x00") }, 1105, "the greeting"},
+		{"wrong sequence", upstream.Disable, func(p *scripted) { p.seq = 7; p.send("\x0a") }, 1105, "the greeting"},
+		{"too many connections", upstream.Disable, func(p *scripted) { p.send("\xff\x10\x04Too many connections") }, 1040, "Too many connections"},
+		{"host blocked", upstream.Disable, func(p *scripted) { p.send("\xff\x69\x04Host is blocked") }, 1129, "Host is blocked"},
+		{"no TLS", upstream.VerifyFull, func(p *scripted) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
+		{"no TLS, mode require", upstream.Require, func(p *scripted) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
+		{"access denied", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, 1045, "Access denied"},
+		{"unknown database", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, 1049, "Unknown database"},
+		{"truncated error", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x15") }, 1105, "cannot be read"},
+		{"empty packet", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("") }, 1105, "an empty packet"},
+		{"unknown plugin", upstream.Disable, func(p *scripted) { switchTo(p, "authentication_kerberos_client", "x") }, 1105, "authentication_kerberos_client"},
+		{"pre-4.1 passwords", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xfe") }, 1105, "mysql_old_password"},
+		{"second factor", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x02webauthn_client\x00") }, 1105, "second factor"},
+		{"short salt", upstream.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_NATIVE_PASSWORD, "short\x00") }, 1105, "a salt of 5 bytes"},
+		{"no salt", upstream.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_CACHING_SHA2_PASSWORD, "") }, 1105, "a salt of 0 bytes"},
+		{"clear text without TLS", upstream.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_CLEAR_PASSWORD, ""); wantNothing(p) }, 1105, "the password was not sent"},
+		{"endless switches", upstream.Disable, func(p *scripted) {
 			p.greet(realGreeting())
 			for range 100 {
 				p.send("\xfe" + mysql.AUTH_NATIVE_PASSWORD + "\x00" + salt)
 				p.payload()
 			}
 		}, 1105, "endless changes"},
-		{"endless data", proxy.Disable, func(p *peer) {
+		{"endless data", upstream.Disable, func(p *scripted) {
 			p.greet(realGreeting())
 			for range 100 {
 				p.send("\x01\x03")
 			}
 		}, 1105, "endless"},
-		{"data out of turn", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\x01\x09") }, 1105, "out of turn"},
-		{"key that is none", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.send("\x01\x04"); p.payload(); p.send("\x01garbage") }, 1105, "not PEM"},
-		{"sha256 key that is none", proxy.Disable, func(p *peer) {
+		{"data out of turn", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x01\x09") }, 1105, "out of turn"},
+		{"key that is none", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x01\x04"); p.payload(); p.send("\x01garbage") }, 1105, "not PEM"},
+		{"sha256 key that is none", upstream.Disable, func(p *scripted) {
 			switchTo(p, mysql.AUTH_SHA256_PASSWORD, salt)
 			p.payload()
 			p.send("\x01-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
 		}, 1105, "public key"},
-		{"never answers", proxy.Disable, func(p *peer) { p.greet(realGreeting()); p.payload() }, 1105, "took too long"},
+		{"never answers", upstream.Disable, func(p *scripted) { p.greet(realGreeting()); p.payload() }, 1105, "took too long"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 }
 
 // wantNothing fails if the other side sends anything.
-func wantNothing(p *peer) {
+func wantNothing(p *scripted) {
 	if b, _ := io.ReadAll(p.r); len(b) > 0 {
 		p.t.Errorf("the database got %q", b)
 	}
@@ -205,7 +205,7 @@ func TestHostileOrBrokenClient(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			done := make(chan string, 1)
-			r := newRig(t, nil, func(p *peer) {
+			r := newRig(t, nil, func(p *scripted) {
 				p.greet(realGreeting())
 				p.send(okPacket)
 				p.seq = 0
@@ -233,7 +233,7 @@ func TestHostileOrBrokenClient(t *testing.T) {
 // TestProbesLeaveNoHandshakeBehind connects and leaves, or connects and waits.
 func TestProbesLeaveNoHandshakeBehind(t *testing.T) {
 	var greeted, quit, broken atomic.Int32
-	r := newRig(t, nil, func(p *peer) {
+	r := newRig(t, nil, func(p *scripted) {
 		greeted.Add(1)
 		p.greet(realGreeting())
 		p.send(okPacket)
@@ -272,7 +272,7 @@ func TestChangeUser(t *testing.T) {
 	for _, plugin := range []string{mysql.AUTH_NATIVE_PASSWORD, mysql.AUTH_CACHING_SHA2_PASSWORD} {
 		t.Run(plugin, func(t *testing.T) {
 			salt := []byte("ABCDEFGHIJKLMNOPQRST")
-			r := newRig(t, nil, func(p *peer) {
+			r := newRig(t, nil, func(p *scripted) {
 				resp := p.greet(realGreeting())
 				p.send(okPacket)
 				for i := range 100 {

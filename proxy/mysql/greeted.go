@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -20,12 +20,12 @@ const abandonTimeout = 5 * time.Second
 // greeted is a connection on which only the database's greeting has been read. It
 // is brought to an end in order if nobody goes on with it in time.
 type greeted struct {
-	up        *upstream
+	up        *serverConn
 	patience  *time.Timer
 	abandoned chan struct{}
 }
 
-func (l *login) hold(up *upstream) *greeted {
+func (l *login) hold(up *serverConn) *greeted {
 	g := &greeted{up: up, abandoned: make(chan struct{})}
 	g.patience = time.AfterFunc(clientPatience, func() {
 		defer close(g.abandoned)
@@ -35,7 +35,7 @@ func (l *login) hold(up *upstream) *greeted {
 }
 
 // take returns the connection, or nil if it has been brought to an end.
-func (g *greeted) take() *upstream {
+func (g *greeted) take() *serverConn {
 	if g.patience.Stop() {
 		return g.up
 	}
@@ -55,7 +55,7 @@ func (l *login) release() {
 
 // introduce greets the client and returns when it has answered. If the client
 // left, or may not go on, the connection is brought to an end in order.
-func (l *login) introduce(up *upstream) (*greeted, error) {
+func (l *login) introduce(up *serverConn) (*greeted, error) {
 	greeting, cred := up.greeting, up.cred // up is not ours alone from here on
 	g := l.hold(up)
 	if err := l.receive(greeting, cred); err != nil {
@@ -71,7 +71,7 @@ func (l *login) introduce(up *upstream) (*greeted, error) {
 // for nobody and says good-bye, so that the database counts no interrupted
 // handshake. Unless the database has accepted the credential, it does so in the name
 // of nobody, because failed logins may lock the user's account.
-func (e *Engine) abandon(ctx context.Context, phase proxy.Phase, up *upstream) {
+func (e *Engine) abandon(ctx context.Context, phase upstream.Phase, up *serverConn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 	defer cancel()
 	cred, status := up.cred, e.Credentials.Status()

@@ -14,11 +14,12 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// upstream is a connection to the database.
-type upstream struct {
+// serverConn is a connection to the database.
+type serverConn struct {
 	*packetConn          // inside TLS, unless the mode is disable
 	tcp         net.Conn // below it
 	host        string   // as dialled
@@ -37,7 +38,7 @@ type login struct {
 	client  *client
 	ctx     context.Context // the session's
 	greeted *greeted        // what the first attempt goes on with
-	up      *upstream       // the one logged in on
+	up      *serverConn     // the one logged in on
 }
 
 // run greets the client and logs in with whichever credential the database
@@ -84,7 +85,7 @@ func (l *login) searchGreeted(g greeting, cred *secrets.Credential) error {
 var errDialled = secrets.Unoffered(errors.New("dialled"))
 
 // dialElsewhere dials where the secret leads to by now.
-func (l *login) dialElsewhere() (up *upstream, err error) {
+func (l *login) dialElsewhere() (up *serverConn, err error) {
 	err = l.engine.Credentials.Login(l.ctx, func(_ context.Context, cred *secrets.Credential) error {
 		var err error
 		if up, err = l.dial(cred); err != nil {
@@ -110,7 +111,7 @@ func (l *login) search(try func(context.Context, *secrets.Credential) error) err
 	})
 }
 
-func (l *login) dial(cred *secrets.Credential) (*upstream, error) {
+func (l *login) dial(cred *secrets.Credential) (*serverConn, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
 	defer cancel()
 	return l.engine.dial(ctx, l.session.Phase, cred)
@@ -120,7 +121,7 @@ func (l *login) dial(cred *secrets.Credential) (*upstream, error) {
 // greeted from if that is still there.
 func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err error) {
 	began := time.Now()
-	var up *upstream
+	var up *serverConn
 	if l.greeted != nil {
 		if up = l.greeted.take(); up != nil && !l.engine.leadsTo(up, cred) {
 			l.engine.abandon(ctx, l.session.Phase, up)
@@ -143,7 +144,7 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 }
 
 // leadsTo tells whether up is connected to where cred says that its database is.
-func (e *Engine) leadsTo(up *upstream, cred *secrets.Credential) bool {
+func (e *Engine) leadsTo(up *serverConn, cred *secrets.Credential) bool {
 	host, port, err := e.Upstream.Target(cred)
 	return err == nil && host == up.host && port == up.port
 }
@@ -161,17 +162,17 @@ func (l *login) receive(g greeting, cred *secrets.Credential) error {
 }
 
 // protection tells for the log what protects the link.
-func (u *upstream) protection() []zap.Field {
+func (u *serverConn) protection() []zap.Field {
 	tc, ok := u.Conn.(*tls.Conn)
 	if !ok {
-		return proxy.DescribeTLS(nil)
+		return upstream.DescribeTLS(nil)
 	}
 	state := tc.ConnectionState()
-	return proxy.DescribeTLS(&state)
+	return upstream.DescribeTLS(&state)
 }
 
 // quit ends a connection in order.
-func (u *upstream) quit() {
+func (u *serverConn) quit() {
 	u.seq = 0
 	_ = u.write([]byte{mysql.COM_QUIT})
 	_ = u.tcp.Close()
@@ -179,7 +180,7 @@ func (u *upstream) quit() {
 
 // dial connects and reads the greeting. A database that has something against us
 // says so in its place.
-func (e *Engine) dial(ctx context.Context, phase proxy.Phase, cred *secrets.Credential) (*upstream, error) {
+func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.Credential) (*serverConn, error) {
 	host, port, err := e.Upstream.Target(cred)
 	if err != nil {
 		return nil, err
@@ -190,8 +191,8 @@ func (e *Engine) dial(ctx context.Context, phase proxy.Phase, cred *secrets.Cred
 		return nil, err
 	}
 	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
-	up := &upstream{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred, began: start}
-	stop := proxy.BreakOff(ctx, conn)
+	up := &serverConn{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred, began: start}
+	stop := upstream.BreakOff(ctx, conn)
 	defer stop()
 	payload, err := up.read()
 	switch {
@@ -213,7 +214,7 @@ func (e *Engine) dial(ctx context.Context, phase proxy.Phase, cred *secrets.Cred
 
 // fail closes the connection and tells why it broke: if ctx has ended, that is
 // why.
-func (u *upstream) fail(ctx context.Context, err error) error {
+func (u *serverConn) fail(ctx context.Context, err error) error {
 	_ = u.tcp.Close()
 	if ctx.Err() != nil {
 		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
@@ -222,7 +223,7 @@ func (u *upstream) fail(ctx context.Context, err error) error {
 }
 
 // logIn logs in on a connection whose greeting has been read, as want.
-func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, want response) error {
+func (e *Engine) logIn(ctx context.Context, phase upstream.Phase, up *serverConn, want response) error {
 	if err := e.checkDatabase(want.database, up.cred); err != nil {
 		e.abandon(ctx, phase, up)
 		return err
@@ -233,12 +234,12 @@ func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, wan
 	return e.logInto(ctx, phase, up, want)
 }
 
-func (e *Engine) logInto(ctx context.Context, phase proxy.Phase, up *upstream, want response) error {
-	stop := proxy.BreakOff(ctx, up.tcp)
+func (e *Engine) logInto(ctx context.Context, phase upstream.Phase, up *serverConn, want response) error {
+	stop := upstream.BreakOff(ctx, up.tcp)
 	defer stop()
 	auth := e.authenticator(up)
 	password := auth.start(up.greeting.plugin, up.greeting.salt)
-	want = want.forServer(up.greeting.caps, up.cred.Username, want.database, auth.plugin, e.Upstream.Mode != proxy.Disable)
+	want = want.forServer(up.greeting.caps, up.cred.Username, want.database, auth.plugin, e.Upstream.Mode != upstream.Disable)
 	want.auth = password
 	start := time.Now()
 	if err := e.encrypt(ctx, up, want); err != nil {
@@ -266,14 +267,14 @@ func (e *Engine) logInto(ctx context.Context, phase proxy.Phase, up *upstream, w
 	return nil
 }
 
-func (e *Engine) authenticator(up *upstream) *authenticator {
+func (e *Engine) authenticator(up *serverConn) *authenticator {
 	return &authenticator{cred: up.cred, tls: up.encrypted, verified: e.Upstream.Verified()}
 }
 
 // encrypt starts TLS, unless the mode is disable. The request carries the
 // client's flags, because MySQL takes them from here and not from the response.
-func (e *Engine) encrypt(ctx context.Context, up *upstream, want response) error {
-	if e.Upstream.Mode == proxy.Disable {
+func (e *Engine) encrypt(ctx context.Context, up *serverConn, want response) error {
+	if e.Upstream.Mode == upstream.Disable {
 		return nil
 	}
 	if up.greeting.caps&mysql.CLIENT_SSL == 0 {

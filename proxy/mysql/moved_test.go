@@ -123,8 +123,8 @@ func TestRefusalAtAnotherPort(t *testing.T) {
 
 // refusing is a server that takes its time to refuse everybody, and counts how often
 // that was the user.
-func refusing(asApp *atomic.Int64, after time.Duration) func(*peer) {
-	return func(p *peer) {
+func refusing(asApp *atomic.Int64, after time.Duration) func(*scripted) {
+	return func(p *scripted) {
 		if got := p.greet(realGreeting()); got.user == "app" {
 			asApp.Add(1)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,9 +20,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const password = proxytest.Password
 
 // newRig starts an engine whose database runs script on each connection.
-func newRig(t *testing.T, configure func(*Engine), script func(c *peer)) *proxytest.Rig {
+func newRig(t *testing.T, configure func(*Engine), script func(c *scripted)) *proxytest.Rig {
 	t.Helper()
-	return proxytest.Start(t, func(u *proxy.Upstream) proxy.Engine {
+	return proxytest.Start(t, func(u *upstream.Dialer) proxy.Engine {
 		e := &Engine{Credentials: proxytest.OneCredential{}, Upstream: u}
 		if configure != nil {
 			configure(e)
@@ -31,18 +32,18 @@ func newRig(t *testing.T, configure func(*Engine), script func(c *peer)) *proxyt
 }
 
 // peer is one end of a scripted conversation, of either side.
-type peer struct {
+type scripted struct {
 	*packetConn
 	t *testing.T
 }
 
-func newPeer(t *testing.T, c net.Conn) *peer { return &peer{newPacketConn(c), t} }
+func newPeer(t *testing.T, c net.Conn) *scripted { return &scripted{newPacketConn(c), t} }
 
-func (p *peer) send(s string) { _ = p.write([]byte(s)) }
-func (p *peer) raw(s string)  { _, _ = io.WriteString(p.Conn, s) }
+func (p *scripted) send(s string) { _ = p.write([]byte(s)) }
+func (p *scripted) raw(s string)  { _, _ = io.WriteString(p.Conn, s) }
 
 // payload reads one packet; "" is the end of the connection.
-func (p *peer) payload() string {
+func (p *scripted) payload() string {
 	b, err := p.read()
 	if err != nil {
 		return ""
@@ -51,7 +52,7 @@ func (p *peer) payload() string {
 }
 
 // greet sends the greeting of a server and reads what the client makes of it.
-func (p *peer) greet(g greeting) response {
+func (p *scripted) greet(g greeting) response {
 	_ = p.write(g.encode())
 	r, err := parseResponse([]byte(p.payload()))
 	if err != nil && !errors.Is(err, errTruncated) {
@@ -63,7 +64,7 @@ func (p *peer) greet(g greeting) response {
 const okPacket = "\x00\x00\x00\x02\x00\x00\x00"
 
 // login answers the greeting as r, and returns what comes back.
-func (p *peer) login(r response) (told greeting, reply string) {
+func (p *scripted) login(r response) (told greeting, reply string) {
 	p.t.Helper()
 	told, err := parseGreeting([]byte(p.payload()))
 	if err != nil {
@@ -81,7 +82,7 @@ func passwordless(plugin string) response {
 }
 
 // wantError reads on to an ERR packet, which must be the last.
-func wantError(t *testing.T, p *peer, payload string) *serverError {
+func wantError(t *testing.T, p *scripted, payload string) *serverError {
 	t.Helper()
 	if payload == "" || payload[0] != mysql.ERR_HEADER {
 		t.Fatalf("got packet %q, want an error", payload)

@@ -7,8 +7,8 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -27,9 +27,9 @@ const utf8mb4 = 45
 // once it has taken that, against the session or a statement, is a *fault.SQLError in
 // the chain. The caps are those of package proxy.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, proxy.QueryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, upstream.QueryTimeout)
 	defer cancel()
-	up, err := e.dial(ctx, proxy.Unobserved, cred)
+	up, err := e.dial(ctx, upstream.NoPhase, cred)
 	if err != nil {
 		return nil, err
 	}
@@ -37,11 +37,11 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 	if want.database = database; database == "" {
 		want.database = e.databaseFor(cred)
 	}
-	if err := e.logInto(ctx, proxy.Unobserved, up, want); err != nil {
+	if err := e.logInto(ctx, upstream.NoPhase, up, want); err != nil {
 		return nil, tookPassword(err)
 	}
 	e.refused.CompareAndSwap(cred, nil)
-	stop := proxy.BreakOff(ctx, up.tcp)
+	stop := upstream.BreakOff(ctx, up.tcp)
 	defer stop()
 	for _, sql := range statements {
 		if rows, err = up.query(sql); err != nil {
@@ -88,7 +88,7 @@ func ownResponse(server uint32) response {
 	return r
 }
 
-func (u *upstream) query(sql string) ([][]string, error) {
+func (u *serverConn) query(sql string) ([][]string, error) {
 	u.seq = 0
 	if err := u.write(append([]byte{mysql.COM_QUERY}, sql...)); err != nil {
 		return nil, fault.ErrAnswer("sending it", err)
@@ -101,7 +101,7 @@ func (u *upstream) query(sql string) ([][]string, error) {
 func (c *packetConn) answer() (rows [][]string, err error) {
 	columns := 0
 	const head, definitions, body = 0, 1, 2
-	for part, size := head, 0; size <= proxy.MaxAnswer && len(rows) <= proxy.MaxRows; {
+	for part, size := head, 0; size <= upstream.MaxAnswer && len(rows) <= upstream.MaxRows; {
 		b, err := c.read()
 		if err != nil || len(b) == 0 {
 			return nil, fault.ErrAnswer("waiting for the answer", err)
@@ -112,7 +112,7 @@ func (c *packetConn) answer() (rows [][]string, err error) {
 			return nil, sqlError(b)
 		case part == head && b[0] == mysql.OK_HEADER:
 			return nil, nil
-		case part == head && (len(b) != 1 || b[0] > proxy.MaxColumns):
+		case part == head && (len(b) != 1 || b[0] > upstream.MaxColumns):
 			return nil, fault.ErrAnswer("no result that a statement of credproxy's has", nil)
 		case part == head:
 			columns, part = int(b[0]), definitions

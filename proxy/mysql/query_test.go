@@ -12,14 +12,14 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
 // asking runs statements on an engine whose database follows script.
-func asking(t *testing.T, script func(*peer), statements ...string) ([][]string, error) {
+func asking(t *testing.T, script func(*scripted), statements ...string) ([][]string, error) {
 	t.Helper()
 	var e *Engine
 	newRig(t, func(made *Engine) { e = made; e.Database = "orders"; e.Databases = []string{"other"} }, script)
@@ -33,14 +33,14 @@ func asking(t *testing.T, script func(*peer), statements ...string) ([][]string,
 }
 
 // command reads the first packet of a command.
-func (p *peer) command() string {
+func (p *scripted) command() string {
 	p.seq = 0
 	return p.payload()
 }
 
 const eofPacket = "\xfe\x00\x00\x02\x00"
 
-func (p *peer) sendAll(payloads ...string) {
+func (p *scripted) sendAll(payloads ...string) {
 	for _, s := range payloads {
 		p.send(s)
 	}
@@ -48,7 +48,7 @@ func (p *peer) sendAll(payloads ...string) {
 
 func TestQuery(t *testing.T) {
 	ended := make(chan string, 1)
-	rows, err := asking(t, func(p *peer) {
+	rows, err := asking(t, func(p *scripted) {
 		r := p.greet(realGreeting())
 		if r.user != "app" || r.database != "orders" || string(r.attrs) != "\x0cprogram_name\x09credproxy" ||
 			r.caps&(mysql.CLIENT_MULTI_STATEMENTS|mysql.CLIENT_LOCAL_FILES|mysql.CLIENT_DEPRECATE_EOF) != 0 {
@@ -76,8 +76,8 @@ func TestQuery(t *testing.T) {
 }
 
 func TestQueryFails(t *testing.T) {
-	answer := func(payloads ...string) func(*peer) {
-		return func(p *peer) {
+	answer := func(payloads ...string) func(*scripted) {
+		return func(p *scripted) {
 			p.greet(realGreeting())
 			p.send(okPacket)
 			p.command()
@@ -94,24 +94,24 @@ func TestQueryFails(t *testing.T) {
 	}
 	tests := []struct {
 		name     string
-		script   func(*peer)
+		script   func(*scripted)
 		kind     fault.Kind
 		sql      string // the code in a *fault.SQLError
 		rejected bool
 		message  string
 	}{
-		{"credential refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, fault.CredentialRejected, "", true, "Access denied"},
-		{"database refused", func(p *peer) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, fault.UpstreamRefused, "1049", false, "Unknown database"},
+		{"credential refused", func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, fault.CredentialRejected, "", true, "Access denied"},
+		{"database refused", func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, fault.UpstreamRefused, "1049", false, "Unknown database"},
 		{"statement refused", answer("\xff\x76\x04#42000SELECT command denied"), fault.UpstreamRefused, "1142", false, "SELECT command denied"},
 		{"refused amid rows", answer("\x01", "definition", eofPacket, "\xff\x25\x05#70100interrupted"), fault.UpstreamRefused, "1317", false, "interrupted"},
 		{"error that cannot be read", answer("\xff\x76"), fault.UpstreamBroken, "", false, "cannot be read"},
-		{"breaks off", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command() }, fault.UpstreamBroken, "", false, "waiting for the answer"},
-		{"never answers", func(p *peer) { p.greet(realGreeting()); p.send(okPacket); p.command(); p.command() }, fault.Timeout, "", false, "waiting for the answer"},
+		{"breaks off", func(p *scripted) { p.greet(realGreeting()); p.send(okPacket); p.command() }, fault.UpstreamBroken, "", false, "waiting for the answer"},
+		{"never answers", func(p *scripted) { p.greet(realGreeting()); p.send(okPacket); p.command(); p.command() }, fault.Timeout, "", false, "waiting for the answer"},
 		{"wants a file", answer("\xfb/etc/passwd"), fault.UpstreamBroken, "", false, "no result"},
 		{"too many columns", answer("\x41"), fault.UpstreamBroken, "", false, "no result"},
 		{"truncated row", answer(rowsOf("\x05abc", 1)...), fault.UpstreamBroken, "", false, "a row that cannot be read"},
 		{"row too long", answer(rowsOf("\x011\x011", 1)...), fault.UpstreamBroken, "", false, "a row that cannot be read"},
-		{"too many rows", answer(rowsOf("\x011", proxy.MaxRows+1)...), fault.UpstreamBroken, "", false, "a longer answer"},
+		{"too many rows", answer(rowsOf("\x011", upstream.MaxRows+1)...), fault.UpstreamBroken, "", false, "a longer answer"},
 		{"too many bytes", answer(rowsOf("\xfd\x00\x00\x03"+strings.Repeat("x", 3<<16), 6)...), fault.UpstreamBroken, "", false, "a longer answer"},
 	}
 	for _, tt := range tests {
@@ -136,11 +136,11 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := &packetConn{r: bufio.NewReader(bytes.NewReader(b))}
 		rows, err := c.answer()
-		if err != nil && rows != nil || len(rows) > proxy.MaxRows {
+		if err != nil && rows != nil || len(rows) > upstream.MaxRows {
 			t.Fatalf("%d rows, error %v", len(rows), err)
 		}
 		for _, row := range rows {
-			if len(row) > proxy.MaxColumns {
+			if len(row) > upstream.MaxColumns {
 				t.Fatalf("%d columns", len(row))
 			}
 		}
@@ -153,7 +153,7 @@ func TestNothingIsOfferedOnceRefused(t *testing.T) {
 	cred := proxytest.Credential()
 	var e *Engine
 	got := make(chan response, 1)
-	newRig(t, func(made *Engine) { e = made }, func(p *peer) {
+	newRig(t, func(made *Engine) { e = made }, func(p *scripted) {
 		proxytest.Refuse(cred)
 		got <- p.greet(realGreeting())
 		p.send("\xff\x15\x04#28000Access denied")

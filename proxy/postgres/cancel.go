@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
 const (
@@ -147,7 +148,7 @@ func (e *Engine) forwardCancel(ctx context.Context, t *cancelTarget) error {
 		return err
 	}
 	defer conn.Close()
-	stop := proxy.BreakOff(ctx, conn)
+	stop := upstream.BreakOff(ctx, conn)
 	defer stop()
 	link, _, err := e.encrypt(ctx, conn, t.host)
 	if err != nil {

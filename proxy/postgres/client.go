@@ -13,8 +13,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/proxy/relay"
 )
 
@@ -98,7 +98,7 @@ func (e *Engine) receive(ctx context.Context, c *client) (*client, request, erro
 			if err != nil {
 				return c, request{}, &fault.Error{Kind: fault.ClientProtocol, Message: err.Error(), Err: err}
 			}
-			if e.RequireTLS && !encrypted && !proxy.IsUnix(c) {
+			if e.RequireTLS && !encrypted && !peer.IsUnix(c) {
 				return c, request{}, &fault.Error{Kind: fault.NotAllowed,
 					Message: "this listener takes only TLS connections with a client certificate",
 					Hint:    "Set sslmode=require, sslcert and sslkey at the client."}

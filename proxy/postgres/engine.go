@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -25,7 +26,7 @@ type Credentials interface {
 // Engine serves the clients of one database, on all its listeners. Fill in the
 // exported fields before the first Serve and leave them alone then.
 type Engine struct {
-	Upstream    *proxy.Upstream
+	Upstream    *upstream.Dialer
 	Credentials Credentials
 	Database    string      // for clients that name none; empty: the secret's
 	Databases   []string    // the only ones allowed; empty: all

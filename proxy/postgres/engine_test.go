@@ -14,14 +14,14 @@ import (
 
 	"github.com/xdg-go/scram"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
 // trusting lets every login in without a password, and echoes what follows.
-func trusting(p *peer) {
+func trusting(p *scripted) {
 	p.packet()
 	p.send(authOK + frame('S', "server_version\x0015.0\x00") + frame('K', "\x00\x00\x00\x07abcd") + readyIdle)
 	_, _ = io.Copy(p.Conn, p.r)
@@ -29,7 +29,7 @@ func trusting(p *peer) {
 
 func TestStartupIsForwardedInOrderWithOnlyTheUserChanged(t *testing.T) {
 	got := make(chan []byte, 1)
-	r := newRig(t, func(e *Engine) { e.Database, e.Role = "fallback", "owner" }, func(p *peer) { got <- p.packet() })
+	r := newRig(t, func(e *Engine) { e.Database, e.Role = "fallback", "owner" }, func(p *scripted) { got <- p.packet() })
 	c := newPeer(t, r.Dial(t))
 	in := startup{version: 3<<16 | 2, params: []param{
 		{"application_name", "größe"}, {"user", "anybody"}, {"_pq_.future", "1"}, {"options", "-c geqo=off"},
@@ -82,7 +82,7 @@ func TestDatabaseOfTheSession(t *testing.T) {
 func TestHostileOrBrokenDatabase(t *testing.T) {
 	sasl := frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00")
 	// challenge answers a client-first-message with what change makes of its nonce.
-	challenge := func(p *peer, change func(nonce string) string) {
+	challenge := func(p *scripted, change func(nonce string) string) {
 		p.packet()
 		p.send(sasl)
 		_, body := p.message()
@@ -91,51 +91,51 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		mode    proxy.TLSMode
-		script  func(p *peer)
+		mode    upstream.Mode
+		script  func(p *scripted)
 		code    string
 		message string
 	}{
-		{"does not offer TLS", proxy.VerifyFull, func(p *peer) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
-		{"does not offer TLS, mode require", proxy.Require, func(p *peer) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
-		{"answers nonsense to the TLS request", proxy.Require, func(p *peer) { p.packet(); p.send("E\x00\x00") }, "08006", "request for TLS"},
-		{"breaks off the TLS handshake", proxy.Require, func(p *peer) { p.packet(); p.send("S") }, "08001", "TLS handshake"},
-		{"closes at once", proxy.Disable, func(p *peer) {}, "08006", "broke during login"},
-		{"claims 4 GiB", proxy.Disable, func(p *peer) { p.packet(); p.send("R\xff\xff\xff\xff") }, "08006", "broke during login"},
-		{"length below itself", proxy.Disable, func(p *peer) { p.packet(); p.send("R\x00\x00\x00\x03") }, "08006", "broke during login"},
-		{"truncated request", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00")) }, "08006", "without a code"},
-		{"row out of turn", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('D', "\xff\xff")) }, "08006", "out of turn"},
-		{"endless notices", proxy.Disable, func(p *peer) {
+		{"does not offer TLS", upstream.VerifyFull, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
+		{"does not offer TLS, mode require", upstream.Require, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
+		{"answers nonsense to the TLS request", upstream.Require, func(p *scripted) { p.packet(); p.send("E\x00\x00") }, "08006", "request for TLS"},
+		{"breaks off the TLS handshake", upstream.Require, func(p *scripted) { p.packet(); p.send("S") }, "08001", "TLS handshake"},
+		{"closes at once", upstream.Disable, func(p *scripted) {}, "08006", "broke during login"},
+		{"claims 4 GiB", upstream.Disable, func(p *scripted) { p.packet(); p.send("R\xff\xff\xff\xff") }, "08006", "broke during login"},
+		{"length below itself", upstream.Disable, func(p *scripted) { p.packet(); p.send("R\x00\x00\x00\x03") }, "08006", "broke during login"},
+		{"truncated request", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00")) }, "08006", "without a code"},
+		{"row out of turn", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('D', "\xff\xff")) }, "08006", "out of turn"},
+		{"endless notices", upstream.Disable, func(p *scripted) {
 			p.packet()
 			for range 10_000 {
 				p.send(frame('N', "Mhello\x00\x00"+strings.Repeat("x", 100)))
 			}
 		}, "08006", "endless notices"},
-		{"Kerberos", proxy.Disable, func(p *peer) { p.packet(); p.send(askKerberos) }, "28000", "Kerberos V5"},
-		{"unknown SASL", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aOAUTHBEARER\x00\x00")) }, "28000", "OAUTHBEARER"},
-		{"SASL list without end", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256")) }, "08006", "SASL mechanisms"},
-		{"SASL list with a leading NUL", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0a\x00SCRAM-SHA-256\x00\x00")) }, "08006", "SASL mechanisms"},
-		{"clear text without TLS", proxy.Disable, func(p *peer) { p.packet(); p.send(askClear); p.wantNothing() }, "28000", "the password was not sent"},
-		{"OK before the proof", proxy.Disable, func(p *peer) { p.packet(); p.send(sasl); p.message(); p.send(authOK) }, "08006", "without proving"},
-		{"clear text in the middle of SCRAM", proxy.Disable, func(p *peer) { p.packet(); p.send(sasl); p.message(); p.send(askClear); p.wantNothing() }, "08006", "middle of SCRAM"},
-		{"nonce of its own", proxy.Disable, func(p *peer) { challenge(p, func(string) string { return "r=other,s=c2FsdA==,i=4096" }) }, "08006", "SCRAM challenge"},
-		{"endless iterations", proxy.Disable, func(p *peer) {
+		{"Kerberos", upstream.Disable, func(p *scripted) { p.packet(); p.send(askKerberos) }, "28000", "Kerberos V5"},
+		{"unknown SASL", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aOAUTHBEARER\x00\x00")) }, "28000", "OAUTHBEARER"},
+		{"SASL list without end", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256")) }, "08006", "SASL mechanisms"},
+		{"SASL list with a leading NUL", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0a\x00SCRAM-SHA-256\x00\x00")) }, "08006", "SASL mechanisms"},
+		{"clear text without TLS", upstream.Disable, func(p *scripted) { p.packet(); p.send(askClear); p.wantNothing() }, "28000", "the password was not sent"},
+		{"OK before the proof", upstream.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(authOK) }, "08006", "without proving"},
+		{"clear text in the middle of SCRAM", upstream.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(askClear); p.wantNothing() }, "08006", "middle of SCRAM"},
+		{"nonce of its own", upstream.Disable, func(p *scripted) { challenge(p, func(string) string { return "r=other,s=c2FsdA==,i=4096" }) }, "08006", "SCRAM challenge"},
+		{"endless iterations", upstream.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=2147483647" })
 		}, "08006", "SCRAM challenge"},
-		{"one iteration, unverified", proxy.Disable, func(p *peer) { challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=1" }) }, "08006", "SCRAM challenge"},
-		{"endless nonce", proxy.Disable, func(p *peer) {
+		{"one iteration, unverified", upstream.Disable, func(p *scripted) { challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=1" }) }, "08006", "SCRAM challenge"},
+		{"endless nonce", upstream.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + strings.Repeat("x", 5000) + ",s=c2FsdA==,i=4096" })
 		}, "08006", "SCRAM challenge"},
-		{"wrong proof", proxy.Disable, func(p *peer) {
+		{"wrong proof", upstream.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=4096" })
 			p.message()
 			p.send(frame('R', "\x00\x00\x00\x0cv=AAAA"))
 		}, "08006", "does not prove"},
-		{"proof out of turn", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0cv=AAAA")) }, "08006", "out of turn"},
-		{"error without SQLSTATE", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00Mno\x00\x00")) }, "", "no"},
-		{"truncated error", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('E', "SFATAL")) }, "08006", "cannot be read"},
-		{"refuses the password", proxy.Disable, func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, "28P01", "wrong"},
-		{"never answers", proxy.Disable, func(p *peer) { p.packet(); p.wantNothing() }, "08001", "took too long"},
+		{"proof out of turn", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0cv=AAAA")) }, "08006", "out of turn"},
+		{"error without SQLSTATE", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00Mno\x00\x00")) }, "", "no"},
+		{"truncated error", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL")) }, "08006", "cannot be read"},
+		{"refuses the password", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, "28P01", "wrong"},
+		{"never answers", upstream.Disable, func(p *scripted) { p.packet(); p.wantNothing() }, "08001", "took too long"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 }
 
 // wantNothing fails if the other side sends anything.
-func (p *peer) wantNothing() {
+func (p *scripted) wantNothing() {
 	b, _ := io.ReadAll(p.r)
 	if len(b) > 0 {
 		p.t.Errorf("the database got %q", b)
@@ -168,7 +168,7 @@ func (p *peer) wantNothing() {
 
 func TestErrorAfterAuthenticationPassesAsItCame(t *testing.T) {
 	late := frame('S', "a\x00b\x00") + frame('E', "SFATAL\x00C3D000\x00Mdatabase \"x\" does not exist\x00\x00")
-	r := newRig(t, nil, func(p *peer) { p.packet(); p.send(authOK + late) })
+	r := newRig(t, nil, func(p *scripted) { p.packet(); p.send(authOK + late) })
 	c := newPeer(t, r.Dial(t))
 	c.startup()
 	if got, _ := io.ReadAll(c.r); string(got) != authOK+late {
@@ -398,7 +398,7 @@ func TestScramWithARealServerSide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, nil, func(p *peer) {
+	r := newRig(t, nil, func(p *scripted) {
 		p.packet()
 		p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"))
 		_, body := p.message()

@@ -17,6 +17,7 @@ import (
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -28,8 +29,8 @@ const flushAt = 32 << 10
 // the client shall see: protocol negotiation and notices, in bytes.
 const maxPreamble = 64 << 10
 
-// upstream is a connection to the database on which a login succeeded.
-type upstream struct {
+// serverConn is a connection to the database on which a login succeeded.
+type serverConn struct {
 	net.Conn          // inside TLS, unless the mode is disable
 	tcp      net.Conn // below it
 	host     string   // as dialled
@@ -42,7 +43,7 @@ type upstream struct {
 }
 
 // leg hands the connection over to the relay. Nothing is read from u after it.
-func (u *upstream) leg() relay.Leg {
+func (u *serverConn) leg() relay.Leg {
 	l := relay.Leg{Conn: u.Conn, Buffered: buffered(u.r)}
 	u.r = nil // its memory is not needed as long as the session lasts
 	return l
@@ -50,10 +51,10 @@ func (u *upstream) leg() relay.Leg {
 
 // login logs in at the database for a client, with whichever credential it
 // accepts.
-func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want startup) (*upstream, error) {
+func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want startup) (*serverConn, error) {
 	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
 	defer stop()
-	var up *upstream
+	var up *serverConn
 	err := e.Credentials.Login(waiting, func(ctx context.Context, cred *secrets.Credential) (err error) {
 		if err := e.checkDatabase(want, e.databaseFor(want, cred)); err != nil {
 			return err
@@ -67,7 +68,7 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want st
 }
 
 // connect makes one attempt: dial, TLS, startup, authentication.
-func (e *Engine) connect(ctx context.Context, phase proxy.Phase, want startup, cred *secrets.Credential) (*upstream, error) {
+func (e *Engine) connect(ctx context.Context, phase upstream.Phase, want startup, cred *secrets.Credential) (*serverConn, error) {
 	host, port, err := e.Upstream.Target(cred)
 	if err != nil {
 		return nil, err
@@ -78,8 +79,8 @@ func (e *Engine) connect(ctx context.Context, phase proxy.Phase, want startup, c
 		return nil, err
 	}
 	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
-	up := &upstream{tcp: conn, host: host, cred: cred, began: start, database: e.databaseFor(want, cred)}
-	stop := proxy.BreakOff(ctx, conn)
+	up := &serverConn{tcp: conn, host: host, cred: cred, began: start, database: e.databaseFor(want, cred)}
+	stop := upstream.BreakOff(ctx, conn)
 	defer stop()
 	if err := e.logIn(ctx, phase, up, want); err != nil {
 		return nil, up.fail(ctx, err)
@@ -89,7 +90,7 @@ func (e *Engine) connect(ctx context.Context, phase proxy.Phase, want startup, c
 
 // fail closes the connection and tells why it broke: if ctx has ended, that is
 // why.
-func (u *upstream) fail(ctx context.Context, err error) error {
+func (u *serverConn) fail(ctx context.Context, err error) error {
 	_ = u.tcp.Close()
 	if ctx.Err() != nil {
 		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
@@ -98,13 +99,13 @@ func (u *upstream) fail(ctx context.Context, err error) error {
 }
 
 // logIn does what follows the dial.
-func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, want startup) error {
+func (e *Engine) logIn(ctx context.Context, phase upstream.Phase, up *serverConn, want startup) error {
 	start := time.Now()
 	link, state, err := e.encrypt(ctx, up.tcp, up.host)
 	if err != nil {
 		return err
 	}
-	phase("tls", start, proxy.DescribeTLS(state)...)
+	phase("tls", start, upstream.DescribeTLS(state)...)
 	start = time.Now()
 	up.Conn, up.r = link, bufio.NewReader(link)
 	if _, err := up.Write(want.rewritten(up.cred.Username, up.database, e.Role).encode()); err != nil {
@@ -121,7 +122,7 @@ func (e *Engine) logIn(ctx context.Context, phase proxy.Phase, up *upstream, wan
 // Session Encryption"). Exactly one byte of answer is read: more would be taken
 // for encrypted data.
 func (e *Engine) encrypt(ctx context.Context, conn net.Conn, host string) (net.Conn, *tls.ConnectionState, error) {
-	if e.Upstream.Mode == proxy.Disable {
+	if e.Upstream.Mode == upstream.Disable {
 		return conn, nil, nil
 	}
 	if _, err := conn.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {
@@ -148,7 +149,7 @@ func (e *Engine) encrypt(ctx context.Context, conn net.Conn, host string) (net.C
 }
 
 // authenticate answers the database until it is satisfied or says no.
-func (e *Engine) authenticate(up *upstream, state *tls.ConnectionState) error {
+func (e *Engine) authenticate(up *serverConn, state *tls.ConnectionState) error {
 	auth := authenticator{cred: up.cred, tls: state, verified: e.Upstream.Verified(), scram: &e.scram}
 	defer func() { up.method = auth.method }()
 	for {
@@ -210,7 +211,7 @@ func (e *Engine) checkDatabase(want startup, database string) error {
 // welcome sends the client what the database says from AuthenticationOk on, up
 // to its cancel key, which it replaces. It returns with the function that ends
 // the key's life.
-func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
+func (e *Engine) welcome(c *client, up *serverConn) (remove func(), err error) {
 	out := append(up.preamble, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
 	up.preamble = nil
 	for {
@@ -256,7 +257,7 @@ func (e *Engine) welcome(c *client, up *upstream) (remove func(), err error) {
 }
 
 // fields describes the session for its line in the log.
-func (u *upstream) fields(want startup) []zap.Field {
+func (u *serverConn) fields(want startup) []zap.Field {
 	return []zap.Field{
 		zap.String("user", u.cred.Username), zap.String("client_user", fault.Clip(want.get("user"))),
 		zap.String("db", fault.Clip(u.database)), zap.String("application_name", fault.Clip(want.get("application_name"))),

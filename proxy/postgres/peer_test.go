@@ -13,6 +13,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -20,9 +21,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const password = proxytest.Password
 
 // newRig starts an engine whose database runs script on each connection.
-func newRig(t *testing.T, configure func(*Engine), script func(c *peer)) *proxytest.Rig {
+func newRig(t *testing.T, configure func(*Engine), script func(c *scripted)) *proxytest.Rig {
 	t.Helper()
-	return proxytest.Start(t, func(u *proxy.Upstream) proxy.Engine {
+	return proxytest.Start(t, func(u *upstream.Dialer) proxy.Engine {
 		e := &Engine{Credentials: proxytest.OneCredential{}, Upstream: u}
 		if configure != nil {
 			configure(e)
@@ -32,18 +33,20 @@ func newRig(t *testing.T, configure func(*Engine), script func(c *peer)) *proxyt
 }
 
 // peer is one end of a scripted conversation, of either side.
-type peer struct {
+type scripted struct {
 	net.Conn
 	r *bufio.Reader
 	t *testing.T
 }
 
-func newPeer(t *testing.T, c net.Conn) *peer { return &peer{Conn: c, r: bufio.NewReader(c), t: t} }
+func newPeer(t *testing.T, c net.Conn) *scripted {
+	return &scripted{Conn: c, r: bufio.NewReader(c), t: t}
+}
 
-func (p *peer) send(s string) { _, _ = io.WriteString(p, s) }
+func (p *scripted) send(s string) { _, _ = io.WriteString(p, s) }
 
 // startup sends a startup packet of protocol 3.0 with user and the pairs given.
-func (p *peer) startup(pairs ...string) {
+func (p *scripted) startup(pairs ...string) {
 	s := startup{version: 3 << 16, params: []param{{"user", "anybody"}}}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		s.params = append(s.params, param{pairs[i], pairs[i+1]})
@@ -57,7 +60,7 @@ func frame(kind byte, body string) string {
 }
 
 // packet reads one packet without a type byte.
-func (p *peer) packet() []byte {
+func (p *scripted) packet() []byte {
 	b, err := readPacket(p.r)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil
@@ -66,7 +69,7 @@ func (p *peer) packet() []byte {
 }
 
 // message reads one message; a nil message is the end of the connection.
-func (p *peer) message() (kind byte, body []byte) {
+func (p *scripted) message() (kind byte, body []byte) {
 	m, err := readMessage(p.r)
 	if err != nil {
 		return 0, nil
@@ -75,7 +78,7 @@ func (p *peer) message() (kind byte, body []byte) {
 }
 
 // fatal reads on to an ErrorResponse, which must be the last message.
-func (p *peer) fatal() pgproto3.ErrorResponse {
+func (p *scripted) fatal() pgproto3.ErrorResponse {
 	p.t.Helper()
 	var e pgproto3.ErrorResponse
 	kind, body := p.message()

@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgproto3/v2"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -25,15 +25,15 @@ import (
 // once it has taken that, against the session or a statement, is a *fault.SQLError in
 // the chain. The caps are those of package proxy.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, proxy.QueryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, upstream.QueryTimeout)
 	defer cancel()
 	want := startup{version: protocolMajor << 16, params: []param{
 		{"user", cred.Username}, {"database", database}, {"application_name", "credproxy"}}}
-	up, err := e.connect(ctx, proxy.Unobserved, want, cred)
+	up, err := e.connect(ctx, upstream.NoPhase, want, cred)
 	if err != nil {
 		return nil, err
 	}
-	stop := proxy.BreakOff(ctx, up.tcp)
+	stop := upstream.BreakOff(ctx, up.tcp)
 	defer stop()
 	if rows, err = up.query(statements); err != nil {
 		if _, said := errors.AsType[*fault.SQLError](err); !said {
@@ -46,7 +46,7 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 }
 
 // query waits until the session has begun and runs the statements.
-func (u *upstream) query(statements []string) (rows [][]string, err error) {
+func (u *serverConn) query(statements []string) (rows [][]string, err error) {
 	if _, err := u.answer(u.refused); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (u *upstream) query(statements []string) (rows [][]string, err error) {
 
 // refused makes an error of an ErrorResponse that ends the session before it began:
 // the database knows who logs in by then, and minds its name, or the role.
-func (u *upstream) refused(m message) error {
+func (u *serverConn) refused(m message) error {
 	err := refusal(m, u.cred)
 	if se, ok := errors.AsType[*serverError](err); ok && !secrets.IsRejected(err) {
 		return &fault.Error{Kind: fault.UpstreamRefused, Message: "the database took the credential and refused the session",
@@ -78,8 +78,8 @@ func (u *upstream) refused(m message) error {
 
 // answer reads up to ReadyForQuery (section "Simple Query"). It returns the rows
 // of the last result, or what said makes of the database's error.
-func (u *upstream) answer(said func(message) error) (rows [][]string, err error) {
-	for size := 0; size <= proxy.MaxAnswer && len(rows) <= proxy.MaxRows; {
+func (u *serverConn) answer(said func(message) error) (rows [][]string, err error) {
+	for size := 0; size <= upstream.MaxAnswer && len(rows) <= upstream.MaxRows; {
 		m, readErr := readMessage(u.r)
 		switch {
 		case readErr != nil && err != nil: // a fatal one ends the connection
@@ -132,7 +132,7 @@ func parseRow(b []byte) ([]string, error) {
 		return nil, errRow
 	}
 	n := int(binary.BigEndian.Uint16(b))
-	if b = b[2:]; n > proxy.MaxColumns {
+	if b = b[2:]; n > upstream.MaxColumns {
 		return nil, fmt.Errorf("it has %d columns", n)
 	}
 	row := make([]string, n)

@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
 // asking runs statements on an engine whose database follows script.
-func asking(t *testing.T, database string, script func(*peer), statements ...string) ([][]string, error) {
+func asking(t *testing.T, database string, script func(*scripted), statements ...string) ([][]string, error) {
 	t.Helper()
 	var e *Engine
 	newRig(t, func(made *Engine) { e = made; e.Role = "owner"; e.Databases = []string{"other"} }, script)
@@ -38,7 +38,7 @@ const (
 
 func TestQuery(t *testing.T) {
 	ended := make(chan byte, 1)
-	rows, err := asking(t, "orders", func(p *peer) {
+	rows, err := asking(t, "orders", func(p *scripted) {
 		s, err := parseStartup(p.packet())
 		if want := []param{{"user", "app"}, {"database", "orders"}, {"application_name", "credproxy"}, {"role", "owner"}}; err != nil || !reflect.DeepEqual(s.params, want) {
 			t.Errorf("startup %v (%v), want %v", s.params, err, want)
@@ -63,38 +63,38 @@ func TestQuery(t *testing.T) {
 
 func TestQueryFails(t *testing.T) {
 	oneRow := frame('D', "\x00\x01\x00\x00\x00\x011")
-	answer := func(s string) func(*peer) {
-		return func(p *peer) { p.packet(); p.send(begun); p.message(); p.send(s); p.message() }
+	answer := func(s string) func(*scripted) {
+		return func(p *scripted) { p.packet(); p.send(begun); p.message(); p.send(s); p.message() }
 	}
-	refusing := func(fields string) func(*peer) {
-		return func(p *peer) { p.packet(); p.send(frame('E', fields)) }
+	refusing := func(fields string) func(*scripted) {
+		return func(p *scripted) { p.packet(); p.send(frame('E', fields)) }
 	}
 	tests := []struct {
 		name     string
-		script   func(*peer)
+		script   func(*scripted)
 		kind     fault.Kind
 		sql      string // the code in a *fault.SQLError
 		rejected bool
 		message  string
 	}{
-		{"credential refused", func(p *peer) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, fault.CredentialRejected, "", true, "wrong"},
+		{"credential refused", func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, fault.CredentialRejected, "", true, "wrong"},
 		{"refused by PAM", refusing("SFATAL\x00C28000\x00MPAM authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), fault.CredentialRejected, "", true, "PAM"},
 		{"wants a certificate", refusing("SFATAL\x00C28000\x00Mcertificate authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), fault.UpstreamRefused, "", false, "certificate"},
 		{"wants a ticket", refusing("SFATAL\x00C28000\x00MGSSAPI authentication failed for user \"app\"\x00Rauth_failed\x00\x00"), fault.UpstreamRefused, "", false, "GSSAPI"},
 		{"no entry", refusing("SFATAL\x00C28000\x00Mno pg_hba.conf entry for host\x00RClientAuthentication\x00\x00"), fault.UpstreamRefused, "", false, "pg_hba.conf"},
-		{"refused before the session begins", func(p *peer) {
+		{"refused before the session begins", func(p *scripted) {
 			p.packet()
 			p.send(authOK + frame('E', "SFATAL\x00C3D000\x00Mno such database\x00\x00"))
 		}, fault.UpstreamRefused, "3D000", false, "no such database"},
 		{"statement refused", answer(frame('E', "SERROR\x00C42501\x00Mpermission denied\x00\x00") + readyIdle), fault.UpstreamRefused, "42501", false, "permission denied"},
 		{"connection ended by the database", answer(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")), fault.UpstreamRefused, "57P01", false, "terminating"},
 		{"error that cannot be read", answer(frame('E', "SERROR") + readyIdle), fault.UpstreamBroken, "", false, "cannot be read"},
-		{"breaks off", func(p *peer) { p.packet(); p.send(begun); p.message(); p.send(columns) }, fault.UpstreamBroken, "", false, "waiting for the answer"},
-		{"never answers", func(p *peer) { p.packet(); p.send(begun); p.message(); p.message(); p.message() }, fault.Timeout, "", false, "waiting for the answer"},
+		{"breaks off", func(p *scripted) { p.packet(); p.send(begun); p.message(); p.send(columns) }, fault.UpstreamBroken, "", false, "waiting for the answer"},
+		{"never answers", func(p *scripted) { p.packet(); p.send(begun); p.message(); p.message(); p.message() }, fault.Timeout, "", false, "waiting for the answer"},
 		{"copy", answer(frame('H', "\x00\x00\x00")), fault.UpstreamBroken, "", false, "out of turn"},
 		{"negative length", answer(columns + frame('D', "\x00\x01\xff\xff\xff\xfe")), fault.UpstreamBroken, "", false, "a row that cannot be read"},
 		{"too many columns", answer(columns + frame('D', "\x00\x41"+strings.Repeat("\xff", 4*65))), fault.UpstreamBroken, "", false, "65 columns"},
-		{"too many rows", answer(columns + strings.Repeat(oneRow, proxy.MaxRows+1)), fault.UpstreamBroken, "", false, "a longer answer"},
+		{"too many rows", answer(columns + strings.Repeat(oneRow, upstream.MaxRows+1)), fault.UpstreamBroken, "", false, "a longer answer"},
 		{"too many bytes", answer(columns + strings.Repeat(frame('D', "\x00\x01\x00\x03\x00\x00"+strings.Repeat("x", 3<<16)), 6)), fault.UpstreamBroken, "", false, "a longer answer"},
 	}
 	for _, tt := range tests {
@@ -117,13 +117,13 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(frame('E', "SERROR\x00C42501\x00Mno\x00\x00") + readyIdle))
 	f.Add([]byte(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		u := &upstream{r: bufio.NewReader(bytes.NewReader(b))}
+		u := &serverConn{r: bufio.NewReader(bytes.NewReader(b))}
 		rows, err := u.answer(sqlError)
-		if err != nil && rows != nil || len(rows) > proxy.MaxRows {
+		if err != nil && rows != nil || len(rows) > upstream.MaxRows {
 			t.Fatalf("%d rows, error %v", len(rows), err)
 		}
 		for _, row := range rows {
-			if len(row) > proxy.MaxColumns {
+			if len(row) > upstream.MaxColumns {
 				t.Fatalf("%d columns", len(row))
 			}
 		}
@@ -151,7 +151,7 @@ func TestNothingIsOfferedOnceRefused(t *testing.T) {
 	cred := proxytest.Credential()
 	var e *Engine
 	got := make(chan byte, 1)
-	newRig(t, func(made *Engine) { e = made }, func(p *peer) {
+	newRig(t, func(made *Engine) { e = made }, func(p *scripted) {
 		p.packet()
 		proxytest.Refuse(cred)
 		p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"))

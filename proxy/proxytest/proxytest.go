@@ -22,6 +22,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -106,7 +107,7 @@ type Rig struct {
 
 // Start starts the engine that build makes, which gets an upstream without TLS
 // whose every connection is handed to script and closed after it.
-func Start(t *testing.T, build func(*proxy.Upstream) proxy.Engine, script func(net.Conn)) *Rig {
+func Start(t *testing.T, build func(*upstream.Dialer) proxy.Engine, script func(net.Conn)) *Rig {
 	t.Helper()
 	database := Listen(t)
 	var scripts sync.WaitGroup
@@ -128,8 +129,8 @@ func Start(t *testing.T, build func(*proxy.Upstream) proxy.Engine, script func(n
 	r.Server = &proxy.Server{
 		Log: zap.New(core), Observer: &r.Counts,
 		Limits: proxy.Limits{MaxConnections: 50, LoginTimeout: 3 * time.Second},
-		Engine: build(&proxy.Upstream{Host: "127.0.0.1", Port: database.Addr().(*net.TCPAddr).Port,
-			DialTimeout: 5 * time.Second, Mode: proxy.Disable, TLS: &tls.Config{}}),
+		Engine: build(&upstream.Dialer{Host: "127.0.0.1", Port: database.Addr().(*net.TCPAddr).Port,
+			DialTimeout: 5 * time.Second, Mode: upstream.Disable, TLS: &tls.Config{}}),
 	}
 	ln := Listen(t)
 	r.Addr = ln.Addr().String()

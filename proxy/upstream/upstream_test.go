@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"crypto/tls"
@@ -22,7 +22,7 @@ func TestDialErrors(t *testing.T) {
 	}
 	port := refusing.Addr().(*net.TCPAddr).Port
 	_ = refusing.Close()
-	u := &Upstream{DialTimeout: 5 * time.Second, DefaultPort: port}
+	u := &Dialer{DialTimeout: 5 * time.Second, DefaultPort: port}
 	for host, want := range map[string]string{"127.0.0.1": "refuses connections", "no-such-host.invalid": "no-such-host.invalid"} {
 		_, err := u.Dial(t.Context(), host, port)
 		e, ok := errors.AsType[*fault.Error](err)
@@ -39,12 +39,12 @@ func TestTargetPrefersTheConfiguration(t *testing.T) {
 	cred := secrets.NewCredential("a", "b")
 	cred.Endpoint = secrets.Endpoint{Host: "secret", Port: 1}
 	for _, tt := range []struct {
-		u    *Upstream
+		u    *Dialer
 		want string
 	}{
-		{&Upstream{DefaultPort: 5432}, "secret:1"},
-		{&Upstream{Host: "conf", DefaultPort: 5432}, "conf:1"},
-		{&Upstream{Host: "conf", Port: 2, DefaultPort: 5432}, "conf:2"},
+		{&Dialer{DefaultPort: 5432}, "secret:1"},
+		{&Dialer{Host: "conf", DefaultPort: 5432}, "conf:1"},
+		{&Dialer{Host: "conf", Port: 2, DefaultPort: 5432}, "conf:2"},
 	} {
 		host, port, err := tt.u.Target(cred)
 		if got := fmt.Sprintf("%s:%d", host, port); got != tt.want || err != nil {
@@ -58,7 +58,7 @@ func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
 	known := x509.NewCertPool()
 	known.AddCert(cert.Leaf)
 	tests := []struct {
-		mode       TLSMode
+		mode       Mode
 		host, name string
 		roots      *x509.CertPool
 		fails      string
@@ -78,7 +78,7 @@ func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
 			s := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}})
 			_ = s.Handshake()
 		}()
-		u := &Upstream{Mode: tt.mode, ServerName: tt.name, TLS: &tls.Config{RootCAs: tt.roots}}
+		u := &Dialer{Mode: tt.mode, ServerName: tt.name, TLS: &tls.Config{RootCAs: tt.roots}}
 		_, err := u.Handshake(t.Context(), client, tt.host)
 		if tt.fails == "" {
 			if err != nil {

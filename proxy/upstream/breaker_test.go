@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"context"
@@ -164,7 +164,7 @@ func TestDialGoesThroughTheBreaker(t *testing.T) {
 	}
 	addr := ln.Addr().(*net.TCPAddr)
 	_ = ln.Close()
-	u := &Upstream{DialTimeout: 5 * time.Second, Breaker: NewBreaker(zap.NewNop(), func(bool) {})}
+	u := &Dialer{DialTimeout: 5 * time.Second, Breaker: NewBreaker(zap.NewNop(), func(bool) {})}
 	leaving, leave := context.WithCancelCause(t.Context())
 	leave(&fault.Error{Kind: fault.ClientGone})
 	for range 2 * breakerFailures {
@@ -242,7 +242,7 @@ func answerTo(query []byte, addrs []string) []byte {
 // again after the name has moved, as in a failover.
 func TestDialTriesAllAddressesAnew(t *testing.T) {
 	var addrs atomic.Pointer[[]string]
-	u := &Upstream{Host: "db.test", DialTimeout: 5 * time.Second, resolver: names(t, &addrs)}
+	u := &Dialer{Host: "db.test", DialTimeout: 5 * time.Second, resolver: names(t, &addrs)}
 	for _, living := range []string{"127.0.0.1", "127.0.0.2"} { // whichever is tried first
 		ln, err := net.Listen("tcp", living+":0")
 		if err != nil {

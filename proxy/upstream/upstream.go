@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"cmp"
@@ -22,23 +22,23 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// TLSMode says how a link to a database is protected. The names are libpq's.
-type TLSMode string
+// Mode says how a link to a database is protected. The names are libpq's.
+type Mode string
 
 const (
-	VerifyFull TLSMode = "verify-full" // chain and host name
-	VerifyCA   TLSMode = "verify-ca"   // chain only
-	Require    TLSMode = "require"     // encrypted, but to whom nobody knows
-	Disable    TLSMode = "disable"     // plaintext
+	VerifyFull Mode = "verify-full" // chain and host name
+	VerifyCA   Mode = "verify-ca"   // chain only
+	Require    Mode = "require"     // encrypted, but to whom nobody knows
+	Disable    Mode = "disable"     // plaintext
 )
 
-// Upstream is where a database is and how to get there safely.
-type Upstream struct {
+// Dialer is where a database is and how to get there safely.
+type Dialer struct {
 	Host        string        // empty: the secret's
 	Port        int           // 0: the secret's, else DefaultPort
 	DefaultPort int           // of the engine
 	DialTimeout time.Duration // for all addresses of the host together
-	Mode        TLSMode
+	Mode        Mode
 	ServerName  string      // the name to verify; empty: the host
 	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy at the first handshake
 	Breaker     *Breaker    // in front of the database; nil: none
@@ -49,10 +49,10 @@ type Upstream struct {
 
 // Verified tells whether the far end of a link is known to be the database, so
 // that a password may be sent as it is.
-func (u *Upstream) Verified() bool { return u.Mode == VerifyFull || u.Mode == VerifyCA }
+func (u *Dialer) Verified() bool { return u.Mode == VerifyFull || u.Mode == VerifyCA }
 
 // Target returns host and port to dial with cred.
-func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err error) {
+func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err error) {
 	host, port = u.Host, u.Port
 	if host == "" {
 		host = cred.Endpoint.Host
@@ -75,7 +75,7 @@ func (u *Upstream) Target(cred *secrets.Credential) (host string, port int, err 
 // 32 are tried. While the Breaker is open nothing is tried. The error is an *Error of
 // kind Unreachable, marked as secrets.Unreached if the secret named the place, or of
 // kind TooMany if no descriptor is left, or the cause of ctx if that was cancelled.
-func (u *Upstream) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
+func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
 	target := net.JoinHostPort(host, strconv.Itoa(port))
 	dial := func() (net.Conn, error) {
 		conn, err := u.dial(ctx, host, port)
@@ -98,7 +98,7 @@ func (u *Upstream) Dial(ctx context.Context, host string, port int) (conn net.Co
 	return conn, err
 }
 
-func (u *Upstream) dial(ctx context.Context, host string, port int) (net.Conn, error) {
+func (u *Dialer) dial(ctx context.Context, host string, port int) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.DialTimeout)
 	defer cancel()
 	addrs, err := cmp.Or(u.resolver, net.DefaultResolver).LookupIPAddr(ctx, host)
@@ -149,7 +149,7 @@ func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
 // Handshake starts TLS on conn, to a server known as host, as the mode demands.
 // It must not be called in mode Disable. The error is an *Error of kind
 // UpstreamTLS.
-func (u *Upstream) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
+func (u *Dialer) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
 	cfg := u.config(host)
 	tc := tls.Client(relay.NewRecordConn(conn, nil), cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
@@ -181,7 +181,7 @@ func DescribeTLS(state *tls.ConnectionState) []zap.Field {
 // 9.1).
 var nistCurves = []tls.CurveID{tls.CurveP256, tls.CurveP384, tls.CurveP521}
 
-func (u *Upstream) config(host string) *tls.Config {
+func (u *Dialer) config(host string) *tls.Config {
 	name := cmp.Or(u.ServerName, host)
 	if cfg := u.last.Load(); cfg != nil && cfg.ServerName == name {
 		return cfg

@@ -1,4 +1,4 @@
-package proxy_test
+package fault_test
 
 import (
 	"context"

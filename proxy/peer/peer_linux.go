@@ -1,4 +1,4 @@
-package proxy
+package peer
 
 import (
 	"bytes"
@@ -15,13 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Peers tells which user is at the other end of a connection from this machine:
+// Resolver tells which user is at the other end of a connection from this machine:
 // over a unix socket what the kernel noted when the client connected, over TCP on
 // loopback the owner of the client's socket, which is the user who made it. It
 // sees clients in every container that shares this one's network.
 //
-// The zero Peers is ready. It keeps one socket to the kernel open until Close.
-type Peers struct {
+// The zero Resolver is ready. It keeps one socket to the kernel open until Close.
+type Resolver struct {
 	mu     sync.Mutex
 	open   bool
 	closed bool
@@ -35,7 +35,7 @@ type Peers struct {
 }
 
 // Check tells whether clients can be told apart on network "unix" or "tcp".
-func (p *Peers) Check(ctx context.Context, network string) error {
+func (p *Resolver) Check(ctx context.Context, network string) error {
 	if network == "unix" {
 		return nil
 	}
@@ -61,7 +61,7 @@ func (p *Peers) Check(ctx context.Context, network string) error {
 }
 
 // Owner tells the id of the user at the other end of c.
-func (p *Peers) Owner(c net.Conn) (uid uint32, err error) {
+func (p *Resolver) Owner(c net.Conn) (uid uint32, err error) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return 0, fmt.Errorf("a connection without a socket: %T", c)
@@ -97,7 +97,7 @@ func unixOwner(raw syscall.RawConn) (uint32, error) {
 // our end of the connection is alive. If it is, it was so all the time, and while
 // it is nobody but its client can be connected from there: a socket that somebody
 // else opened with the client's port, after the client had left, is not it.
-func (p *Peers) tcpOwner(raw syscall.RawConn, client, server netip.AddrPort) (uint32, error) {
+func (p *Resolver) tcpOwner(raw syscall.RawConn, client, server netip.AddrPort) (uint32, error) {
 	if !server.Addr().IsLoopback() {
 		return 0, errors.New("it did not come over loopback")
 	}
@@ -111,11 +111,11 @@ func (p *Peers) tcpOwner(raw syscall.RawConn, client, server netip.AddrPort) (ui
 	case ours != nil:
 		return 0, fmt.Errorf("TCP_INFO: %w", ours)
 	case info.State == tcpClose:
-		return 0, errPeerGone
+		return 0, ErrGone
 	case err == nil && s.local == client && s.remote == server && s.held():
 		return s.uid, nil
 	case err == nil || info.State != tcpEstablished:
-		return 0, errPeerGone
+		return 0, ErrGone
 	case errors.Is(err, unix.ENOENT):
 		return 0, fmt.Errorf("no socket of this machine or pod is connected from %s", client)
 	}
@@ -141,7 +141,7 @@ func control(raw syscall.RawConn, f func(fd int) error) error {
 }
 
 // ask asks the kernel for the TCP socket with these addresses.
-func (p *Peers) ask(local, remote netip.AddrPort) (socket, error) {
+func (p *Resolver) ask(local, remote netip.AddrPort) (socket, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.connect(); err != nil {
@@ -160,7 +160,7 @@ func (p *Peers) ask(local, remote netip.AddrPort) (socket, error) {
 // sent: the kernel answers within the call, which may have to wait for others who ask
 // it, or for a module to be loaded. Only the kernel can send here, as the socket is
 // connected to it.
-func (p *Peers) exchange(request []byte) (socket, error) {
+func (p *Resolver) exchange(request []byte) (socket, error) {
 	if _, err := unix.Write(p.fd, request); err != nil {
 		return socket{}, err
 	}
@@ -178,7 +178,7 @@ func (p *Peers) exchange(request []byte) (socket, error) {
 	}
 }
 
-func (p *Peers) connect() error {
+func (p *Resolver) connect() error {
 	if p.closed {
 		return net.ErrClosed
 	}
@@ -197,7 +197,7 @@ func (p *Peers) connect() error {
 	return nil
 }
 
-func (p *Peers) hangUp() {
+func (p *Resolver) hangUp() {
 	if p.open {
 		_ = unix.Close(p.fd)
 	}
@@ -205,7 +205,7 @@ func (p *Peers) hangUp() {
 }
 
 // Close closes the socket to the kernel. Owner then knows nobody over TCP.
-func (p *Peers) Close() {
+func (p *Resolver) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hangUp()
@@ -214,7 +214,7 @@ func (p *Peers) Close() {
 
 // isUnmapped tells whether uid stands for users without a number here
 // (user_namespaces(7)): whoever they are, they must not pass for nobody.
-func (p *Peers) isUnmapped(uid uint32) bool {
+func (p *Resolver) isUnmapped(uid uint32) bool {
 	p.once.Do(func() {
 		p.overflow = 65534
 		if b, err := os.ReadFile("/proc/sys/kernel/overflowuid"); err == nil {

@@ -1,9 +1,7 @@
-package proxy
+package upstream
 
 import (
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // Caps on what credproxy itself asks a database (Query of the engines). Its
@@ -14,6 +12,3 @@ const (
 	MaxRows      = 1000
 	MaxAnswer    = 1 << 20 // the answer to one statement, in bytes
 )
-
-// Unobserved is the [Phase] of credproxy's own logins, which are no client's.
-func Unobserved(string, time.Time, ...zap.Field) {}

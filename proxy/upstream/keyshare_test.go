@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"crypto/tls"
@@ -14,7 +14,7 @@ func TestHandshakeLearnsTheKeyShare(t *testing.T) {
 	cert := nettest.Certificate(t, "db.example")
 	roots := x509.NewCertPool()
 	roots.AddCert(cert.Leaf)
-	handshake := func(u *Upstream, server *tls.Config) tls.ConnectionState {
+	handshake := func(u *Dialer, server *tls.Config) tls.ConnectionState {
 		t.Helper()
 		near, far := nettest.Pair(t)
 		database := tls.Server(far, server)
@@ -30,7 +30,7 @@ func TestHandshakeLearnsTheKeyShare(t *testing.T) {
 		return link.ConnectionState()
 	}
 	nist := &tls.Config{Certificates: []tls.Certificate{cert}, CurvePreferences: []tls.CurveID{tls.CurveP521, tls.CurveP384, tls.CurveP256}}
-	u := &Upstream{Mode: VerifyFull, TLS: &tls.Config{RootCAs: roots}}
+	u := &Dialer{Mode: VerifyFull, TLS: &tls.Config{RootCAs: roots}}
 	for n, again := range []bool{true, false, false} {
 		if s := handshake(u, nist); s.HelloRetryRequest != again {
 			t.Errorf("handshake %d: another round trip: %v", n+1, s.HelloRetryRequest)
@@ -40,7 +40,7 @@ func TestHandshakeLearnsTheKeyShare(t *testing.T) {
 	if s := handshake(u, any); s.HelloRetryRequest {
 		t.Error("another round trip with a server that knows all")
 	}
-	u = &Upstream{Mode: VerifyFull, TLS: &tls.Config{RootCAs: roots}}
+	u = &Dialer{Mode: VerifyFull, TLS: &tls.Config{RootCAs: roots}}
 	for range 2 { // stays with what is safe from quantum computers
 		if s := handshake(u, any); s.CurveID != tls.X25519MLKEM768 {
 			t.Errorf("key exchange %v", s.CurveID)

@@ -1,7 +1,6 @@
-package proxy
+package peer
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
 	"github.com/credproxy/credproxy/proxy/nettest"
@@ -57,8 +54,8 @@ func direct(network string) func(string) (net.Conn, error) {
 	return func(addr string) (net.Conn, error) { return net.Dial(network, addr) }
 }
 
-func TestPeersOwner(t *testing.T) {
-	var peers Peers
+func TestResolverOwner(t *testing.T) {
+	var peers Resolver
 	defer peers.Close()
 	for name, tc := range map[string]struct {
 		listen string
@@ -74,13 +71,17 @@ func TestPeersOwner(t *testing.T) {
 		"unix socket": {"unix:" + filepath.Join(t.TempDir(), "s"), func(addr string) (net.Conn, error) { return net.Dial("unix", addr) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ln, err := Listen(t.Context(), tc.listen)
+			network, addr := "tcp", tc.listen
+			if path, ok := strings.CutPrefix(tc.listen, "unix:"); ok {
+				network, addr = "unix", path
+			}
+			ln, err := net.Listen(network, addr)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer ln.Close()
-			if path, ok := strings.CutPrefix(tc.listen, "unix:"); ok {
-				openTo(t, path)
+			if network == "unix" {
+				openTo(t, addr)
 			}
 			for _, uid := range []int{0, 12345} {
 				var client net.Conn
@@ -112,8 +113,8 @@ func openTo(t *testing.T, path string) {
 	}
 }
 
-func TestPeersOwnerHalfClosed(t *testing.T) {
-	var peers Peers
+func TestResolverOwnerHalfClosed(t *testing.T) {
+	var peers Resolver
 	defer peers.Close()
 	client, conn := nettest.Pair(t)
 	if err := client.(*net.TCPConn).CloseWrite(); err != nil {
@@ -128,8 +129,8 @@ func TestPeersOwnerHalfClosed(t *testing.T) {
 }
 
 // A socket that nobody has open shows user 0; that must not let anybody in.
-func TestPeersOwnerGone(t *testing.T) {
-	var peers Peers
+func TestResolverOwnerGone(t *testing.T) {
+	var peers Resolver
 	defer peers.Close()
 	for name, leave := range map[string]func(client, conn net.Conn){
 		"closed":   func(client, _ net.Conn) { _ = client.Close() },
@@ -142,7 +143,7 @@ func TestPeersOwnerGone(t *testing.T) {
 			local, remote := addrPort(client.LocalAddr()), addrPort(client.RemoteAddr())
 			leave(client, conn)
 			uid, err := peers.Owner(conn)
-			if !errors.Is(err, errPeerGone) {
+			if !errors.Is(err, ErrGone) {
 				s, asked := peers.ask(local, remote)
 				t.Errorf("user %d, %v; the kernel says %+v, %v", uid, err, s, asked)
 			}
@@ -162,8 +163,8 @@ func stuffAndClose(client, _ net.Conn) {
 
 // Whoever connects anew from the port of a client that has left is not that
 // client, although its old connection has still unread words in it.
-func TestPeersOwnerPortTakenOver(t *testing.T) {
-	var peers Peers
+func TestResolverOwnerPortTakenOver(t *testing.T) {
+	var peers Resolver
 	defer peers.Close()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -195,13 +196,13 @@ func TestPeersOwnerPortTakenOver(t *testing.T) {
 	if err != nil || !s.held() {
 		t.Fatalf("the second client: %+v, %v", s, err)
 	}
-	if uid, err := peers.Owner(old); !errors.Is(err, errPeerGone) {
+	if uid, err := peers.Owner(old); !errors.Is(err, ErrGone) {
 		t.Errorf("the first client passes for the second: user %d, %v", uid, err)
 	}
 }
 
-func TestPeersOwnerNotFromHere(t *testing.T) {
-	var peers Peers
+func TestResolverOwnerNotFromHere(t *testing.T) {
+	var peers Resolver
 	defer peers.Close()
 	if uid, err := peers.tcpOwnerOf(t, "192.0.2.1:1000", "192.0.2.2:5432"); err == nil || !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("user %d, %v", uid, err)
@@ -213,7 +214,7 @@ func TestPeersOwnerNotFromHere(t *testing.T) {
 }
 
 // tcpOwnerOf asks for a living connection as if it had these addresses.
-func (p *Peers) tcpOwnerOf(t *testing.T, client, server string) (uint32, error) {
+func (p *Resolver) tcpOwnerOf(t *testing.T, client, server string) (uint32, error) {
 	t.Helper()
 	_, conn := nettest.Pair(t)
 	raw, err := conn.(*net.TCPConn).SyscallConn()
@@ -223,8 +224,8 @@ func (p *Peers) tcpOwnerOf(t *testing.T, client, server string) (uint32, error) 
 	return p.tcpOwner(raw, netip.MustParseAddrPort(client), netip.MustParseAddrPort(server))
 }
 
-func TestPeersRecover(t *testing.T) {
-	var peers Peers
+func TestResolverRecover(t *testing.T) {
+	var peers Resolver
 	defer peers.Close()
 	if err := peers.Check(t.Context(), "tcp"); err != nil {
 		t.Fatal(err)
@@ -254,8 +255,8 @@ func TestPeersRecover(t *testing.T) {
 }
 
 // Users without a number in the user namespace show as the overflow id.
-func TestPeersUnmapped(t *testing.T) {
-	var peers Peers
+func TestResolverUnmapped(t *testing.T) {
+	var peers Resolver
 	defer peers.Close()
 	if peers.isUnmapped(0) {
 		t.Error("user 0 counts as unknown")
@@ -271,78 +272,13 @@ func TestPeersUnmapped(t *testing.T) {
 	}
 }
 
-func BenchmarkPeersOwner(b *testing.B) {
-	var peers Peers
+func BenchmarkOwner(b *testing.B) {
+	var peers Resolver
 	defer peers.Close()
 	_, conn := nettest.Pair(b)
 	for b.Loop() {
 		if _, err := peers.Owner(conn); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// BenchmarkConnectIdentity connects 10,000 times with the client's user looked up
-// and 10,000 times without, in turns, and reports what the one costs in terms of
-// the other. A session is as short as can be: no login, one byte.
-func BenchmarkConnectIdentity(b *testing.B) {
-	const connects = 10_000
-	var peers Peers
-	defer peers.Close()
-	without := connectTo(b, Access{})
-	with := connectTo(b, Access{Owner: peers.Owner, UIDs: map[uint32]string{uint32(os.Geteuid()): "me"}})
-	var took [2]time.Duration
-	var ratios []float64
-	for b.Loop() {
-		var round [2]time.Duration
-		for range connects / 100 { // in turns of 100, so that noise hits both
-			for i, addr := range []string{without, with} {
-				start := time.Now()
-				for range 100 {
-					connectOnce(b, addr)
-				}
-				round[i] += time.Since(start)
-			}
-		}
-		took[0] += round[0]
-		took[1] += round[1]
-		ratios = append(ratios, float64(round[1])/float64(round[0]))
-	}
-	b.Logf("per round of %d connects: with/without %.3f", connects, ratios)
-	b.ReportMetric(float64(took[1])/float64(took[0]), "with/without")
-	b.ReportMetric(float64(took[0].Nanoseconds())/float64(b.N*connects), "ns/connect-without")
-	b.ReportMetric(float64(took[1].Nanoseconds())/float64(b.N*connects), "ns/connect-with")
-}
-
-func connectTo(b *testing.B, access Access) (addr string) {
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
-	s := &Server{Access: access, Log: log, Observer: nopObserver{}, Limits: Limits{MaxConnections: 100, LoginTimeout: time.Minute},
-		Engine: engineFunc(func(_ context.Context, s *Session) error {
-			if err := s.Admit(); err != nil {
-				return err
-			}
-			_, err := s.Client.Write([]byte{1})
-			s.LoggedIn()
-			return err
-		})}
-	ln, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	s.Serve(ctx, ctx, ln.(*net.TCPListener))
-	b.Cleanup(func() { stop(); s.Wait(); _ = ln.Close() })
-	return ln.Addr().String()
-}
-
-func connectOnce(b *testing.B, addr string) {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.(*net.TCPConn).SetLinger(0) // no port in TIME_WAIT
-	if n, err := io.ReadFull(c, make([]byte, 1)); n != 1 {
-		b.Fatal(err)
 	}
 }
