@@ -1,12 +1,10 @@
 package postgres
 
 import (
-	"bytes"
 	"crypto/md5"
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/xdg-go/scram"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -25,16 +24,6 @@ const (
 
 	methodMD5       = "md5"
 	methodCleartext = "password" // pg_hba.conf's name
-
-	// maxIterations caps the work that a server can make us do, in rounds of
-	// HMAC-SHA-256: about 0.2 s. PostgreSQL's default is 4,096.
-	maxIterations = 1 << 20
-	// maxScramMessage caps one SCRAM message, in bytes. PostgreSQL's have about
-	// 100.
-	maxScramMessage = 4 << 10
-	// maxMechanisms caps the list of SASL mechanisms. PostgreSQL 18 offers two
-	// or three.
-	maxMechanisms = 32
 )
 
 // authenticator answers the authentication requests of one login.
@@ -50,8 +39,8 @@ type authenticator struct {
 
 // answer returns the reply to one authentication request, nil for one that wants
 // none. done says that the database is satisfied.
-func (a *authenticator) answer(m message) (reply []byte, done bool, err error) {
-	body := m.body()
+func (a *authenticator) answer(m wire.Message) (reply []byte, done bool, err error) {
+	body := m.Body()
 	if len(body) < 4 {
 		return nil, false, broken("an authentication request without a code", nil)
 	}
@@ -146,7 +135,7 @@ func (a *authenticator) md5(body []byte) ([]byte, error) {
 // Authentication"). With TLS and -PLUS on offer the login is bound to the
 // server's certificate (RFC 5929, tls-server-end-point).
 func (a *authenticator) saslStart(list []byte) ([]byte, error) {
-	offered, err := parseMechanisms(list)
+	offered, err := wire.ParseMechanisms(list)
 	if err != nil {
 		return nil, broken("a list of SASL mechanisms that cannot be read", err)
 	}
@@ -189,7 +178,7 @@ func (a *authenticator) saslContinue(challenge []byte) ([]byte, error) {
 	if a.conv == nil {
 		return nil, broken("a SCRAM challenge out of turn", nil)
 	}
-	if err := checkChallenge(challenge, a.tls != nil && a.verified); err != nil {
+	if err := wire.CheckChallenge(challenge, a.tls != nil && a.verified); err != nil {
 		return nil, broken("a SCRAM challenge that is not acceptable", err)
 	}
 	reply, err := a.conv.Step(string(challenge))
@@ -201,7 +190,7 @@ func (a *authenticator) saslContinue(challenge []byte) ([]byte, error) {
 }
 
 func (a *authenticator) saslFinal(proof []byte) error {
-	if a.conv == nil || len(proof) > maxScramMessage {
+	if a.conv == nil || len(proof) > wire.MaxScramMessage {
 		return broken("a SCRAM proof out of turn", nil)
 	}
 	if _, err := a.conv.Step(string(proof)); err != nil || !a.conv.Valid() {
@@ -209,50 +198,6 @@ func (a *authenticator) saslFinal(proof []byte) error {
 		return broken("the database does not prove that it knows the password", err)
 	}
 	return nil
-}
-
-// checkChallenge caps what a server-first message can ask for. Fewer rounds than
-// RFC 7677 demands are taken only from a server that is known: PostgreSQL can be
-// set to them (scram_iterations).
-func checkChallenge(b []byte, known bool) error {
-	if len(b) > maxScramMessage {
-		return fmt.Errorf("%d bytes", len(b))
-	}
-	_, rounds, ok := strings.Cut(string(b), ",i=")
-	if !ok {
-		return errors.New("no iteration count")
-	}
-	rounds, _, _ = strings.Cut(rounds, ",")
-	n, err := strconv.Atoi(rounds)
-	if err != nil {
-		return errors.New("an iteration count that is not a number")
-	}
-	if n < 1 || n > maxIterations || n < 4096 && !known {
-		return fmt.Errorf("%d iterations", n)
-	}
-	return nil
-}
-
-// parseMechanisms parses the body of AuthenticationSASL: names, each ended by a
-// NUL, and a NUL at the end.
-func parseMechanisms(b []byte) ([]string, error) {
-	var names []string
-	for {
-		name, rest, ok := bytes.Cut(b, []byte{0})
-		switch {
-		case !ok:
-			return nil, errors.New("no terminator")
-		case len(name) == 0 && len(rest) != 0:
-			return nil, errors.New("bytes after the terminator")
-		case len(name) == 0 && len(names) == 0:
-			return nil, errors.New("no mechanism")
-		case len(name) == 0:
-			return names, nil
-		case len(names) == maxMechanisms:
-			return nil, errors.New("too many mechanisms")
-		}
-		names, b = append(names, string(name)), rest
-	}
 }
 
 // scramClients keeps one SCRAM client per credential: it caches the derived

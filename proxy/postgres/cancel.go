@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -14,60 +12,19 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
-const (
-	// minCancelSecret and maxCancelSecret bound the secret half of a cancel key,
-	// in bytes: 4 in protocol 3.0, up to 256 since 3.2 (section "Message
-	// Formats", BackendKeyData).
-	minCancelSecret = 4
-	maxCancelSecret = 256
-	// cancelTimeout bounds one cancel, from the request to the database's EOF.
-	cancelTimeout = 5 * time.Second
-)
-
-// cancelKey is what identifies a session to a CancelRequest.
-type cancelKey struct {
-	pid    uint32
-	secret []byte
-}
-
-// parseCancel parses a CancelRequest without its length word.
-func parseCancel(b []byte) (cancelKey, error) {
-	return parseKey(b[4:], "cancel request")
-}
-
-// parseKey parses a process id and a secret: the body of BackendKeyData.
-func parseKey(b []byte, what string) (cancelKey, error) {
-	if len(b) < 4+minCancelSecret || len(b) > 4+maxCancelSecret {
-		return cancelKey{}, silent(fmt.Errorf("%s with a key of %d bytes", what, len(b)))
-	}
-	return cancelKey{binary.BigEndian.Uint32(b), b[4:]}, nil
-}
-
-func (k cancelKey) append(b []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(b, k.pid), k.secret...)
-}
-
-// backendKeyData encodes the key as the server's message K.
-func (k cancelKey) backendKeyData() []byte {
-	b := binary.BigEndian.AppendUint32([]byte{'K'}, uint32(8+len(k.secret)))
-	return k.append(b)
-}
-
-// request encodes the key as a CancelRequest.
-func (k cancelKey) request() []byte {
-	b := binary.BigEndian.AppendUint32(nil, uint32(12+len(k.secret)))
-	return k.append(binary.BigEndian.AppendUint32(b, codeCancel))
-}
+// cancelTimeout bounds one cancel, from the request to the database's EOF.
+const cancelTimeout = 5 * time.Second
 
 // cancelTarget is a session that can be cancelled.
 type cancelTarget struct {
-	secret   []byte    // given to the client; as long as the database's own
-	upstream cancelKey // the database's own key
-	addr     net.Addr  // where the session is: another address may be another server
-	host     string    // whose certificate to expect there
+	secret   []byte         // given to the client; as long as the database's own
+	upstream wire.CancelKey // the database's own key
+	addr     net.Addr       // where the session is: another address may be another server
+	host     string         // whose certificate to expect there
 }
 
 // cancelTargets finds sessions by the key that their client holds. A key dies
@@ -80,22 +37,22 @@ type cancelTargets struct {
 // add registers a session and returns the key for its client: the database's
 // process id, so that the client's idea of it is right, and a secret of our own.
 // Call remove when the session ends.
-func (t *cancelTargets) add(upstream cancelKey, addr net.Addr, host string) (key cancelKey, remove func()) {
-	target := &cancelTarget{secret: make([]byte, len(upstream.secret)), upstream: upstream, addr: addr, host: host}
+func (t *cancelTargets) add(theirs wire.CancelKey, addr net.Addr, host string) (key wire.CancelKey, remove func()) {
+	target := &cancelTarget{secret: make([]byte, len(theirs.Secret)), upstream: theirs, addr: addr, host: host}
 	_, _ = rand.Read(target.secret) // never fails: crypto/rand
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byPID == nil {
 		t.byPID = map[uint32][]*cancelTarget{}
 	}
-	t.byPID[upstream.pid] = append(t.byPID[upstream.pid], target)
-	return cancelKey{upstream.pid, target.secret}, func() { t.remove(target) }
+	t.byPID[theirs.PID] = append(t.byPID[theirs.PID], target)
+	return wire.CancelKey{PID: theirs.PID, Secret: target.secret}, func() { t.remove(target) }
 }
 
 func (t *cancelTargets) remove(target *cancelTarget) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	pid := target.upstream.pid
+	pid := target.upstream.PID
 	var rest []*cancelTarget
 	for _, other := range t.byPID[pid] {
 		if other != target {
@@ -111,12 +68,12 @@ func (t *cancelTargets) remove(target *cancelTarget) {
 
 // find returns the session with key, or nil. Secrets are compared in constant
 // time.
-func (t *cancelTargets) find(key cancelKey) *cancelTarget {
+func (t *cancelTargets) find(key wire.CancelKey) *cancelTarget {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found *cancelTarget
-	for _, target := range t.byPID[key.pid] {
-		if subtle.ConstantTimeCompare(target.secret, key.secret) == 1 {
+	for _, target := range t.byPID[key.PID] {
+		if subtle.ConstantTimeCompare(target.secret, key.Secret) == 1 {
 			found = target
 		}
 	}
@@ -125,7 +82,7 @@ func (t *cancelTargets) find(key cancelKey) *cancelTarget {
 
 // cancel forwards a CancelRequest. It is never answered: the client only waits
 // for the connection to close.
-func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key cancelKey) error {
+func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key wire.CancelKey) error {
 	target := e.targets.find(key)
 	if target == nil {
 		s.CountCancelRequest("unknown")
@@ -154,11 +111,11 @@ func (e *Engine) forwardCancel(ctx context.Context, t *cancelTarget) error {
 	if err != nil {
 		return err
 	}
-	if _, err := link.Write(t.upstream.request()); err != nil {
+	if _, err := link.Write(t.upstream.Request()); err != nil {
 		return err
 	}
 	// The server closes when it has passed the signal on. What ends a
 	// connection does not matter, and without TLS it may well be a reset.
-	_, _ = io.Copy(io.Discard, io.LimitReader(link, maxLoginMessage))
+	_, _ = io.Copy(io.Discard, io.LimitReader(link, wire.MaxLoginMessage))
 	return ctx.Err()
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/peer"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/relay"
 )
 
@@ -52,8 +53,8 @@ func buffered(r *bufio.Reader) []byte {
 
 // request is what a client asks for at last: a session or a cancel.
 type request struct {
-	startup *startup
-	cancel  *cancelKey
+	startup *wire.Startup
+	cancel  *wire.CancelKey
 }
 
 // receive answers encryption requests until the client asks for a session or a
@@ -75,26 +76,32 @@ func (e *Engine) receive(ctx context.Context, c *client) (*client, request, erro
 		encrypted, askedTLS, askedGSS = true, true, true
 	}
 	for {
-		packet, err := readPacket(c.r)
+		packet, err := wire.ReadPacket(c.r)
+		if errors.Is(err, wire.ErrLength) { // not our protocol at all (HTTP, say): like the server, say nothing
+			return c, request{}, silent(err)
+		}
 		if err != nil {
-			return c, request{}, err
+			return c, request{}, clientError(err)
 		}
 		switch code := binary.BigEndian.Uint32(packet); {
-		case code == codeSSL && !askedTLS:
+		case code == wire.CodeSSL && !askedTLS:
 			askedTLS = true
 			if encrypted, err = e.answerTLS(ctx, &c); err != nil {
 				return c, request{}, err
 			}
-		case code == codeGSSENC && !askedGSS && !encrypted:
+		case code == wire.CodeGSSENC && !askedGSS && !encrypted:
 			askedGSS = true
 			if _, err := c.Write([]byte{'N'}); err != nil {
 				return c, request{}, clientError(err)
 			}
-		case code == codeCancel:
-			key, err := parseCancel(packet)
-			return c, request{cancel: &key}, err
+		case code == wire.CodeCancel:
+			key, err := wire.ParseCancel(packet)
+			if err != nil {
+				return c, request{}, silent(err)
+			}
+			return c, request{cancel: &key}, nil
 		default:
-			s, err := parseStartup(packet)
+			s, err := wire.ParseStartup(packet)
 			if err != nil {
 				return c, request{}, &fault.Error{Kind: fault.ClientProtocol, Message: err.Error(), Err: err}
 			}
@@ -106,26 +113,6 @@ func (e *Engine) receive(ctx context.Context, c *client) (*client, request, erro
 			return c, request{startup: &s}, nil
 		}
 	}
-}
-
-// readPacket reads a packet without a type byte: startup, cancel, or a request
-// for encryption. The packet is returned without its length word and holds at
-// least the 4 bytes of the code.
-func readPacket(r *bufio.Reader) ([]byte, error) {
-	var head [4]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, clientError(err)
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n < minStartupPacket || n > maxStartupPacket {
-		// Not our protocol at all (HTTP, say): like the server, say nothing.
-		return nil, silent(fmt.Errorf("invalid length of startup packet: %d bytes", n))
-	}
-	packet := make([]byte, n-4)
-	if _, err := io.ReadFull(r, packet); err != nil {
-		return nil, clientError(noEOF(err))
-	}
-	return packet, nil
 }
 
 // answerTLS answers an SSLRequest: N, or S and a handshake.

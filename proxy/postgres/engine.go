@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -61,7 +62,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 		}
 		return nil, e.cancel(ctx, s, *req.cancel)
 	case err == nil:
-		s.Phase("request", s.Accepted, zap.String("client_user", fault.Clip(req.startup.get("user"))), zap.String("db", fault.Clip(req.startup.get("database"))))
+		s.Phase("request", s.Accepted, zap.String("client_user", fault.Clip(req.startup.Get("user"))), zap.String("db", fault.Clip(req.startup.Get("database"))))
 		legs, err = e.session(ctx, s, c, *req.startup)
 	}
 	if err != nil {
@@ -71,8 +72,8 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 }
 
 // session logs in.
-func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want startup) (legs *proxy.Legs, err error) {
-	if want.get("user") == "" {
+func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (legs *proxy.Legs, err error) {
+	if want.Get("user") == "" {
 		return nil, &fault.Error{Kind: fault.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
 			Hint: "Any user name will do: credproxy replaces it."}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/xdg-go/scram"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -31,15 +32,15 @@ func TestStartupIsForwardedInOrderWithOnlyTheUserChanged(t *testing.T) {
 	got := make(chan []byte, 1)
 	r := newRig(t, func(e *Engine) { e.Database, e.Role = "fallback", "owner" }, func(p *scripted) { got <- p.packet() })
 	c := newPeer(t, r.Dial(t))
-	in := startup{version: 3<<16 | 2, params: []param{
-		{"application_name", "größe"}, {"user", "anybody"}, {"_pq_.future", "1"}, {"options", "-c geqo=off"},
-		{"options", "-c x=y"}, {"client_encoding", "UTF8"}}}
-	_, _ = c.Write(in.encode())
-	want := slices.Clone(in.params)
-	want[1].value = "app"
-	want = append(want, param{"database", "fallback"}, param{"role", "owner"})
-	out, err := parseStartup(<-got)
-	if err != nil || out.version != in.version || !slices.Equal(out.params, want) {
+	in := wire.Startup{Version: 3<<16 | 2, Params: []wire.Param{
+		{Name: "application_name", Value: "größe"}, {Name: "user", Value: "anybody"}, {Name: "_pq_.future", Value: "1"}, {Name: "options", Value: "-c geqo=off"},
+		{Name: "options", Value: "-c x=y"}, {Name: "client_encoding", Value: "UTF8"}}}
+	_, _ = c.Write(in.Encode())
+	want := slices.Clone(in.Params)
+	want[1].Value = "app"
+	want = append(want, wire.Param{Name: "database", Value: "fallback"}, wire.Param{Name: "role", Value: "owner"})
+	out, err := wire.ParseStartup(<-got)
+	if err != nil || out.Version != in.Version || !slices.Equal(out.Params, want) {
 		t.Errorf("the database saw %+v (%v), want %+v", out, err, want)
 	}
 }
@@ -47,30 +48,30 @@ func TestStartupIsForwardedInOrderWithOnlyTheUserChanged(t *testing.T) {
 func TestDatabaseOfTheSession(t *testing.T) {
 	cred := secrets.NewCredential("app", "x")
 	cred.Endpoint.Database = "of-secret"
-	user := param{"user", "anybody"}
+	user := wire.Param{Name: "user", Value: "anybody"}
 	tests := []struct {
 		name       string
-		params     []param
+		params     []wire.Param
 		configured string
 		cred       *secrets.Credential
 		want       string // the database parameter sent, "-" for none
 	}{
-		{"the client's", []param{user, {"database", "mine"}}, "conf", cred, "mine"},
-		{"the configuration's", []param{user}, "conf", cred, "conf"},
-		{"empty is none", []param{user, {"database", ""}}, "conf", cred, "conf"},
-		{"the secret's", []param{user}, "", cred, "of-secret"},
-		{"the client's user, as the server does", []param{user}, "", secrets.NewCredential("app", "x"), "anybody"},
-		{"physical replication has none", []param{user, {"replication", "true"}}, "conf", cred, "-"},
-		{"logical replication has one", []param{user, {"replication", "database"}}, "conf", cred, "conf"},
+		{"the client's", []wire.Param{user, {Name: "database", Value: "mine"}}, "conf", cred, "mine"},
+		{"the configuration's", []wire.Param{user}, "conf", cred, "conf"},
+		{"empty is none", []wire.Param{user, {Name: "database", Value: ""}}, "conf", cred, "conf"},
+		{"the secret's", []wire.Param{user}, "", cred, "of-secret"},
+		{"the client's user, as the server does", []wire.Param{user}, "", secrets.NewCredential("app", "x"), "anybody"},
+		{"physical replication has none", []wire.Param{user, {Name: "replication", Value: "true"}}, "conf", cred, "-"},
+		{"logical replication has one", []wire.Param{user, {Name: "replication", Value: "database"}}, "conf", cred, "conf"},
 	}
 	for _, tt := range tests {
 		e := Engine{Database: tt.configured, Role: "owner"}
-		want := startup{version: 3 << 16, params: tt.params}
-		out := want.rewritten("app", e.databaseFor(want, tt.cred), e.Role)
+		want := wire.Startup{Version: 3 << 16, Params: tt.params}
+		out := want.Rewritten("app", e.databaseFor(want, tt.cred), e.Role)
 		got := "-"
-		for _, p := range out.params {
-			if p.name == "database" {
-				got = p.value
+		for _, p := range out.Params {
+			if p.Name == "database" {
+				got = p.Value
 			}
 		}
 		if got != tt.want {
@@ -182,10 +183,10 @@ func TestBytesAfterLoginPassUnchanged(t *testing.T) {
 	c := newPeer(t, r.Dial(t))
 	// The client does not wait for the OK: what it sends early must not be lost.
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
-	s := startup{version: 3 << 16, params: []param{{"user", "anybody"}}}
+	s := wire.Startup{Version: 3 << 16, Params: []wire.Param{{Name: "user", Value: "anybody"}}}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, _ = c.Write(append(s.encode(), payload...))
+		_, _ = c.Write(append(s.Encode(), payload...))
 		_ = c.Conn.(*net.TCPConn).CloseWrite()
 	})
 	for _, want := range []byte("RSK") {
@@ -247,7 +248,7 @@ func TestMalformedStartupPackets(t *testing.T) {
 		{"name without value", framed(3<<16, "user\x00"), "08P01"},
 		{"bytes after the end", framed(3<<16, "user\x00x\x00\x00more"), "08P01"},
 		{"HTTP", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", ""},
-		{"too long", framed(3<<16, strings.Repeat("x", maxStartupPacket)), ""},
+		{"too long", framed(3<<16, strings.Repeat("x", wire.MaxStartupPacket)), ""},
 		{"too short", "\x00\x00\x00\x04", ""},
 		{"TLS, not configured", "\x16\x03\x01\x02\x00\x01", ""},
 	}
@@ -344,7 +345,7 @@ func TestDrainServesThoseWhoCameBefore(t *testing.T) {
 func TestClientsThatVanishOrDawdleLeaveNothingBehind(t *testing.T) {
 	r := newRig(t, nil, trusting)
 	before := runtime.NumGoroutine()
-	whole := "\x00\x00\x00\x08\x04\xd2\x16\x2f" + string(startup{version: 3 << 16, params: []param{{"user", "x"}}}.encode())
+	whole := "\x00\x00\x00\x08\x04\xd2\x16\x2f" + string(wire.Startup{Version: 3 << 16, Params: []wire.Param{{Name: "user", Value: "x"}}}.Encode())
 	for i := range len(whole) {
 		c, err := net.Dial("tcp", r.Addr)
 		if err != nil {
@@ -427,12 +428,12 @@ func TestCancelKeys(t *testing.T) {
 	var targets cancelTargets
 	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 	for _, size := range []int{4, 32, 256} {
-		real := cancelKey{7, bytes.Repeat([]byte{1}, size)}
+		real := wire.CancelKey{PID: 7, Secret: bytes.Repeat([]byte{1}, size)}
 		key, remove := targets.add(real, addr, "db")
-		if key.pid != 7 || len(key.secret) != size || bytes.Equal(key.secret, real.secret) {
+		if key.PID != 7 || len(key.Secret) != size || bytes.Equal(key.Secret, real.Secret) {
 			t.Errorf("key %+v for a secret of %d bytes", key, size)
 		}
-		if found := targets.find(key); found == nil || !bytes.Equal(found.upstream.secret, real.secret) {
+		if found := targets.find(key); found == nil || !bytes.Equal(found.upstream.Secret, real.Secret) {
 			t.Errorf("key of %d bytes finds %+v", size, found)
 		}
 		if targets.find(real) != nil {

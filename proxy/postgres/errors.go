@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -23,9 +24,9 @@ func (e *serverError) Error() string {
 }
 
 // refusal makes an error of an ErrorResponse that ended a login with cred.
-func refusal(m message, cred *secrets.Credential) error {
-	se := &serverError{raw: m.raw}
-	if err := se.fields.Decode(m.body()); err != nil {
+func refusal(m wire.Message, cred *secrets.Credential) error {
+	se := &serverError{raw: m.Raw}
+	if err := se.fields.Decode(m.Body()); err != nil {
 		return broken("an error message that cannot be read", err)
 	}
 	e := &fault.Error{Kind: fault.UpstreamRefused, Message: "the database refused the login", Err: se}
@@ -91,7 +92,7 @@ func errorResponse(err error) []byte {
 	}
 	e := fault.As(err)
 	code := sqlstates[e.Kind]
-	if errors.Is(err, errProtocol) {
+	if errors.Is(err, wire.ErrProtocol) {
 		code = "0A000" // feature_not_supported
 	}
 	if code == "" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -51,7 +52,7 @@ func (u *serverConn) leg() relay.Leg {
 
 // login logs in at the database for a client, with whichever credential it
 // accepts.
-func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want startup) (*serverConn, error) {
+func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (*serverConn, error) {
 	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
 	defer stop()
 	var up *serverConn
@@ -68,7 +69,7 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want st
 }
 
 // connect makes one attempt: dial, TLS, startup, authentication.
-func (e *Engine) connect(ctx context.Context, phase upstream.Phase, want startup, cred *secrets.Credential) (*serverConn, error) {
+func (e *Engine) connect(ctx context.Context, phase upstream.Phase, want wire.Startup, cred *secrets.Credential) (*serverConn, error) {
 	host, port, err := e.Upstream.Target(cred)
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (u *serverConn) fail(ctx context.Context, err error) error {
 }
 
 // logIn does what follows the dial.
-func (e *Engine) logIn(ctx context.Context, phase upstream.Phase, up *serverConn, want startup) error {
+func (e *Engine) logIn(ctx context.Context, phase upstream.Phase, up *serverConn, want wire.Startup) error {
 	start := time.Now()
 	link, state, err := e.encrypt(ctx, up.tcp, up.host)
 	if err != nil {
@@ -108,7 +109,7 @@ func (e *Engine) logIn(ctx context.Context, phase upstream.Phase, up *serverConn
 	phase("tls", start, upstream.DescribeTLS(state)...)
 	start = time.Now()
 	up.Conn, up.r = link, bufio.NewReader(link)
-	if _, err := up.Write(want.rewritten(up.cred.Username, up.database, e.Role).encode()); err != nil {
+	if _, err := up.Write(want.Rewritten(up.cred.Username, up.database, e.Role).Encode()); err != nil {
 		return broken("sending the startup packet", err)
 	}
 	if err := e.authenticate(up, state); err != nil {
@@ -153,11 +154,11 @@ func (e *Engine) authenticate(up *serverConn, state *tls.ConnectionState) error 
 	auth := authenticator{cred: up.cred, tls: state, verified: e.Upstream.Verified(), scram: &e.scram}
 	defer func() { up.method = auth.method }()
 	for {
-		m, err := readMessage(up.r)
+		m, err := wire.ReadMessage(up.r)
 		if err != nil {
 			return broken("waiting for the database's answer", err)
 		}
-		switch m.kind() {
+		switch m.Kind() {
 		case 'R':
 			reply, done, err := auth.answer(m)
 			if err != nil || done {
@@ -175,11 +176,11 @@ func (e *Engine) authenticate(up *serverConn, state *tls.ConnectionState) error 
 		case 'E':
 			return refusal(m, up.cred)
 		case 'v', 'N':
-			if up.preamble = append(up.preamble, m.raw...); len(up.preamble) > maxPreamble {
+			if up.preamble = append(up.preamble, m.Raw...); len(up.preamble) > maxPreamble {
 				return broken("endless notices", nil)
 			}
 		default:
-			return broken(fmt.Sprintf("message %q out of turn", m.kind()), nil)
+			return broken(fmt.Sprintf("message %q out of turn", m.Kind()), nil)
 		}
 	}
 }
@@ -187,17 +188,17 @@ func (e *Engine) authenticate(up *serverConn, state *tls.ConnectionState) error 
 // databaseFor is the database that the login is for: the client's, else the
 // configuration's, else the secret's, else the client's user name, which is what
 // the server would take.
-func (e *Engine) databaseFor(want startup, cred *secrets.Credential) string {
-	for _, name := range []string{want.get("database"), e.Database, cred.Endpoint.Database} {
+func (e *Engine) databaseFor(want wire.Startup, cred *secrets.Credential) string {
+	for _, name := range []string{want.Get("database"), e.Database, cred.Endpoint.Database} {
 		if name != "" {
 			return name
 		}
 	}
-	return want.get("user")
+	return want.Get("user")
 }
 
-func (e *Engine) checkDatabase(want startup, database string) error {
-	physical := want.physicalReplication()
+func (e *Engine) checkDatabase(want wire.Startup, database string) error {
+	physical := want.PhysicalReplication()
 	switch {
 	case len(e.Databases) == 0, slices.Contains(e.Databases, database) && !physical:
 		return nil
@@ -221,46 +222,46 @@ func (e *Engine) welcome(c *client, up *serverConn) (remove func(), err error) {
 			}
 			out = out[:0]
 		}
-		m, err := readMessage(up.r)
+		m, err := wire.ReadMessage(up.r)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil, err // fault.As knows
 			}
 			return nil, broken("waiting for the session to begin", err)
 		}
-		switch m.kind() {
+		switch m.Kind() {
 		case 'K':
-			key, err := parseKey(m.body(), "BackendKeyData")
+			key, err := wire.ParseKey(m.Body())
 			if err != nil {
 				return nil, broken("a cancel key that is not one", err)
 			}
 			own, remove := e.targets.add(key, up.tcp.RemoteAddr(), up.host)
-			_, err = c.Write(append(out, own.backendKeyData()...))
+			_, err = c.Write(append(out, own.BackendKeyData()...))
 			if err != nil {
 				remove()
 				return nil, clientError(err)
 			}
 			return remove, nil
 		case 'Z': // a server without cancel keys
-			if _, err := c.Write(append(out, m.raw...)); err != nil {
+			if _, err := c.Write(append(out, m.Raw...)); err != nil {
 				return nil, clientError(err)
 			}
 			return func() {}, nil
 		case 'E':
-			_, _ = c.Write(append(out, m.raw...))
+			_, _ = c.Write(append(out, m.Raw...))
 			said := fault.As(refusal(m, up.cred))
 			said.Silent = true // it has just been told
 			return nil, said
 		}
-		out = append(out, m.raw...)
+		out = append(out, m.Raw...)
 	}
 }
 
 // fields describes the session for its line in the log.
-func (u *serverConn) fields(want startup) []zap.Field {
+func (u *serverConn) fields(want wire.Startup) []zap.Field {
 	return []zap.Field{
-		zap.String("user", u.cred.Username), zap.String("client_user", fault.Clip(want.get("user"))),
-		zap.String("db", fault.Clip(u.database)), zap.String("application_name", fault.Clip(want.get("application_name"))),
+		zap.String("user", u.cred.Username), zap.String("client_user", fault.Clip(want.Get("user"))),
+		zap.String("db", fault.Clip(u.database)), zap.String("application_name", fault.Clip(want.Get("application_name"))),
 		zap.String("version", u.cred.ShortVersion()), zap.Stringer("upstream", u.tcp.RemoteAddr()),
 	}
 }

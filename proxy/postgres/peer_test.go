@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/proxy/upstream"
 )
@@ -47,11 +48,11 @@ func (p *scripted) send(s string) { _, _ = io.WriteString(p, s) }
 
 // startup sends a startup packet of protocol 3.0 with user and the pairs given.
 func (p *scripted) startup(pairs ...string) {
-	s := startup{version: 3 << 16, params: []param{{"user", "anybody"}}}
+	s := wire.Startup{Version: 3 << 16, Params: []wire.Param{{Name: "user", Value: "anybody"}}}
 	for i := 0; i+1 < len(pairs); i += 2 {
-		s.params = append(s.params, param{pairs[i], pairs[i+1]})
+		s.Params = append(s.Params, wire.Param{Name: pairs[i], Value: pairs[i+1]})
 	}
-	_, _ = p.Write(s.encode())
+	_, _ = p.Write(s.Encode())
 }
 
 // message frames a body as a message of the protocol.
@@ -61,7 +62,7 @@ func frame(kind byte, body string) string {
 
 // packet reads one packet without a type byte.
 func (p *scripted) packet() []byte {
-	b, err := readPacket(p.r)
+	b, err := wire.ReadPacket(p.r)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil
 	}
@@ -70,11 +71,11 @@ func (p *scripted) packet() []byte {
 
 // message reads one message; a nil message is the end of the connection.
 func (p *scripted) message() (kind byte, body []byte) {
-	m, err := readMessage(p.r)
+	m, err := wire.ReadMessage(p.r)
 	if err != nil {
 		return 0, nil
 	}
-	return m.kind(), m.body()
+	return m.Kind(), m.Body()
 }
 
 // fatal reads on to an ErrorResponse, which must be the last message.

@@ -2,13 +2,13 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/jackc/pgproto3/v2"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -27,8 +27,8 @@ import (
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, upstream.QueryTimeout)
 	defer cancel()
-	want := startup{version: protocolMajor << 16, params: []param{
-		{"user", cred.Username}, {"database", database}, {"application_name", "credproxy"}}}
+	want := wire.Startup{Version: wire.ProtocolMajor << 16, Params: []wire.Param{
+		{Name: "user", Value: cred.Username}, {Name: "database", Value: database}, {Name: "application_name", Value: "credproxy"}}}
 	up, err := e.connect(ctx, upstream.NoPhase, want, cred)
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (u *serverConn) query(statements []string) (rows [][]string, err error) {
 
 // refused makes an error of an ErrorResponse that ends the session before it began:
 // the database knows who logs in by then, and minds its name, or the role.
-func (u *serverConn) refused(m message) error {
+func (u *serverConn) refused(m wire.Message) error {
 	err := refusal(m, u.cred)
 	if se, ok := errors.AsType[*serverError](err); ok && !secrets.IsRejected(err) {
 		return &fault.Error{Kind: fault.UpstreamRefused, Message: "the database took the credential and refused the session",
@@ -78,21 +78,21 @@ func (u *serverConn) refused(m message) error {
 
 // answer reads up to ReadyForQuery (section "Simple Query"). It returns the rows
 // of the last result, or what said makes of the database's error.
-func (u *serverConn) answer(said func(message) error) (rows [][]string, err error) {
+func (u *serverConn) answer(said func(wire.Message) error) (rows [][]string, err error) {
 	for size := 0; size <= upstream.MaxAnswer && len(rows) <= upstream.MaxRows; {
-		m, readErr := readMessage(u.r)
+		m, readErr := wire.ReadMessage(u.r)
 		switch {
 		case readErr != nil && err != nil: // a fatal one ends the connection
 			return nil, err
 		case readErr != nil:
 			return nil, fault.ErrAnswer("waiting for the answer", readErr)
 		}
-		size += len(m.raw)
-		switch m.kind() {
+		size += len(m.Raw)
+		switch m.Kind() {
 		case 'T':
 			rows = nil
 		case 'D':
-			row, err := parseRow(m.body())
+			row, err := wire.ParseRow(m.Body(), upstream.MaxColumns)
 			if err != nil {
 				return nil, fault.ErrAnswer("a row that cannot be read", err)
 			}
@@ -108,49 +108,17 @@ func (u *serverConn) answer(said func(message) error) (rows [][]string, err erro
 			return rows, nil
 		case 'C', 'I', 'N', 'S', 'A', 'K': // completions, notices, settings, the cancel key
 		default:
-			return nil, fault.ErrAnswer(fmt.Sprintf("message %q out of turn", m.kind()), nil)
+			return nil, fault.ErrAnswer(fmt.Sprintf("message %q out of turn", m.Kind()), nil)
 		}
 	}
 	return nil, fault.ErrAnswer("a longer answer than any statement of credproxy's has", nil)
 }
 
 // sqlError makes an error of an ErrorResponse to a statement.
-func sqlError(m message) error {
+func sqlError(m wire.Message) error {
 	var fields pgproto3.ErrorResponse
-	if err := fields.Decode(m.body()); err != nil {
+	if err := fields.Decode(m.Body()); err != nil {
 		return fault.ErrAnswer("an error message that cannot be read", err)
 	}
 	return fault.ErrStatement(&fault.SQLError{Code: fields.Code, Message: fields.Message})
-}
-
-var errRow = errors.New("it is truncated or too long")
-
-// parseRow parses the body of a DataRow. (That of pgproto3 panics on negative
-// lengths.)
-func parseRow(b []byte) ([]string, error) {
-	if len(b) < 2 {
-		return nil, errRow
-	}
-	n := int(binary.BigEndian.Uint16(b))
-	if b = b[2:]; n > upstream.MaxColumns {
-		return nil, fmt.Errorf("it has %d columns", n)
-	}
-	row := make([]string, n)
-	for i := range row {
-		if len(b) < 4 {
-			return nil, errRow
-		}
-		size := int32(binary.BigEndian.Uint32(b))
-		if b = b[4:]; size == -1 { // NULL
-			continue
-		}
-		if size < 0 || int(size) > len(b) {
-			return nil, errRow
-		}
-		row[i], b = string(b[:size]), b[size:]
-	}
-	if len(b) > 0 {
-		return nil, errRow
-	}
-	return row, nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -39,9 +40,9 @@ const (
 func TestQuery(t *testing.T) {
 	ended := make(chan byte, 1)
 	rows, err := asking(t, "orders", func(p *scripted) {
-		s, err := parseStartup(p.packet())
-		if want := []param{{"user", "app"}, {"database", "orders"}, {"application_name", "credproxy"}, {"role", "owner"}}; err != nil || !reflect.DeepEqual(s.params, want) {
-			t.Errorf("startup %v (%v), want %v", s.params, err, want)
+		s, err := wire.ParseStartup(p.packet())
+		if want := []wire.Param{{Name: "user", Value: "app"}, {Name: "database", Value: "orders"}, {Name: "application_name", Value: "credproxy"}, {Name: "role", Value: "owner"}}; err != nil || !reflect.DeepEqual(s.Params, want) {
+			t.Errorf("startup %v (%v), want %v", s.Params, err, want)
 		}
 		p.send(begun)
 		for _, want := range []string{"BEGIN", "SELECT 1, NULL"} {
