@@ -12,7 +12,7 @@ import (
 // emergencyCredential is what an operator put into the file.
 func emergencyCredential(password string) *Credential {
 	c := NewCredential("emergency", password)
-	c.VersionID = LocalVersion("emergency", password)
+	c.UseLocalVersion()
 	return c
 }
 

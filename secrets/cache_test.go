@@ -62,8 +62,8 @@ var errPassword = errors.New("password authentication failed")
 func (d *database) try(_ context.Context, c *Credential) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.offered = append(d.offered, c.Password())
-	if c.Password() != d.password {
+	d.offered = append(d.offered, c.reveal())
+	if c.reveal() != d.password {
 		d.refused++
 		return Rejected(errPassword)
 	}

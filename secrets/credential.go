@@ -49,7 +49,7 @@ type Credential struct {
 	// Username is the database user. It is no secret.
 	Username string
 	// VersionID tells versions apart: the version id of Secrets Manager, or an
-	// id that says nothing about the content (see LocalVersion).
+	// id that says nothing about the content (see UseLocalVersion).
 	VersionID string
 	// Expires is when the database stops taking it; zero if it does not expire.
 	Expires time.Time
@@ -68,13 +68,20 @@ func NewCredential(username, password string) *Credential {
 	return &Credential{Username: username, password: &password, refused: new(atomic.Int64)}
 }
 
-// Password returns the secret itself. Only code that sends it to the database
-// over a link fit for it may call this.
-func (c *Credential) Password() string {
+// reveal returns the secret itself. What leaves the package goes through [Release].
+func (c *Credential) reveal() string {
 	if c.password == nil {
 		return ""
 	}
 	return *c.password
+}
+
+// IsEmpty reports whether there is no password.
+func (c *Credential) IsEmpty() bool { return c.reveal() == "" }
+
+// WithUsername returns a new credential of another user name and the password of c.
+func (c *Credential) WithUsername(username string) *Credential {
+	return NewCredential(username, c.reveal())
 }
 
 // Expired tells whether the credential has expired at now. It compares wall
@@ -131,11 +138,11 @@ var localKey = sync.OnceValue(func() []byte {
 	return key
 })
 
-// LocalVersion makes a version id for a credential whose source has none (a
-// file, the environment). The same user name and password give the same id for
-// the life of the process; the id cannot be used to guess the password.
-func LocalVersion(username, password string) string {
+// UseLocalVersion gives a credential a version id whose source has none (a file, the
+// environment). The same user name and password give the same id for the life of the
+// process; the id cannot be used to guess the password.
+func (c *Credential) UseLocalVersion() {
 	h := hmac.New(sha256.New, localKey())
-	fmt.Fprintf(h, "%d:%s%s", len(username), username, password)
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	fmt.Fprintf(h, "%d:%s%s", len(c.Username), c.Username, c.reveal())
+	c.VersionID = hex.EncodeToString(h.Sum(nil)[:16])
 }

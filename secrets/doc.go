@@ -26,7 +26,8 @@
 // time, too many connections) lets the others through, because there is nothing to
 // wait for; one that ends before the credential was offered says nothing.
 //
-// Invariant: a password leaves a [Credential] only through [Credential.Password].
+// Invariant: a password leaves a [Credential] only through [Release], which knows the
+// method, the link and the kind of the credential.
 // Printing, formatting, logging or marshalling a Credential shows its user name
 // and version, never the password.
 //

@@ -71,8 +71,8 @@ func TestParseDocument(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Username != tc.username || c.Password() != tc.password || c.Endpoint != tc.endpoint {
-				t.Errorf("got %q, %q, %+v", c.Username, c.Password(), c.Endpoint)
+			if c.Username != tc.username || c.reveal() != tc.password || c.Endpoint != tc.endpoint {
+				t.Errorf("got %q, %q, %+v", c.Username, c.reveal(), c.Endpoint)
 			}
 		})
 	}
@@ -181,8 +181,8 @@ func FuzzParseDocument(f *testing.F) {
 		if len(data) > MaxDocument || !json.Valid(data) {
 			t.Error("accepted what is no document")
 		}
-		if c.Username == "" || c.Password() == "" || strings.ContainsRune(c.Username+c.Password(), 0) {
-			t.Errorf("user %q, password of %d bytes", c.Username, len(c.Password()))
+		if c.Username == "" || c.reveal() == "" || strings.ContainsRune(c.Username+c.reveal(), 0) {
+			t.Errorf("user %q, password of %d bytes", c.Username, len(c.reveal()))
 		}
 		if c.Endpoint.Port < 0 || c.Endpoint.Port > 65535 {
 			t.Errorf("port %d", c.Endpoint.Port)

@@ -273,5 +273,5 @@ func (c *Cache) version(id string) *Credential {
 // that behaves, but a stale password would be worse than a comparison.
 func (c *Credential) same(o *Credential) bool {
 	return c.VersionID == o.VersionID && c.Username == o.Username && c.Expires.Equal(o.Expires) &&
-		c.Endpoint == o.Endpoint && c.Password() == o.Password()
+		c.Endpoint == o.Endpoint && c.reveal() == o.reveal()
 }

@@ -23,7 +23,7 @@ func TestLoginWhileTheDatabaseTurns(t *testing.T) {
 	c.fetch(Current, time.Time{}, ReasonChanged) // and now v2 comes first
 	db.take()
 	err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
-		if cred.Password() == "v1" {
+		if cred.reveal() == "v1" {
 			db.password = "v2"
 		}
 		return db.try(ctx, cred)
@@ -316,7 +316,8 @@ func TestLoginFollowsTheEndpoint(t *testing.T) {
 	host := "old"
 	src := sourceFunc(func() *Credential {
 		c := NewCredential("app", "password")
-		c.VersionID, c.Endpoint.Host = LocalVersion("app", "password"), host
+		c.UseLocalVersion()
+		c.Endpoint.Host = host
 		return c
 	})
 	c := New(src, Options{})

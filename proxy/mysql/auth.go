@@ -29,9 +29,8 @@ const (
 // authenticator answers a database's authentication packets in one login or
 // COM_CHANGE_USER (page "Authentication Method").
 type authenticator struct {
-	cred     *secrets.Credential
-	tls      bool // the link is encrypted
-	verified bool // and the far end is known to be the database
+	cred *secrets.Credential
+	link secrets.Link
 
 	plugin   string
 	salt     []byte
@@ -39,15 +38,14 @@ type authenticator struct {
 	wantKey  bool // the public key was asked for
 }
 
-// start returns the answer that goes with the handshake response, for the plugin
-// that the greeting names.
-func (a *authenticator) start(plugin string, salt []byte) []byte {
+// begin takes up the plugin that the greeting names, for the answer that goes with the
+// handshake response.
+func (a *authenticator) begin(plugin string, salt []byte) {
 	a.plugin, a.salt = plugin, salt
 	if plugin != mysql.AUTH_CACHING_SHA2_PASSWORD {
 		// The user's own plugin may well be another: the database will say.
 		a.plugin = mysql.AUTH_NATIVE_PASSWORD
 	}
-	return a.scramble()
 }
 
 // answer returns the reply to one packet; nil if it wants none. done says that
@@ -99,48 +97,64 @@ func (a *authenticator) switchTo(b []byte) ([]byte, error) {
 	}
 	switch a.plugin {
 	case mysql.AUTH_NATIVE_PASSWORD, mysql.AUTH_CACHING_SHA2_PASSWORD:
-		return a.scramble(), nil
+		return a.scramble()
 	case mysql.AUTH_SHA256_PASSWORD:
-		return a.sha256()
+		return a.cleartextOrKey(requestPublicKeySHA256)
 	case mysql.AUTH_CLEAR_PASSWORD:
-		return a.clear()
+		return a.release(secrets.Cleartext, terminated)
 	case mysql.AUTH_MARIADB_ED25519:
-		reply, err := mysql.CalcEd25519Password(a.salt, a.cred.Password())
-		if err != nil {
-			return nil, fmt.Errorf("sign for client_ed25519: %w", err)
-		}
-		return reply, nil
+		return a.release(secrets.Ed25519, func(password string) ([]byte, error) {
+			reply, err := mysql.CalcEd25519Password(a.salt, password)
+			if err != nil {
+				return nil, fmt.Errorf("sign for client_ed25519: %w", err)
+			}
+			return reply, nil
+		})
 	}
 	return nil, unsupported(fmt.Sprintf("the authentication plugin %q", fault.Clip(a.plugin)))
 }
 
-// scramble hashes the password with the salt.
-func (a *authenticator) scramble() []byte {
-	password := []byte(a.cred.Password())
-	if a.plugin == mysql.AUTH_CACHING_SHA2_PASSWORD {
-		return mysql.CalcCachingSha2Password(a.salt, password)
-	}
-	return mysql.CalcNativePassword(a.salt, password)
-}
-
-// clear sends the password as it is, as IAM demands.
-func (a *authenticator) clear() ([]byte, error) {
-	if !a.tls || !a.verified {
+// release gives out what a method makes of the password, if the link is fit for it.
+func (a *authenticator) release(m secrets.Method, use func(password string) ([]byte, error)) ([]byte, error) {
+	reply, err := secrets.Release(a.cred, m, a.link, use)
+	if _, unfit := errors.AsType[*secrets.ReleaseError](err); unfit {
 		return nil, &fault.Error{Kind: fault.UpstreamAuth,
-			Message: "the database asks for the password in clear text, and the link to it is not verified TLS; the password was not sent",
+			Message: "the database asks for the password " + forms[m] + ", and the link to it is not verified TLS; the password was not sent",
 			Hint:    "Set tls.mode to verify-full for this database in the configuration of credproxy."}
 	}
-	return append([]byte(a.cred.Password()), 0), nil
+	return reply, err
 }
 
-// sha256 sends the password inside TLS, or else asks for a key to encrypt it with
-// (page "SHA-256 Pluggable Authentication").
-func (a *authenticator) sha256() ([]byte, error) {
-	if a.tls {
-		return append([]byte(a.cred.Password()), 0), nil
+// forms are the methods in words.
+var forms = map[secrets.Method]string{
+	secrets.NativeScramble: "as a scramble", secrets.SHA2Scramble: "as a scramble", secrets.Ed25519: "as a signature",
+	secrets.Cleartext: "in clear text", secrets.SHA2Cleartext: "in clear text", secrets.SHA2Encrypted: "encrypted with a key that it names",
+}
+
+// scramble hashes the password with the salt.
+func (a *authenticator) scramble() ([]byte, error) {
+	if a.plugin == mysql.AUTH_CACHING_SHA2_PASSWORD {
+		return a.release(secrets.SHA2Scramble, func(password string) ([]byte, error) {
+			return mysql.CalcCachingSha2Password(a.salt, []byte(password)), nil
+		})
+	}
+	return a.release(secrets.NativeScramble, func(password string) ([]byte, error) {
+		return mysql.CalcNativePassword(a.salt, []byte(password)), nil
+	})
+}
+
+// terminated is the password as it is, as IAM demands it too.
+func terminated(password string) ([]byte, error) { return append([]byte(password), 0), nil }
+
+// cleartextOrKey sends the password inside TLS, or else asks by the request given for a
+// key to encrypt it with (pages "SHA-256 Pluggable Authentication", "Caching SHA-2
+// Pluggable Authentication").
+func (a *authenticator) cleartextOrKey(request byte) ([]byte, error) {
+	if a.link != secrets.NotEncrypted {
+		return a.release(secrets.SHA2Cleartext, terminated)
 	}
 	a.wantKey = true
-	return []byte{requestPublicKeySHA256}, nil
+	return []byte{request}, nil
 }
 
 // more answers an AuthMoreData packet.
@@ -153,12 +167,8 @@ func (a *authenticator) more(b []byte) ([]byte, error) {
 		return nil, nil // the OK follows
 	case a.plugin == mysql.AUTH_CACHING_SHA2_PASSWORD && len(b) == 1 && b[0] == mysql.CACHE_SHA2_FULL_AUTH:
 		// The database has not seen this user since it started: it needs the
-		// password itself (page "Caching SHA-2 Pluggable Authentication").
-		if a.tls {
-			return append([]byte(a.cred.Password()), 0), nil
-		}
-		a.wantKey = true
-		return []byte{requestPublicKeySHA2}, nil
+		// password itself.
+		return a.cleartextOrKey(requestPublicKeySHA2)
 	}
 	return nil, broken("authentication data out of turn", nil)
 }
@@ -177,11 +187,13 @@ func (a *authenticator) encrypt(key []byte) ([]byte, error) {
 	if !ok || pub.Size() < 256 || pub.Size() > 2048 {
 		return nil, broken("a public key that is not RSA of 2,048 to 16,384 bits", nil)
 	}
-	reply, err := mysql.EncryptPassword(a.cred.Password(), a.salt, pub)
-	if err != nil {
-		return nil, broken("encrypting the password", errors.New("it is too long for the key"))
-	}
-	return reply, nil
+	return a.release(secrets.SHA2Encrypted, func(password string) ([]byte, error) {
+		reply, err := mysql.EncryptPassword(password, a.salt, pub)
+		if err != nil {
+			return nil, broken("encrypting the password", errors.New("it is too long for the key"))
+		}
+		return reply, nil
+	})
 }
 
 // run exchanges packets until the database says OK, and returns that packet.

@@ -112,8 +112,8 @@ func FuzzAuthentication(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\xfe"), uint8(1))
 	f.Add([]byte("\x01\x00\x00\x00\x02"), uint8(1))
 	f.Fuzz(func(t *testing.T, b []byte, link uint8) {
-		a := &authenticator{cred: proxytest.Credential(), tls: link&1 != 0, verified: link&2 != 0}
-		a.start(mysql.AUTH_NATIVE_PASSWORD, []byte("abcdefghijklmnopqrst"))
+		a := &authenticator{cred: proxytest.Credential(), link: secrets.Link(link % 3)}
+		a.begin(mysql.AUTH_NATIVE_PASSWORD, []byte("abcdefghijklmnopqrst"))
 		c := &packetConn{r: bufio.NewReader(bytes.NewReader(b))}
 		for {
 			p, err := c.read()
@@ -123,8 +123,8 @@ func FuzzAuthentication(f *testing.F) {
 			reply, done, err := a.answer(p)
 			if bytes.Contains(reply, []byte(proxytest.Password)) {
 				shared := a.plugin == mysql.AUTH_CACHING_SHA2_PASSWORD || a.plugin == mysql.AUTH_SHA256_PASSWORD
-				if !a.tls || !a.verified && !shared {
-					t.Fatalf("the password went out by %s, tls %v, verified %v", a.plugin, a.tls, a.verified)
+				if a.link == secrets.NotEncrypted || a.link != secrets.Verified && !shared {
+					t.Fatalf("the password went out by %s over a link that is %v", a.plugin, a.link)
 				}
 			}
 			if done || err != nil {

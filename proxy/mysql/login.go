@@ -238,22 +238,26 @@ func (e *Engine) logInto(ctx context.Context, phase upstream.Phase, up *serverCo
 	stop := upstream.BreakOff(ctx, up.tcp)
 	defer stop()
 	auth := e.authenticator(up)
-	password := auth.start(up.greeting.plugin, up.greeting.salt)
+	auth.begin(up.greeting.plugin, up.greeting.salt)
 	want = want.forServer(up.greeting.caps, up.cred.Username, want.database, auth.plugin, e.Upstream.Mode != upstream.Disable)
-	want.auth = password
 	start := time.Now()
 	if err := e.encrypt(ctx, up, want); err != nil {
 		return up.fail(ctx, err)
 	}
-	auth.tls = up.encrypted
+	auth.link = e.Upstream.Link(up.Conn)
 	phase("tls", start, up.protection()...)
 	start = time.Now()
 	if overtaken := up.cred.Overtaken(up.began); overtaken != nil {
 		auth.cred = nobody()
-		want.user, want.auth = auth.cred.Username, auth.scramble()
+		want.user = auth.cred.Username
+		want.auth, _ = auth.scramble() // of no password
 		_ = up.write(want.encode())
 		_, _ = auth.run(up.packetConn)
 		return up.fail(ctx, overtaken)
+	}
+	var err error
+	if want.auth, err = auth.scramble(); err != nil {
+		return up.fail(ctx, err)
 	}
 	if err := up.write(want.encode()); err != nil {
 		return up.fail(ctx, broken("sending the handshake response", err))
@@ -268,7 +272,7 @@ func (e *Engine) logInto(ctx context.Context, phase upstream.Phase, up *serverCo
 }
 
 func (e *Engine) authenticator(up *serverConn) *authenticator {
-	return &authenticator{cred: up.cred, tls: up.encrypted, verified: e.Upstream.Verified()}
+	return &authenticator{cred: up.cred, link: e.Upstream.Link(up.Conn)}
 }
 
 // encrypt starts TLS, unless the mode is disable. The request carries the

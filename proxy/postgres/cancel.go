@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/postgres/backend"
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 )
@@ -107,7 +108,7 @@ func (e *Engine) forwardCancel(ctx context.Context, t *cancelTarget) error {
 	defer conn.Close()
 	stop := upstream.BreakOff(ctx, conn)
 	defer stop()
-	link, _, err := e.encrypt(ctx, conn, t.host)
+	link, _, err := backend.Encrypt(ctx, e.Upstream, conn, t.host)
 	if err != nil {
 		return err
 	}

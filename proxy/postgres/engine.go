@@ -11,7 +11,9 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/backend"
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
+	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -35,7 +37,7 @@ type Engine struct {
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: they hear no
 	RequireTLS  bool        // TCP clients must use TLS
 
-	scram   scramClients
+	keys    backend.ScramKeys
 	targets cancelTargets
 	warnMD5 sync.Once
 }
@@ -85,7 +87,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 		return nil, err
 	}
 	var remove func() // ends the cancel key's life
-	tcp := up.tcp
+	tcp := up.TCP
 	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() })
 	end := func() {
 		if remove != nil {
@@ -105,13 +107,13 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 	if remove, err = e.welcome(c, up); err != nil {
 		return nil, err
 	}
-	s.LoggedIn(up.fields(want)...)
-	if up.method == methodMD5 {
+	s.LoggedIn(sessionFields(up, want)...)
+	if up.Method == backend.MethodMD5 {
 		e.warnMD5.Do(func() {
 			s.Log().Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
 		})
 	}
-	return &proxy.Legs{Client: c.leg(), Upstream: up.leg(), Next: func([]byte) (*proxy.Legs, error) {
+	return &proxy.Legs{Client: c.leg(), Upstream: relay.Leg{Conn: up.Conn, Buffered: up.Detach()}, Next: func([]byte) (*proxy.Legs, error) {
 		end()
 		return nil, nil
 	}}, nil

@@ -67,7 +67,8 @@ func TestDatabaseOfTheSession(t *testing.T) {
 	for _, tt := range tests {
 		e := Engine{Database: tt.configured, Role: "owner"}
 		want := wire.Startup{Version: 3 << 16, Params: tt.params}
-		out := want.Rewritten("app", e.databaseFor(want, tt.cred), e.Role)
+		params := e.params(want, nil)
+		out := want.Rewritten("app", params.DatabaseFor(tt.cred), e.Role)
 		got := "-"
 		for _, p := range out.Params {
 			if p.Name == "database" {
@@ -361,29 +362,6 @@ func TestClientsThatVanishOrDawdleLeaveNothingBehind(t *testing.T) {
 	dawdler.send(whole[:10])
 	r.Await(t, fault.ClientTimeout, 1)
 	proxytest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
-}
-
-func TestScramKeysAreDerivedOncePerCredential(t *testing.T) {
-	cred := secrets.NewCredential("app", password)
-	var s scramClients
-	a, b := s.get(cred), s.get(cred)
-	if a != b {
-		t.Error("two clients for one credential")
-	}
-	s.forget(cred)
-	if s.get(cred) == a {
-		t.Error("forgotten keys are still used")
-	}
-	for range 100 {
-		s.get(secrets.NewCredential("app", "x"))
-	}
-	if len(s.clients) > maxScramClients {
-		t.Errorf("%d clients held", len(s.clients))
-	}
-	// What SASLprep refuses is used as it is, like libpq does.
-	if s.get(secrets.NewCredential("app", "\x01\xff")) == nil {
-		t.Error("no client for a password that SASLprep refuses")
-	}
 }
 
 func TestScramWithARealServerSide(t *testing.T) {

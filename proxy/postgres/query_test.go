@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"reflect"
@@ -16,6 +14,21 @@ import (
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
+
+func TestFarewell(t *testing.T) {
+	for tail, want := range map[string]struct{ told, idle bool }{
+		"":                               {true, false}, // the cancel key was the last
+		"SELECT 1\x00Z\x00\x00\x00\x05I": {true, true},
+		"Z\x00\x00\x00\x05T":             {true, false},
+		"Z\x00\x00\x00\x05":              {false, false},
+		"D\x00\x00\x00\x05I":             {false, false},
+	} {
+		message, idle := farewell([]byte(tail), fault.ErrShuttingDown(nil))
+		if (message != nil) != want.told || idle != want.idle {
+			t.Errorf("after %q: %q, idle %v", tail, message, idle)
+		}
+	}
+}
 
 // asking runs statements on an engine whose database follows script.
 func asking(t *testing.T, database string, script func(*scripted), statements ...string) ([][]string, error) {
@@ -107,42 +120,6 @@ func TestQueryFails(t *testing.T) {
 				t.Errorf("rows %q, error %v of kind %s", rows, err, fault.As(err).Kind)
 			}
 		})
-	}
-}
-
-// FuzzAnswer feeds what a database may answer to a statement. It must come to an
-// end within the caps.
-func FuzzAnswer(f *testing.F) {
-	f.Add([]byte(columns + frame('D', "\x00\x02\x00\x00\x00\x011\xff\xff\xff\xff") + done))
-	f.Add([]byte(frame('D', "\x00\x01\xff\xff\xff\xfe") + readyIdle))
-	f.Add([]byte(frame('E', "SERROR\x00C42501\x00Mno\x00\x00") + readyIdle))
-	f.Add([]byte(frame('E', "SFATAL\x00C57P01\x00Mterminating\x00\x00")))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		u := &serverConn{r: bufio.NewReader(bytes.NewReader(b))}
-		rows, err := u.answer(sqlError)
-		if err != nil && rows != nil || len(rows) > upstream.MaxRows {
-			t.Fatalf("%d rows, error %v", len(rows), err)
-		}
-		for _, row := range rows {
-			if len(row) > upstream.MaxColumns {
-				t.Fatalf("%d columns", len(row))
-			}
-		}
-	})
-}
-
-func TestFarewell(t *testing.T) {
-	for tail, want := range map[string]struct{ told, idle bool }{
-		"":                               {true, false}, // the cancel key was the last
-		"SELECT 1\x00Z\x00\x00\x00\x05I": {true, true},
-		"Z\x00\x00\x00\x05T":             {true, false},
-		"Z\x00\x00\x00\x05":              {false, false},
-		"D\x00\x00\x00\x05I":             {false, false},
-	} {
-		message, idle := farewell([]byte(tail), fault.ErrShuttingDown(nil))
-		if (message != nil) != want.told || idle != want.idle {
-			t.Errorf("after %q: %q, idle %v", tail, message, idle)
-		}
 	}
 }
 

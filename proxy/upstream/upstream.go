@@ -47,9 +47,19 @@ type Dialer struct {
 	last     atomic.Pointer[tls.Config] // the one in use; sessions share it
 }
 
-// Verified tells whether the far end of a link is known to be the database, so
-// that a password may be sent as it is.
-func (u *Dialer) Verified() bool { return u.Mode == VerifyFull || u.Mode == VerifyCA }
+// Link returns what is known of a connection that was dialled here: whether it is
+// inside TLS that [Dialer.Handshake] started, and whether the far end has proved to be
+// the database.
+func (u *Dialer) Link(conn net.Conn) secrets.Link {
+	tc, ok := conn.(*tls.Conn)
+	switch {
+	case !ok || !tc.ConnectionState().HandshakeComplete:
+		return secrets.NotEncrypted
+	case u.Mode == VerifyFull || u.Mode == VerifyCA:
+		return secrets.Verified
+	}
+	return secrets.Encrypted
+}
 
 // Target returns host and port to dial with cred.
 func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err error) {

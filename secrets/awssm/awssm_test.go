@@ -20,6 +20,7 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/secrets/awssm"
+	"github.com/credproxy/credproxy/secrets/secretstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -121,8 +122,8 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Username != "app" || c.Password() != password || c.VersionID != "11111111-2222" || !c.Expires.IsZero() {
-		t.Errorf("got %v, password %q", c, c.Password())
+	if c.Username != "app" || secretstest.Reveal(c) != password || c.VersionID != "11111111-2222" || !c.Expires.IsZero() {
+		t.Errorf("got %v, password %q", c, secretstest.Reveal(c))
 	}
 	if want := (secrets.Endpoint{Engine: "postgres", Host: "h", Port: 5432, Database: "d"}); c.Endpoint != want {
 		t.Errorf("endpoint %+v", c.Endpoint)

@@ -22,8 +22,8 @@ type Variables struct {
 	taken map[string]*secrets.Credential // by variable; they have only a password
 }
 
-// take returns the value of a variable, "" if it is not set.
-func (v *Variables) take(name string) string {
+// take returns the value of a variable as a password, an empty one if it is not set.
+func (v *Variables) take(name string) *secrets.Credential {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if value := os.Getenv(name); value != "" {
@@ -34,9 +34,9 @@ func (v *Variables) take(name string) string {
 		_ = os.Unsetenv(name) // fails for names that cannot be set either
 	}
 	if c := v.taken[name]; c != nil {
-		return c.Password()
+		return c
 	}
-	return ""
+	return secrets.NewCredential("", "")
 }
 
 // Source is two environment variables. It is a secrets.Source.
@@ -48,12 +48,12 @@ type Source struct {
 // Source makes a source of the variables that hold the user name and the password,
 // which it takes out of the environment.
 func (v *Variables) Source(username, password string) *Source {
-	s := &Source{cred: secrets.NewCredential(os.Getenv(username), v.take(password))}
-	s.cred.VersionID = secrets.LocalVersion(s.cred.Username, s.cred.Password())
+	s := &Source{cred: v.take(password).WithUsername(os.Getenv(username))}
+	s.cred.UseLocalVersion()
 	switch {
 	case s.cred.Username == "":
 		s.missing = username
-	case s.cred.Password() == "":
+	case s.cred.IsEmpty():
 		s.missing = password
 	}
 	return s

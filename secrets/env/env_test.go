@@ -7,6 +7,7 @@ import (
 
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/env"
+	"github.com/credproxy/credproxy/secrets/secretstest"
 )
 
 var _ secrets.Source = (*env.Source)(nil)
@@ -20,10 +21,11 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Username != "app" || c.Password() != "Pl4nted-Passw0rd" || !c.Expires.IsZero() {
-		t.Errorf("got %v, password %q", c, c.Password())
+	if c.Username != "app" || secretstest.Reveal(c) != "Pl4nted-Passw0rd" || !c.Expires.IsZero() {
+		t.Errorf("got %v, password %q", c, secretstest.Reveal(c))
 	}
-	if c.VersionID != secrets.LocalVersion("app", "Pl4nted-Passw0rd") {
+	same := secrets.NewCredential("app", "Pl4nted-Passw0rd")
+	if same.UseLocalVersion(); c.VersionID != same.VersionID {
 		t.Errorf("version %q", c.VersionID)
 	}
 	// Nobody inherits it, but another database may have the same.
@@ -31,7 +33,7 @@ func TestFetch(t *testing.T) {
 		t.Errorf("still in the environment: %q", value)
 	}
 	again, err := vars.Source("TEST_DB_USER", "TEST_DB_PASSWORD").Fetch(t.Context(), secrets.Current)
-	if err != nil || again.Password() != c.Password() || again.VersionID != c.VersionID {
+	if err != nil || secretstest.Reveal(again) != secretstest.Reveal(c) || again.VersionID != c.VersionID {
 		t.Errorf("the second time %v, %v", again, err)
 	}
 	if source.Kind() != "env" {

@@ -64,7 +64,7 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 	if err != nil {
 		return nil, secrets.Errorf(secrets.ReasonOf(err), "%s: %w", s.path, err)
 	}
-	c.VersionID = secrets.LocalVersion(c.Username, c.Password())
+	c.UseLocalVersion()
 	return c, nil
 }
 

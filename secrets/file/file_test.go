@@ -12,6 +12,7 @@ import (
 
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/file"
+	"github.com/credproxy/credproxy/secrets/secretstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,8 +46,8 @@ func TestFetchFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Username != "app" || c.Password() != password || c.VersionID != secrets.LocalVersion("app", password) {
-		t.Errorf("got %v, password %q", c, c.Password())
+	if c.Username != "app" || secretstest.Reveal(c) != password || c.VersionID != localVersion("app", password) {
+		t.Errorf("got %v, password %q", c, secretstest.Reveal(c))
 	}
 	if want := (secrets.Endpoint{Engine: "mysql", Host: "h", Port: 3306, Database: "d"}); c.Endpoint != want {
 		t.Errorf("endpoint %+v", c.Endpoint)
@@ -83,8 +84,8 @@ func TestFetchDirectory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Username != tc.username || c.Password() != tc.password || c.Endpoint != tc.endpoint {
-				t.Errorf("got %v, password %q, %+v", c, c.Password(), c.Endpoint)
+			if c.Username != tc.username || secretstest.Reveal(c) != tc.password || c.Endpoint != tc.endpoint {
+				t.Errorf("got %v, password %q, %+v", c, secretstest.Reveal(c), c.Endpoint)
 			}
 		})
 	}
@@ -170,4 +171,11 @@ func TestFetchCanceled(t *testing.T) {
 	cancel()
 	_, err := file.New("x").Fetch(ctx, secrets.Current)
 	wantError(t, err, secrets.Unavailable, "canceled")
+}
+
+// localVersion is the version id that this process gives to a credential.
+func localVersion(username, password string) string {
+	c := secrets.NewCredential(username, password)
+	c.UseLocalVersion()
+	return c.VersionID
 }

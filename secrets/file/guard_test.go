@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/file"
+	"github.com/credproxy/credproxy/secrets/secretstest"
 )
 
 // openFolder is a folder on disk that every user can look into.
@@ -66,7 +67,7 @@ func TestFetchWorldReadable(t *testing.T) {
 			source := file.New(filepath.Join(dir, tc.path))
 			c, err := source.Fetch(t.Context(), secrets.Current)
 			if tc.refused == "" {
-				if err != nil || c.Password() != password {
+				if err != nil || secretstest.Reveal(c) != password {
 					t.Errorf("got %v, %v", c, err)
 				}
 				return
@@ -76,7 +77,7 @@ func TestFetchWorldReadable(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			source.WorldReadable = true
-			if c, err := source.Fetch(t.Context(), secrets.Current); err != nil || c.Password() != password {
+			if c, err := source.Fetch(t.Context(), secrets.Current); err != nil || secretstest.Reveal(c) != password {
 				t.Errorf("told to take it: %v, %v", c, err)
 			}
 		})

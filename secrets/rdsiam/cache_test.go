@@ -16,6 +16,7 @@ import (
 
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/rdsiam"
+	"github.com/credproxy/credproxy/secrets/secretstest"
 )
 
 // counted is a source that counts the tokens it makes.
@@ -52,7 +53,7 @@ func startCache(t *testing.T) (*secrets.Cache, *counted) {
 // as the keys of these tests tell by their id, when its signer expires.
 func tokenLogin(c *secrets.Cache) error {
 	return c.Login(context.Background(), func(_ context.Context, cred *secrets.Credential) error {
-		token, err := url.Parse("https://" + cred.Password())
+		token, err := url.Parse("https://" + secretstest.Reveal(cred))
 		if err != nil {
 			return err
 		}

@@ -103,7 +103,7 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 		return nil, secrets.Errorf(secrets.Unavailable, "iam user %s: sign a token: %w", s.user, err)
 	}
 	c := secrets.NewCredential(s.user, token)
-	c.VersionID = secrets.LocalVersion(s.user, token)
+	c.UseLocalVersion()
 	c.Expires = expires
 	return c, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/secrets/rdsiam"
+	"github.com/credproxy/credproxy/secrets/secretstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,7 +76,7 @@ func TestToken(t *testing.T) {
 	if c.Username != "app&x" || c.VersionID == "" || c.Endpoint != (secrets.Endpoint{}) {
 		t.Errorf("got %v, %+v", c, c.Endpoint)
 	}
-	token, err := url.Parse("https://" + c.Password())
+	token, err := url.Parse("https://" + secretstest.Reveal(c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func TestTokenDiesWithItsSigner(t *testing.T) {
 			if calls.Load() != tc.calls {
 				t.Errorf("%d calls of AssumeRole, want %d", calls.Load(), tc.calls)
 			}
-			if signer := fmt.Sprintf("AKIDROLE%d%%2F", tc.calls-1); !strings.Contains(c.Password(), signer) {
+			if signer := fmt.Sprintf("AKIDROLE%d%%2F", tc.calls-1); !strings.Contains(secretstest.Reveal(c), signer) {
 				t.Errorf("not signed by %s", signer)
 			}
 		})

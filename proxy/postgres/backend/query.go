@@ -1,4 +1,4 @@
-package postgres
+package backend
 
 import (
 	"context"
@@ -13,52 +13,62 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// Query logs in with cred, for no client but credproxy itself, runs the
-// statements one after another by the simple query protocol, and ends the
-// session. It returns the rows of the last one as text, with "" for NULL.
+// Query logs in with cred, for no client but credproxy itself, runs the statements as
+// [Conn.Query] does, and ends the session. p.Startup does not count. database may be
+// empty: it is then p.Database, else the secret's, else that of the user's name.
 //
-// database may be empty: it is then the configuration's, else the secret's, else
-// that of the user's name. Databases does not apply; Role does.
-//
-// The login is that of a client: same TLS, same methods, same errors, with the
-// mark of [secrets.Rejected] if the database refused the credential. What it says
-// once it has taken that, against the session or a statement, is a *fault.SQLError in
-// the chain. The caps are those of package proxy.
-func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
+// The errors are those of [Login] and [Conn.Query].
+func Query(ctx context.Context, p Params, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, upstream.QueryTimeout)
 	defer cancel()
-	want := wire.Startup{Version: wire.ProtocolMajor << 16, Params: []wire.Param{
+	p.Startup = wire.Startup{Version: wire.ProtocolMajor << 16, Params: []wire.Param{
 		{Name: "user", Value: cred.Username}, {Name: "database", Value: database}, {Name: "application_name", Value: "credproxy"}}}
-	up, err := e.connect(ctx, upstream.NoPhase, want, cred)
+	c, err := Login(ctx, p, cred)
 	if err != nil {
 		return nil, err
 	}
-	stop := upstream.BreakOff(ctx, up.tcp)
+	rows, err = c.Query(ctx, statements...)
+	if _, said := errors.AsType[*fault.SQLError](err); err == nil || said {
+		_ = c.Close()
+	}
+	return rows, err
+}
+
+// Query runs the statements one after another by the simple query protocol, and
+// returns the rows of the last one as text, with "" for NULL. The caps are those of
+// package upstream.
+//
+// What the database says against the session or a statement is a *fault.SQLError in
+// the chain of the error; the connection then is as it was. After any other error it is
+// closed.
+func (c *Conn) Query(ctx context.Context, statements ...string) (rows [][]string, err error) {
+	stop := upstream.BreakOff(ctx, c.TCP)
 	defer stop()
-	if rows, err = up.query(statements); err != nil {
+	if rows, err = c.query(statements); err != nil {
 		if _, said := errors.AsType[*fault.SQLError](err); !said {
-			return nil, up.fail(ctx, err)
+			return nil, c.fail(ctx, err)
 		}
 	}
-	_, _ = up.Write([]byte{'X', 0, 0, 0, 4})
-	_ = up.Close()
 	return rows, err
 }
 
 // query waits until the session has begun and runs the statements.
-func (u *serverConn) query(statements []string) (rows [][]string, err error) {
-	if _, err := u.answer(u.refused); err != nil {
-		return nil, err
+func (c *Conn) query(statements []string) (rows [][]string, err error) {
+	if !c.begun {
+		if _, err := c.readResult(c.refused); err != nil {
+			return nil, err
+		}
+		c.begun = true
 	}
 	for _, sql := range statements {
 		b, err := (&pgproto3.Query{String: sql}).Encode(nil)
 		if err != nil {
 			return nil, fmt.Errorf("encode a statement: %w", err)
 		}
-		if _, err := u.Write(b); err != nil {
+		if _, err := c.Write(b); err != nil {
 			return nil, fault.ErrAnswer("sending it", err)
 		}
-		if rows, err = u.answer(sqlError); err != nil {
+		if rows, err = c.readResult(sqlError); err != nil {
 			return nil, err
 		}
 	}
@@ -67,20 +77,20 @@ func (u *serverConn) query(statements []string) (rows [][]string, err error) {
 
 // refused makes an error of an ErrorResponse that ends the session before it began:
 // the database knows who logs in by then, and minds its name, or the role.
-func (u *serverConn) refused(m wire.Message) error {
-	err := refusal(m, u.cred)
-	if se, ok := errors.AsType[*serverError](err); ok && !secrets.IsRejected(err) {
+func (c *Conn) refused(m wire.Message) error {
+	err := Refusal(m, c.Cred)
+	if se, ok := errors.AsType[*ServerError](err); ok && !secrets.IsRejected(err) {
 		return &fault.Error{Kind: fault.UpstreamRefused, Message: "the database took the credential and refused the session",
-			Err: &fault.SQLError{Code: se.fields.Code, Message: se.fields.Message}}
+			Err: &fault.SQLError{Code: se.Fields.Code, Message: se.Fields.Message}}
 	}
 	return err
 }
 
-// answer reads up to ReadyForQuery (section "Simple Query"). It returns the rows
+// readResult reads up to ReadyForQuery (section "Simple Query"). It returns the rows
 // of the last result, or what said makes of the database's error.
-func (u *serverConn) answer(said func(wire.Message) error) (rows [][]string, err error) {
+func (c *Conn) readResult(said func(wire.Message) error) (rows [][]string, err error) {
 	for size := 0; size <= upstream.MaxAnswer && len(rows) <= upstream.MaxRows; {
-		m, readErr := wire.ReadMessage(u.r)
+		m, readErr := c.ReadMessage()
 		switch {
 		case readErr != nil && err != nil: // a fatal one ends the connection
 			return nil, err

@@ -1,10 +1,11 @@
-package postgres
+package backend
 
 import (
 	"crypto/md5"
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,16 +23,16 @@ const (
 	mechScram     = "SCRAM-SHA-256"
 	mechScramPlus = "SCRAM-SHA-256-PLUS"
 
-	methodMD5       = "md5"
+	MethodMD5       = "md5"
 	methodCleartext = "password" // pg_hba.conf's name
 )
 
 // authenticator answers the authentication requests of one login.
 type authenticator struct {
-	cred     *secrets.Credential
-	tls      *tls.ConnectionState // nil without TLS
-	verified bool                 // the far end is known to be the database
-	scram    *scramClients
+	cred *secrets.Credential
+	tls  *tls.ConnectionState // nil without TLS
+	link secrets.Link
+	keys *ScramKeys
 
 	conv   *scram.ClientConversation // once SCRAM has begun
 	method string                    // for the log: a mechanism, or one of the names below
@@ -42,11 +43,11 @@ type authenticator struct {
 func (a *authenticator) answer(m wire.Message) (reply []byte, done bool, err error) {
 	body := m.Body()
 	if len(body) < 4 {
-		return nil, false, broken("an authentication request without a code", nil)
+		return nil, false, Broken("an authentication request without a code", nil)
 	}
 	code := binary.BigEndian.Uint32(body)
 	if a.conv != nil && code != pgproto3.AuthTypeSASLContinue && code != pgproto3.AuthTypeSASLFinal && code != pgproto3.AuthTypeOk {
-		return nil, false, broken("another authentication request in the middle of SCRAM", nil)
+		return nil, false, Broken("another authentication request in the middle of SCRAM", nil)
 	}
 	switch code {
 	case pgproto3.AuthTypeOk:
@@ -92,16 +93,16 @@ func unsupported(what string) error {
 // way, only after it has proved that it knows the password too.
 func (a *authenticator) finish() error {
 	if a.conv != nil && !a.conv.Valid() {
-		return broken("the database ended SCRAM without proving that it knows the password", nil)
+		return Broken("the database ended SCRAM without proving that it knows the password", nil)
 	}
 	return nil
 }
 
-// needVerified refuses what would tell the password, or a hash of it that is soon
-// guessed, to whoever sits in the middle. SCRAM tells neither.
-func (a *authenticator) needVerified(what string) error {
-	if a.tls != nil && a.verified {
-		return nil
+// unfit makes an error of the refusal to release the password, which would tell it to
+// whoever sits in the middle.
+func unfit(err error, what string) error {
+	if _, ok := errors.AsType[*secrets.ReleaseError](err); !ok {
+		return err
 	}
 	return &fault.Error{Kind: fault.UpstreamAuth,
 		Message: "the database asks for the password " + what + ", and the link to it is not verified TLS; the password was not sent",
@@ -109,26 +110,26 @@ func (a *authenticator) needVerified(what string) error {
 }
 
 func (a *authenticator) cleartext() ([]byte, error) {
-	if err := a.needVerified("in clear text"); err != nil {
-		return nil, err
-	}
 	a.method = methodCleartext
-	return (&pgproto3.PasswordMessage{Password: a.cred.Password()}).Encode(nil)
+	reply, err := secrets.Release(a.cred, secrets.Cleartext, a.link, func(password string) ([]byte, error) {
+		return (&pgproto3.PasswordMessage{Password: password}).Encode(nil)
+	})
+	return reply, unfit(err, "in clear text")
 }
 
 // md5 hashes as the server does: md5(md5(password + user) + salt).
 func (a *authenticator) md5(body []byte) ([]byte, error) {
 	var req pgproto3.AuthenticationMD5Password
 	if err := req.Decode(body); err != nil {
-		return nil, broken("an MD5 request that cannot be read", err)
+		return nil, Broken("an MD5 request that cannot be read", err)
 	}
-	if err := a.needVerified("as an MD5 hash"); err != nil {
-		return nil, err
-	}
-	a.method = methodMD5
-	inner := md5.Sum([]byte(a.cred.Password() + a.cred.Username))
-	outer := md5.Sum(append([]byte(hex.EncodeToString(inner[:])), req.Salt[:]...))
-	return (&pgproto3.PasswordMessage{Password: "md5" + hex.EncodeToString(outer[:])}).Encode(nil)
+	a.method = MethodMD5
+	reply, err := secrets.Release(a.cred, secrets.MD5, a.link, func(password string) ([]byte, error) {
+		inner := md5.Sum([]byte(password + a.cred.Username))
+		outer := md5.Sum(append([]byte(hex.EncodeToString(inner[:])), req.Salt[:]...))
+		return (&pgproto3.PasswordMessage{Password: "md5" + hex.EncodeToString(outer[:])}).Encode(nil)
+	})
+	return reply, unfit(err, "as an MD5 hash")
 }
 
 // saslStart picks a mechanism and begins (RFC 5802, 7677; section "SASL
@@ -137,7 +138,7 @@ func (a *authenticator) md5(body []byte) ([]byte, error) {
 func (a *authenticator) saslStart(list []byte) ([]byte, error) {
 	offered, err := wire.ParseMechanisms(list)
 	if err != nil {
-		return nil, broken("a list of SASL mechanisms that cannot be read", err)
+		return nil, Broken("a list of SASL mechanisms that cannot be read", err)
 	}
 	var plain, plus bool
 	for _, m := range offered {
@@ -147,7 +148,10 @@ func (a *authenticator) saslStart(list []byte) ([]byte, error) {
 	if !plain && !plus {
 		return nil, unsupported("one of the SASL mechanisms " + strings.Join(offered, ", "))
 	}
-	client := a.scram.get(a.cred)
+	client, err := a.keys.client(a.cred, a.link)
+	if err != nil {
+		return nil, unfit(err, "as a SCRAM proof")
+	}
 	mechanism := mechScram
 	switch {
 	case a.tls == nil:
@@ -176,33 +180,34 @@ func (a *authenticator) saslStart(list []byte) ([]byte, error) {
 
 func (a *authenticator) saslContinue(challenge []byte) ([]byte, error) {
 	if a.conv == nil {
-		return nil, broken("a SCRAM challenge out of turn", nil)
+		return nil, Broken("a SCRAM challenge out of turn", nil)
 	}
-	if err := wire.CheckChallenge(challenge, a.tls != nil && a.verified); err != nil {
-		return nil, broken("a SCRAM challenge that is not acceptable", err)
+	if err := wire.CheckChallenge(challenge, a.link == secrets.Verified); err != nil {
+		return nil, Broken("a SCRAM challenge that is not acceptable", err)
 	}
 	reply, err := a.conv.Step(string(challenge))
 	if err != nil {
-		a.scram.forget(a.cred)
-		return nil, broken("a SCRAM challenge that is not acceptable", err)
+		a.keys.forget(a.cred)
+		return nil, Broken("a SCRAM challenge that is not acceptable", err)
 	}
 	return (&pgproto3.SASLResponse{Data: []byte(reply)}).Encode(nil)
 }
 
 func (a *authenticator) saslFinal(proof []byte) error {
 	if a.conv == nil || len(proof) > wire.MaxScramMessage {
-		return broken("a SCRAM proof out of turn", nil)
+		return Broken("a SCRAM proof out of turn", nil)
 	}
 	if _, err := a.conv.Step(string(proof)); err != nil || !a.conv.Valid() {
-		a.scram.forget(a.cred)
-		return broken("the database does not prove that it knows the password", err)
+		a.keys.forget(a.cred)
+		return Broken("the database does not prove that it knows the password", err)
 	}
 	return nil
 }
 
-// scramClients keeps one SCRAM client per credential: it caches the derived
-// keys, which saves 4,096 rounds of hashing per login.
-type scramClients struct {
+// ScramKeys keeps one SCRAM client per credential: it caches the derived keys, which
+// saves 4,096 rounds of hashing per login. The zero ScramKeys is ready. It is safe for
+// concurrent use.
+type ScramKeys struct {
 	mu      sync.Mutex
 	clients map[*secrets.Credential]*scram.Client
 }
@@ -210,26 +215,32 @@ type scramClients struct {
 // maxScramClients is more than the versions of a secret that are in use at once.
 const maxScramClients = 8
 
-func (s *scramClients) get(cred *secrets.Credential) *scram.Client {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.clients[cred]; c != nil {
-		return c
-	}
-	// The server takes the user from the startup packet and ignores this one,
-	// which libpq leaves empty too.
-	c, _ := scram.SHA256.NewClientUnprepped("", saslprep(cred.Password()), "") // never fails
-	if s.clients == nil || len(s.clients) >= maxScramClients {
-		s.clients = map[*secrets.Credential]*scram.Client{}
-	}
-	s.clients[cred] = c.WithMinIterations(1) // checkChallenge looks at them
-	return c
+// client returns the SCRAM client of cred, for a link that is fit for it.
+func (k *ScramKeys) client(cred *secrets.Credential, link secrets.Link) (*scram.Client, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return secrets.Release(cred, secrets.SCRAM, link, func(password string) (*scram.Client, error) {
+		if c := k.clients[cred]; c != nil {
+			return c, nil
+		}
+		// The server takes the user from the startup packet and ignores this one,
+		// which libpq leaves empty too.
+		c, err := scram.SHA256.NewClientUnprepped("", saslprep(password), "")
+		if err != nil {
+			return nil, fmt.Errorf("begin scram: %w", err)
+		}
+		if k.clients == nil || len(k.clients) >= maxScramClients {
+			k.clients = map[*secrets.Credential]*scram.Client{}
+		}
+		k.clients[cred] = c.WithMinIterations(1) // wire.CheckChallenge looks at them
+		return k.clients[cred], nil
+	})
 }
 
 // forget drops the keys derived for a server that then failed to prove itself,
 // so that it cannot fill the memory with one salt after another.
-func (s *scramClients) forget(cred *secrets.Credential) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.clients, cred)
+func (k *ScramKeys) forget(cred *secrets.Credential) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.clients, cred)
 }

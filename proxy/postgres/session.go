@@ -1,0 +1,120 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/backend"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
+	"github.com/credproxy/credproxy/proxy/upstream"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// flushAt is how much of the session's beginning is gathered into one write, in
+// bytes.
+const flushAt = 32 << 10
+
+// login logs in at the database for a client, with whichever credential it
+// accepts.
+func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (*backend.Conn, error) {
+	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
+	defer stop()
+	var up *backend.Conn
+	err := e.Credentials.Login(waiting, func(ctx context.Context, cred *secrets.Credential) (err error) {
+		p := e.params(want, s.Phase)
+		if err := e.checkDatabase(want, p.DatabaseFor(cred)); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
+		defer cancel()
+		up, err = backend.Login(ctx, p, cred)
+		return err
+	})
+	return up, err
+}
+
+// params are those of a login as want.
+func (e *Engine) params(want wire.Startup, phase upstream.Phase) backend.Params {
+	return backend.Params{Dialer: e.Upstream, Startup: want, Database: e.Database, Role: e.Role, Keys: &e.keys, Phase: phase}
+}
+
+// Query runs statements of credproxy's own, as [backend.Query] does. Databases does
+// not apply; Role does.
+func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) ([][]string, error) {
+	return backend.Query(ctx, e.params(wire.Startup{}, nil), cred, database, statements...)
+}
+
+func (e *Engine) checkDatabase(want wire.Startup, database string) error {
+	physical := want.PhysicalReplication()
+	switch {
+	case len(e.Databases) == 0, slices.Contains(e.Databases, database) && !physical:
+		return nil
+	case physical:
+		return secrets.Unoffered(&fault.Error{Kind: fault.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
+			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."})
+	}
+	return fault.ErrDatabase(database)
+}
+
+// welcome sends the client what the database says from AuthenticationOk on, up
+// to its cancel key, which it replaces. It returns with the function that ends
+// the key's life.
+func (e *Engine) welcome(c *client, up *backend.Conn) (remove func(), err error) {
+	out := append(up.Preamble, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	up.Preamble = nil
+	for {
+		if len(out) > flushAt || up.Buffered() == 0 && len(out) > 0 {
+			if _, err := c.Write(out); err != nil {
+				return nil, clientError(err)
+			}
+			out = out[:0]
+		}
+		m, err := up.ReadMessage()
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, err // fault.As knows
+			}
+			return nil, backend.Broken("waiting for the session to begin", err)
+		}
+		switch m.Kind() {
+		case 'K':
+			key, err := wire.ParseKey(m.Body())
+			if err != nil {
+				return nil, backend.Broken("a cancel key that is not one", err)
+			}
+			own, remove := e.targets.add(key, up.TCP.RemoteAddr(), up.Host)
+			_, err = c.Write(append(out, own.BackendKeyData()...))
+			if err != nil {
+				remove()
+				return nil, clientError(err)
+			}
+			return remove, nil
+		case 'Z': // a server without cancel keys
+			if _, err := c.Write(append(out, m.Raw...)); err != nil {
+				return nil, clientError(err)
+			}
+			return func() {}, nil
+		case 'E':
+			_, _ = c.Write(append(out, m.Raw...))
+			said := fault.As(backend.Refusal(m, up.Cred))
+			said.Silent = true // it has just been told
+			return nil, said
+		}
+		out = append(out, m.Raw...)
+	}
+}
+
+// sessionFields describes the session for its line in the log.
+func sessionFields(u *backend.Conn, want wire.Startup) []zap.Field {
+	return []zap.Field{
+		zap.String("user", u.Cred.Username), zap.String("client_user", fault.Clip(want.Get("user"))),
+		zap.String("db", fault.Clip(u.Database)), zap.String("application_name", fault.Clip(want.Get("application_name"))),
+		zap.String("version", u.Cred.ShortVersion()), zap.Stringer("upstream", u.TCP.RemoteAddr()),
+	}
+}
