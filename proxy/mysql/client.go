@@ -1,8 +1,6 @@
 package mysql
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -16,41 +14,42 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/proxy/relay"
 )
 
 // client is the connection to a client, inside TLS if it asked for it.
 type client struct {
-	*packetConn
-	told greeting // what it heard from us
-	want *response
+	*wire.PacketConn
+	told wire.Greeting // what it heard from us
+	want *wire.HandshakeResponse
 }
 
 // greet passes the database's greeting on.
-func (c *client) greet(g greeting, tls bool) error {
-	c.told = g.forClient(tls)
-	return clientError(c.write(c.told.encode()))
+func (c *client) greet(g wire.Greeting, tls bool) error {
+	c.told = g.ForClient(tls)
+	return clientError(c.WritePacket(c.told.Encode()))
 }
 
 // receive reads the client's answer to the greeting, inside TLS if it asks for
 // it, and brings the client to where it awaits OK or an error.
 func (e *Engine) receive(ctx context.Context, c *client) error {
-	payload, err := c.read()
+	payload, err := c.ReadPacket()
 	if err != nil {
 		return clientError(err)
 	}
 	encrypted := false
-	if len(payload) == responseHead && binary.LittleEndian.Uint32(payload)&mysql.CLIENT_SSL != 0 {
+	if len(payload) == wire.SSLRequestSize && binary.LittleEndian.Uint32(payload)&mysql.CLIENT_SSL != 0 {
 		if err := e.startTLS(ctx, c); err != nil {
 			return err
 		}
 		encrypted = true
-		if payload, err = c.read(); err != nil {
+		if payload, err = c.ReadPacket(); err != nil {
 			return clientError(err)
 		}
 	}
-	want, err := parseResponse(payload)
+	want, err := wire.ParseHandshakeResponse(payload)
 	if err != nil {
 		return &fault.Error{Kind: fault.ClientProtocol, Message: "the client's handshake response cannot be read", Err: err}
 	}
@@ -59,7 +58,7 @@ func (e *Engine) receive(ctx context.Context, c *client) error {
 		return &fault.Error{Kind: fault.NotAllowed, Message: "this listener takes only TLS connections with a client certificate",
 			Hint: "Set ssl-mode, ssl-cert and ssl-key at the client."}
 	}
-	return c.settle(want.plugin, want.auth, want.caps&mysql.CLIENT_PLUGIN_AUTH != 0)
+	return c.settle(want.Plugin, want.Auth, want.Capabilities&mysql.CLIENT_PLUGIN_AUTH != 0)
 }
 
 // startTLS answers an SSLRequest (page "Protocol::SSLRequest").
@@ -70,11 +69,11 @@ func (e *Engine) startTLS(ctx context.Context, c *client) error {
 	}
 	// Clients do not wait for an answer to the request, so that the ClientHello may
 	// have come with it. All that came goes into the handshake.
-	tc := tls.Server(relay.NewRecordConn(c.Conn, c.buffered()), e.ClientTLS)
+	tc := tls.Server(relay.NewRecordConn(c.Conn, c.ReadAhead()), e.ClientTLS)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return silent(fault.ClientProtocol, "the tls handshake with the client failed", err)
 	}
-	c.packetConn = c.over(tc)
+	c.PacketConn = c.Over(tc)
 	return nil
 }
 
@@ -85,7 +84,7 @@ func (c *client) settle(plugin string, auth []byte, plugins bool) error {
 	switch {
 	case !plugins, plugin == mysql.AUTH_CLEAR_PASSWORD && len(auth) > 0:
 		return nil
-	case plugin == c.told.plugin:
+	case plugin == c.told.Plugin:
 		return c.satisfy(plugin, auth)
 	}
 	return c.switchTo(plugin)
@@ -95,14 +94,14 @@ func (c *client) settle(plugin string, auth []byte, plugins bool) error {
 // know.
 func (c *client) switchTo(plugin string) error {
 	if plugin != mysql.AUTH_NATIVE_PASSWORD && plugin != mysql.AUTH_CACHING_SHA2_PASSWORD {
-		plugin = c.told.plugin
+		plugin = c.told.Plugin
 	}
-	request := appendText([]byte{mysql.EOF_HEADER}, plugin)
-	request = append(append(request, newSalt()...), 0)
-	if err := c.write(request); err != nil {
+	request := wire.AppendText([]byte{mysql.EOF_HEADER}, plugin)
+	request = append(append(request, wire.NewSalt()...), 0)
+	if err := c.WritePacket(request); err != nil {
 		return clientError(err)
 	}
-	auth, err := c.read()
+	auth, err := c.ReadPacket()
 	if err != nil {
 		return clientError(err)
 	}
@@ -115,14 +114,7 @@ func (c *client) satisfy(plugin string, auth []byte) error {
 	if plugin != mysql.AUTH_CACHING_SHA2_PASSWORD || len(auth) <= 1 {
 		return nil
 	}
-	return clientError(c.write([]byte{mysql.MORE_DATE_HEADER, mysql.CACHE_SHA2_FAST_AUTH}))
-}
-
-// resume puts back what the relay held, and starts a new count of packets.
-func (c *client) resume(held []byte) {
-	c.r = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(held), c.Conn), max(len(held), 4096))
-	_, _ = c.r.Peek(len(held)) // into the buffer, where the next relay looks
-	c.seq = 0
+	return clientError(c.WritePacket([]byte{mysql.MORE_DATE_HEADER, mysql.CACHE_SHA2_FAST_AUTH}))
 }
 
 // answer sends the client an error, if it awaits one.
@@ -131,7 +123,7 @@ func (c *client) answer(err error) {
 		return
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
-	_ = c.write(errorPacket(err, c.want != nil))
+	_ = c.WritePacket(errorPacket(err, c.want != nil))
 }
 
 func silent(kind fault.Kind, message string, err error) error {

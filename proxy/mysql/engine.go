@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
+	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -34,14 +36,14 @@ type Engine struct {
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: it is not offered
 	RequireTLS  bool        // TCP clients must use TLS
 
-	lastGreeting atomic.Pointer[greeting]           // with the id 0, which no connection has
+	lastGreeting atomic.Pointer[wire.Greeting]      // with the id 0, which no connection has
 	refused      atomic.Pointer[secrets.Credential] // the last one refused where no client heard of it
 }
 
 // Serve implements [proxy.Engine].
 func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (*proxy.Legs, error) {
 	_ = s.Client.SetDeadline(s.Deadline())
-	c := &client{packetConn: newPacketConn(s.Client)}
+	c := &client{PacketConn: wire.NewPacketConn(s.Client)}
 	legs, err := e.session(ctx, s, c)
 	if errors.Is(err, errProbe) && c.want == nil {
 		s.Quiet()
@@ -64,7 +66,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs
 	}
 	defer l.closeUnless(&legs)
 	_ = c.SetWriteDeadline(time.Now().Add(s.LoginTimeout()))
-	if err := c.write(l.up.ok); err != nil {
+	if err := c.WritePacket(l.up.OK); err != nil {
 		return nil, clientError(err)
 	}
 	s.LoggedIn(l.fields()...)
@@ -74,11 +76,11 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs
 // legs hands the session over to the relay, until a COM_CHANGE_USER, after which it
 // does so again.
 func (l *login) legs() *proxy.Legs {
-	database := l.up.tcp
+	database := l.up.TCP
 	stop := context.AfterFunc(l.ctx, func() { _ = database.Close() })
-	fromClient := l.client.leg()
-	fromClient.Scan, fromClient.Farewell = new(scanner).scan, farewell
-	return &proxy.Legs{Client: fromClient, Upstream: l.up.leg(), Next: func(held []byte) (legs *proxy.Legs, err error) {
+	fromClient := relay.Leg{Conn: l.client.PacketConn.Conn, Buffered: l.client.Detach(), Scan: new(wire.CommandScanner).Scan, Farewell: farewell}
+	fromDatabase := relay.Leg{Conn: l.up.PacketConn.Conn, Buffered: l.up.Detach()}
+	return &proxy.Legs{Client: fromClient, Upstream: fromDatabase, Next: func(held []byte) (legs *proxy.Legs, err error) {
 		stop()
 		defer l.closeUnless(&legs)
 		if held == nil {
@@ -95,6 +97,6 @@ func (l *login) legs() *proxy.Legs {
 // closeUnless closes the connection to the database unless the session goes on.
 func (l *login) closeUnless(legs **proxy.Legs) {
 	if *legs == nil {
-		_ = l.up.tcp.Close()
+		_ = l.up.TCP.Close()
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/proxy/upstream"
 )
@@ -21,20 +22,20 @@ import (
 func trusting(p *scripted) {
 	p.greet(realGreeting())
 	p.send(okPacket)
-	_, _ = io.Copy(p.Conn, p.r)
+	_, _ = io.Copy(p.Conn, p.R)
 }
 
 func TestGreetingAndResponsePassWithOnlyTheLoginChanged(t *testing.T) {
-	got := make(chan response, 1)
+	got := make(chan wire.HandshakeResponse, 1)
 	g := realGreeting()
-	g.caps |= mysql.CLIENT_SSL | mysql.CLIENT_COMPRESS | mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM
+	g.Capabilities |= mysql.CLIENT_SSL | mysql.CLIENT_COMPRESS | mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM
 	r := newRig(t, nil, func(p *scripted) { got <- p.greet(g); p.send(okPacket + "info") })
 	in := realResponse()
-	in.filler = append(make([]byte, 19), 1, 2, 3, 4) // MariaDB's further capabilities
+	in.Filler = append(make([]byte, 19), 1, 2, 3, 4) // MariaDB's further capabilities
 	c := newPeer(t, r.Dial(t))
 	told, reply := c.login(in)
-	if told.version != g.version || told.id != g.id || told.charset != g.charset || told.status != g.status ||
-		told.reserved != g.reserved || told.caps != g.caps&^notOffered || told.plugin != g.plugin || bytes.Equal(told.salt, g.salt) {
+	if told.Version != g.Version || told.ID != g.ID || told.Charset != g.Charset || told.Status != g.Status ||
+		told.Reserved != g.Reserved || told.Capabilities != g.Capabilities&^wire.NotOffered || told.Plugin != g.Plugin || bytes.Equal(told.Salt, g.Salt) {
 		t.Errorf("the client was told %+v", told)
 	}
 	// A client of native passwords is asked to switch, because the server named
@@ -44,13 +45,13 @@ func TestGreetingAndResponsePassWithOnlyTheLoginChanged(t *testing.T) {
 	}
 	c.send("whatever")
 	out := <-got
-	if out.user != "app" || out.database != "orders" || out.plugin != mysql.AUTH_CACHING_SHA2_PASSWORD ||
-		!bytes.Equal(out.auth, mysql.CalcCachingSha2Password(g.salt, []byte(password))) {
-		t.Errorf("the database got user %q, database %q, plugin %q, %x", out.user, out.database, out.plugin, out.auth)
+	if out.User != "app" || out.Database != "orders" || out.Plugin != mysql.AUTH_CACHING_SHA2_PASSWORD ||
+		!bytes.Equal(out.Auth, mysql.CalcCachingSha2Password(g.Salt, []byte(password))) {
+		t.Errorf("the database got user %q, database %q, plugin %q, %x", out.User, out.Database, out.Plugin, out.Auth)
 	}
 	how := uint32(mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
-	if out.caps&^how != in.caps&^how || out.maxPacket != in.maxPacket || out.charset != in.charset ||
-		!bytes.Equal(out.filler, in.filler) || !bytes.Equal(out.attrs, in.attrs) {
+	if out.Capabilities&^how != in.Capabilities&^how || out.MaxPacket != in.MaxPacket || out.Charset != in.Charset ||
+		!bytes.Equal(out.Filler, in.Filler) || !bytes.Equal(out.Attributes, in.Attributes) {
 		t.Errorf("the database got %+v, want %+v", out, in)
 	}
 	if ok := c.payload(); ok != okPacket+"info" {
@@ -85,11 +86,11 @@ func TestEveryClientIsLetIn(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			g := realGreeting()
-			g.plugin = tt.server
+			g.Plugin = tt.server
 			r := newRig(t, nil, func(p *scripted) { p.greet(g); p.send(okPacket) })
 			c := newPeer(t, r.Dial(t))
 			in := passwordless(tt.client)
-			in.auth = []byte(tt.auth)
+			in.Auth = []byte(tt.auth)
 			_, reply := c.login(in)
 			for i, want := range tt.replies {
 				if i > 0 {
@@ -124,7 +125,7 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 		{"truncated greeting", upstream.Disable, func(p *scripted) { p.send("\x0a8.0\x00abc") }, 1105, "the greeting"},
 		{"protocol 9", upstream.Disable, func(p *scripted) { p.send("\x09old") }, 1105, "the greeting"},
 		{"oversized greeting", upstream.Disable, func(p *scripted) { p.raw("\xff\xff\xff\x00") }, 1105, "the greeting"},
-		{"wrong sequence", upstream.Disable, func(p *scripted) { p.seq = 7; p.send("\x0a") }, 1105, "the greeting"},
+		{"wrong sequence", upstream.Disable, func(p *scripted) { p.Seq = 7; p.send("\x0a") }, 1105, "the greeting"},
 		{"too many connections", upstream.Disable, func(p *scripted) { p.send("\xff\x10\x04Too many connections") }, 1040, "Too many connections"},
 		{"host blocked", upstream.Disable, func(p *scripted) { p.send("\xff\x69\x04Host is blocked") }, 1129, "Host is blocked"},
 		{"no TLS", upstream.VerifyFull, func(p *scripted) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
@@ -168,15 +169,15 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 			c := newPeer(t, r.Dial(t))
 			first := c.payload()
 			if first != "" && first[0] != mysql.ERR_HEADER {
-				_ = c.write(passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD).encode())
+				_ = c.WritePacket(passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD).Encode())
 				first = c.payload()
 			}
 			e := wantError(t, c, first)
-			if e.code != tt.code || !strings.Contains(e.message, tt.message) {
-				t.Errorf("client got %d %q, want %d …%q…", e.code, e.message, tt.code, tt.message)
+			if e.Code != tt.code || !strings.Contains(e.Message, tt.message) {
+				t.Errorf("client got %d %q, want %d …%q…", e.Code, e.Message, tt.code, tt.message)
 			}
-			if ours := strings.HasPrefix(e.message, "credproxy: "); ours != (tt.code == 1105) {
-				t.Errorf("message %q", e.message)
+			if ours := strings.HasPrefix(e.Message, "credproxy: "); ours != (tt.code == 1105) {
+				t.Errorf("message %q", e.Message)
 			}
 		})
 	}
@@ -184,7 +185,7 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 
 // wantNothing fails if the other side sends anything.
 func wantNothing(p *scripted) {
-	if b, _ := io.ReadAll(p.r); len(b) > 0 {
+	if b, _ := io.ReadAll(p.R); len(b) > 0 {
 		p.t.Errorf("the database got %q", b)
 	}
 }
@@ -208,7 +209,7 @@ func TestHostileOrBrokenClient(t *testing.T) {
 			r := newRig(t, nil, func(p *scripted) {
 				p.greet(realGreeting())
 				p.send(okPacket)
-				p.seq = 0
+				p.Seq = 0
 				done <- p.payload()
 			})
 			c := newPeer(t, r.Dial(t))
@@ -217,9 +218,9 @@ func TestHostileOrBrokenClient(t *testing.T) {
 			if tt.code == 0 {
 				_ = c.Conn.(*net.TCPConn).CloseWrite()
 			}
-			c.seq = tt.seq
+			c.Seq = tt.seq
 			reply := c.payload()
-			if tt.code == 0 && reply != "" || tt.code != 0 && (len(reply) < 3 || reply[0] != 0xff || wantError(t, c, reply).code != tt.code) {
+			if tt.code == 0 && reply != "" || tt.code != 0 && (len(reply) < 3 || reply[0] != 0xff || wantError(t, c, reply).Code != tt.code) {
 				t.Errorf("reply %q", reply)
 			}
 			// Whatever the client did, the database saw an orderly session.
@@ -237,7 +238,7 @@ func TestProbesLeaveNoHandshakeBehind(t *testing.T) {
 		greeted.Add(1)
 		p.greet(realGreeting())
 		p.send(okPacket)
-		p.seq = 0
+		p.Seq = 0
 		if p.payload() == "\x01" {
 			quit.Add(1)
 		} else {
@@ -276,14 +277,14 @@ func TestChangeUser(t *testing.T) {
 				resp := p.greet(realGreeting())
 				p.send(okPacket)
 				for i := range 100 {
-					p.seq = 0
+					p.Seq = 0
 					if q := p.payload(); q != "\x03SELECT 1" {
 						t.Errorf("query %q", q)
 					}
 					p.send("result")
-					p.seq = 0
-					cu, err := parseChangeUser([]byte(p.payload()), resp)
-					if err != nil || cu.user != "app" || cu.database != fmt.Sprint("db", i) || cu.plugin != noPlugin || string(cu.attrs) != "\x01a\x01b" {
+					p.Seq = 0
+					cu, err := wire.ParseChangeUser([]byte(p.payload()), resp)
+					if err != nil || cu.User != "app" || cu.Database != fmt.Sprint("db", i) || cu.Plugin != wire.NoPlugin || string(cu.Attributes) != "\x01a\x01b" {
 						t.Errorf("change user %+v, %v", cu, err)
 						return
 					}
@@ -304,15 +305,15 @@ func TestChangeUser(t *testing.T) {
 				t.Fatalf("reply %q", reply)
 			}
 			for i := range 100 {
-				c.seq = 0
+				c.Seq = 0
 				c.send("\x03SELECT 1")
 				if got := c.payload(); got != "result" {
 					t.Fatalf("result %q", got)
 				}
-				c.seq = 0
-				cu := changeUser{user: "me", database: fmt.Sprint("db", i), charset: [2]byte{45}, attrs: []byte("\x01a\x01b")}
-				payload := cu.encode(mysql.CLIENT_CONNECT_ATTRS)
-				c.send(string(bytes.Replace(payload, []byte(noPlugin), []byte(plugin), 1)))
+				c.Seq = 0
+				cu := wire.ChangeUser{User: "me", Database: fmt.Sprint("db", i), Charset: [2]byte{45}, Attributes: []byte("\x01a\x01b")}
+				payload := cu.Encode(mysql.CLIENT_CONNECT_ATTRS)
+				c.send(string(bytes.Replace(payload, []byte(wire.NoPlugin), []byte(plugin), 1)))
 				if got := c.payload(); !strings.HasPrefix(got, "\xfe"+plugin+"\x00") {
 					t.Fatalf("change user: %q", got)
 				}
@@ -346,7 +347,7 @@ func TestChangeUserDuringLocalInfile(t *testing.T) {
 	packet(0, "\x0e") // COM_PING
 	go func() { _, _ = c.Conn.Write(sent.Bytes()) }()
 	got := make([]byte, sent.Len())
-	if _, err := io.ReadFull(c.r, got); err != nil || !bytes.Equal(got, sent.Bytes()) {
+	if _, err := io.ReadFull(c.R, got); err != nil || !bytes.Equal(got, sent.Bytes()) {
 		t.Errorf("what came back differs (%v)", err)
 	}
 }
@@ -355,8 +356,8 @@ func TestLimits(t *testing.T) {
 	r := newRig(t, func(e *Engine) { e.Databases = []string{"orders"} }, trusting)
 	c := newPeer(t, r.Dial(t))
 	other := passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD)
-	other.database = "mysql"
-	if _, reply := c.login(other); wantError(t, c, reply).code != mysql.ER_ACCESS_DENIED_ERROR {
+	other.Database = "mysql"
+	if _, reply := c.login(other); wantError(t, c, reply).Code != mysql.ER_ACCESS_DENIED_ERROR {
 		t.Errorf("reply %q", reply)
 	}
 	for range 50 {
@@ -366,7 +367,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	full := newPeer(t, r.Dial(t))
-	if e := wantError(t, full, full.payload()); e.code != mysql.ER_CON_COUNT_ERROR || e.state != "" {
+	if e := wantError(t, full, full.payload()); e.Code != mysql.ER_CON_COUNT_ERROR || e.State != "" {
 		t.Errorf("%+v", e)
 	}
 }

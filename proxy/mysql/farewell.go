@@ -1,9 +1,9 @@
 package mysql
 
 import (
-	"encoding/binary"
-
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 )
 
 // farewell is a relay.Farewell. Whatever command the client sends next, or has
@@ -11,66 +11,14 @@ import (
 func farewell(tail []byte, why error) (message []byte, idle bool) {
 	idle = true
 	if len(tail) > 0 {
-		payload := lastPacket(tail)
+		payload := wire.LastPacket(tail)
 		if payload == nil {
 			return nil, false
 		}
 		const unfinished = mysql.SERVER_STATUS_IN_TRANS | mysql.SERVER_MORE_RESULTS_EXISTS
-		status, ok := statusOf(payload)
+		status, ok := wire.StatusOf(payload)
 		idle = ok && status&unfinished == 0
 	}
 	packet := errorPacket(why, true)
 	return append([]byte{byte(len(packet)), byte(len(packet) >> 8), 0, 1}, packet...), idle
-}
-
-// lastPacket returns the payload of the OK, EOF or error packet that b ends with,
-// nil if it ends with none, or with one longer than b. Within a packet it can be
-// wrong, if its content looks like one.
-func lastPacket(b []byte) []byte {
-	const head = 4
-	for start := len(b) - head - 1; start >= 0; start-- {
-		payload := b[start+head:]
-		if int(b[start]) != len(payload) || b[start+1] != 0 || b[start+2] != 0 {
-			continue
-		}
-		switch payload[0] {
-		case mysql.OK_HEADER, mysql.EOF_HEADER, mysql.ERR_HEADER:
-			return payload
-		}
-	}
-	return nil
-}
-
-// statusOf reads the server's status from an OK or EOF packet.
-func statusOf(payload []byte) (status uint16, ok bool) {
-	rest := payload[1:]
-	switch {
-	case payload[0] == mysql.ERR_HEADER:
-		return 0, false
-	case payload[0] == mysql.EOF_HEADER && len(payload) == 5:
-		return binary.LittleEndian.Uint16(rest[2:]), true
-	}
-	for range 2 { // affected rows, last insert id
-		if len(rest) == 0 {
-			return 0, false
-		}
-		rest = rest[min(len(rest), lengthOf(rest[0])):]
-	}
-	if len(rest) < 2 {
-		return 0, false
-	}
-	return binary.LittleEndian.Uint16(rest), true
-}
-
-// lengthOf is how many bytes a length-encoded integer has that begins with first.
-func lengthOf(first byte) int {
-	switch first {
-	case 0xfc:
-		return 3
-	case 0xfd:
-		return 4
-	case 0xfe:
-		return 9
-	}
-	return 1
 }

@@ -2,34 +2,19 @@ package mysql
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"net"
 	"slices"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/mysql/backend"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
-
-// serverConn is a connection to the database.
-type serverConn struct {
-	*packetConn          // inside TLS, unless the mode is disable
-	tcp         net.Conn // below it
-	host        string   // as dialled
-	port        int
-	greeting    greeting
-	encrypted   bool
-	cred        *secrets.Credential
-	began       time.Time // the attempt
-	ok          []byte    // the database's OK
-}
 
 // login is one client's login, over as many attempts as it takes.
 type login struct {
@@ -37,8 +22,8 @@ type login struct {
 	session *proxy.Session
 	client  *client
 	ctx     context.Context // the session's
-	greeted *greeted        // what the first attempt goes on with
-	up      *serverConn     // the one logged in on
+	held    *heldConn       // what the first attempt goes on with
+	up      *backend.Conn   // the one logged in on
 }
 
 // run greets the client and logs in with whichever credential the database
@@ -66,7 +51,7 @@ func (l *login) run() error {
 	if err != nil {
 		return err
 	}
-	if l.greeted, err = l.introduce(up); err != nil {
+	if l.held, err = l.introduce(up); err != nil {
 		return err
 	}
 	defer l.release()
@@ -74,7 +59,7 @@ func (l *login) run() error {
 }
 
 // searchGreeted is search for a client who hears an earlier greeting.
-func (l *login) searchGreeted(g greeting, cred *secrets.Credential) error {
+func (l *login) searchGreeted(g wire.Greeting, cred *secrets.Credential) error {
 	if err := l.receive(g, cred); err != nil {
 		return err
 	}
@@ -85,7 +70,7 @@ func (l *login) searchGreeted(g greeting, cred *secrets.Credential) error {
 var errDialled = secrets.Unoffered(errors.New("dialled"))
 
 // dialElsewhere dials where the secret leads to by now.
-func (l *login) dialElsewhere() (up *serverConn, err error) {
+func (l *login) dialElsewhere() (up *backend.PreLoginConn, err error) {
 	err = l.engine.Credentials.Login(l.ctx, func(_ context.Context, cred *secrets.Credential) error {
 		var err error
 		if up, err = l.dial(cred); err != nil {
@@ -102,7 +87,7 @@ func (l *login) dialElsewhere() (up *serverConn, err error) {
 // search tries credentials until the client leaves. An attempt that has begun is
 // brought to its end all the same.
 func (l *login) search(try func(context.Context, *secrets.Credential) error) error {
-	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.r)
+	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
 	defer stop()
 	return l.engine.Credentials.Login(waiting, func(_ context.Context, cred *secrets.Credential) error {
 		ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
@@ -111,7 +96,7 @@ func (l *login) search(try func(context.Context, *secrets.Credential) error) err
 	})
 }
 
-func (l *login) dial(cred *secrets.Credential) (*serverConn, error) {
+func (l *login) dial(cred *secrets.Credential) (*backend.PreLoginConn, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
 	defer cancel()
 	return l.engine.dial(ctx, l.session.Phase, cred)
@@ -120,215 +105,98 @@ func (l *login) dial(cred *secrets.Credential) (*serverConn, error) {
 // attempt makes one attempt, the first on the connection that the client was
 // greeted from if that is still there.
 func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err error) {
-	began := time.Now()
-	var up *serverConn
-	if l.greeted != nil {
-		if up = l.greeted.take(); up != nil && !l.engine.leadsTo(up, cred) {
-			l.engine.abandon(ctx, l.session.Phase, up)
+	p := l.params()
+	checked := l.engine.checkDatabase(p.DatabaseFor(cred))
+	var up *backend.PreLoginConn
+	if l.held != nil {
+		if up = l.held.take(); up != nil && (checked != nil || !up.LeadsTo(p.Dialer, cred)) {
+			l.engine.closeCleanly(ctx, l.session.Phase, up)
 			up = nil
 		}
-		l.greeted = nil
+		l.held = nil
 	}
+	if checked != nil {
+		return checked
+	}
+	began := time.Now()
 	if up == nil {
 		if up, err = l.engine.dial(ctx, l.session.Phase, cred); err != nil {
 			return err
 		}
 	}
-	up.cred, up.began = cred, began
-	if err := l.engine.logIn(ctx, l.session.Phase, up, *l.client.want); err != nil {
+	conn, err := up.Login(ctx, p, cred, began)
+	if err != nil {
 		return err
 	}
 	l.engine.refused.CompareAndSwap(cred, nil)
-	l.up = up
+	l.up = conn
 	return nil
 }
 
-// leadsTo tells whether up is connected to where cred says that its database is.
-func (e *Engine) leadsTo(up *serverConn, cred *secrets.Credential) bool {
-	host, port, err := e.Upstream.Target(cred)
-	return err == nil && host == up.host && port == up.port
+// params are those of a login for the client, once it has answered the greeting.
+func (l *login) params() backend.Params {
+	p := l.engine.params(l.session.Phase)
+	p.Response = l.client.want
+	return p
+}
+
+func (e *Engine) params(phase upstream.Phase) backend.Params {
+	return backend.Params{Dialer: e.Upstream, Database: e.Database, Phase: phase}
+}
+
+// dial connects, and keeps the greeting for clients who come while the database cannot
+// be asked for one.
+func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.Credential) (*backend.PreLoginConn, error) {
+	up, err := backend.Dial(ctx, e.params(phase), cred)
+	if err != nil {
+		return nil, err
+	}
+	g := up.Greeting()
+	g.ID = 0
+	e.lastGreeting.Store(&g)
+	return up, nil
+}
+
+// Query runs statements of credproxy's own, as [backend.Query] does. Databases does not
+// apply.
+func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
+	rows, err = backend.Query(ctx, e.params(nil), cred, database, statements...)
+	if _, said := errors.AsType[*fault.SQLError](err); err == nil || said {
+		e.refused.CompareAndSwap(cred, nil)
+	}
+	return rows, err
 }
 
 // receive greets the client and reads its answer.
-func (l *login) receive(g greeting, cred *secrets.Credential) error {
+func (l *login) receive(g wire.Greeting, cred *secrets.Credential) error {
 	if err := l.client.greet(g, l.engine.ClientTLS != nil); err != nil {
 		return err
 	}
 	if err := l.engine.receive(l.ctx, l.client); err != nil {
 		return err
 	}
-	l.session.Phase("request", l.session.Accepted, zap.String("client_user", fault.Clip(l.client.want.user)), zap.String("db", fault.Clip(l.client.want.database)))
-	return l.engine.checkDatabase(l.client.want.database, cred)
+	l.session.Phase("request", l.session.Accepted, zap.String("client_user", fault.Clip(l.client.want.User)), zap.String("db", fault.Clip(l.client.want.Database)))
+	p := l.params()
+	return l.engine.checkDatabase(p.DatabaseFor(cred))
 }
 
-// protection tells for the log what protects the link.
-func (u *serverConn) protection() []zap.Field {
-	tc, ok := u.Conn.(*tls.Conn)
-	if !ok {
-		return upstream.DescribeTLS(nil)
-	}
-	state := tc.ConnectionState()
-	return upstream.DescribeTLS(&state)
-}
-
-// quit ends a connection in order.
-func (u *serverConn) quit() {
-	u.seq = 0
-	_ = u.write([]byte{mysql.COM_QUIT})
-	_ = u.tcp.Close()
-}
-
-// dial connects and reads the greeting. A database that has something against us
-// says so in its place.
-func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.Credential) (*serverConn, error) {
-	host, port, err := e.Upstream.Target(cred)
-	if err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	conn, err := e.Upstream.Dial(ctx, host, port)
-	if err != nil {
-		return nil, err
-	}
-	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
-	up := &serverConn{packetConn: newPacketConn(conn), tcp: conn, host: host, port: port, cred: cred, began: start}
-	stop := upstream.BreakOff(ctx, conn)
-	defer stop()
-	payload, err := up.read()
-	switch {
-	case err != nil:
-		err = broken("waiting for the greeting", err)
-	case len(payload) > 0 && payload[0] == mysql.ERR_HEADER:
-		err = refusal(payload, cred)
-	default:
-		if up.greeting, err = parseGreeting(payload); err != nil {
-			err = broken("the greeting", err)
-		}
-	}
-	if err != nil {
-		return nil, up.fail(ctx, err)
-	}
-	e.keepGreeting(up.greeting)
-	return up, nil
-}
-
-// fail closes the connection and tells why it broke: if ctx has ended, that is
-// why.
-func (u *serverConn) fail(ctx context.Context, err error) error {
-	_ = u.tcp.Close()
-	if ctx.Err() != nil {
-		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
-	}
-	return err
-}
-
-// logIn logs in on a connection whose greeting has been read, as want.
-func (e *Engine) logIn(ctx context.Context, phase upstream.Phase, up *serverConn, want response) error {
-	if err := e.checkDatabase(want.database, up.cred); err != nil {
-		e.abandon(ctx, phase, up)
-		return err
-	}
-	if want.database == "" {
-		want.database = e.databaseFor(up.cred)
-	}
-	return e.logInto(ctx, phase, up, want)
-}
-
-func (e *Engine) logInto(ctx context.Context, phase upstream.Phase, up *serverConn, want response) error {
-	stop := upstream.BreakOff(ctx, up.tcp)
-	defer stop()
-	auth := e.authenticator(up)
-	auth.begin(up.greeting.plugin, up.greeting.salt)
-	want = want.forServer(up.greeting.caps, up.cred.Username, want.database, auth.plugin, e.Upstream.Mode != upstream.Disable)
-	start := time.Now()
-	if err := e.encrypt(ctx, up, want); err != nil {
-		return up.fail(ctx, err)
-	}
-	auth.link = e.Upstream.Link(up.Conn)
-	phase("tls", start, up.protection()...)
-	start = time.Now()
-	if overtaken := up.cred.Overtaken(up.began); overtaken != nil {
-		auth.cred = nobody()
-		want.user = auth.cred.Username
-		want.auth, _ = auth.scramble() // of no password
-		_ = up.write(want.encode())
-		_, _ = auth.run(up.packetConn)
-		return up.fail(ctx, overtaken)
-	}
-	var err error
-	if want.auth, err = auth.scramble(); err != nil {
-		return up.fail(ctx, err)
-	}
-	if err := up.write(want.encode()); err != nil {
-		return up.fail(ctx, broken("sending the handshake response", err))
-	}
-	ok, err := auth.run(up.packetConn)
-	if err != nil {
-		return up.fail(ctx, err)
-	}
-	up.ok = ok
-	phase("auth", start, zap.String("method", auth.plugin), zap.String("user", up.cred.Username), zap.String("version", up.cred.ShortVersion()))
-	return nil
-}
-
-func (e *Engine) authenticator(up *serverConn) *authenticator {
-	return &authenticator{cred: up.cred, link: e.Upstream.Link(up.Conn)}
-}
-
-// encrypt starts TLS, unless the mode is disable. The request carries the
-// client's flags, because MySQL takes them from here and not from the response.
-func (e *Engine) encrypt(ctx context.Context, up *serverConn, want response) error {
-	if e.Upstream.Mode == upstream.Disable {
+// checkDatabase holds the database that a login is for against those allowed. What a
+// client does with USE later is for the database's own grants.
+func (e *Engine) checkDatabase(name string) error {
+	if len(e.Databases) == 0 || slices.Contains(e.Databases, name) {
 		return nil
 	}
-	if up.greeting.caps&mysql.CLIENT_SSL == 0 {
-		return &fault.Error{Kind: fault.UpstreamTLS, Message: "the database does not offer TLS; nothing was sent to it",
-			Hint: "Turn on TLS at the database. On RDS it always is: check host and port."}
-	}
-	if up.r.Buffered() > 0 {
-		return broken("bytes after the greeting", nil)
-	}
-	if err := up.write(want.head()); err != nil {
-		return broken("asking for TLS", err)
-	}
-	tc, err := e.Upstream.Handshake(ctx, up.tcp, up.host)
-	if err != nil {
-		return err
-	}
-	up.packetConn = up.over(tc)
-	up.encrypted = true
-	return nil
-}
-
-// databaseFor is the database for clients that name none: the configuration's,
-// else the secret's, else none.
-func (e *Engine) databaseFor(cred *secrets.Credential) string {
-	if e.Database != "" {
-		return e.Database
-	}
-	return cred.Endpoint.Database
-}
-
-// checkDatabase holds the database that a client names at login against those
-// allowed. What a client does with USE later is for the database's own grants.
-func (e *Engine) checkDatabase(named string, cred *secrets.Credential) error {
-	if named == "" {
-		named = e.databaseFor(cred)
-	}
-	if len(e.Databases) == 0 || slices.Contains(e.Databases, named) {
-		return nil
-	}
-	return fault.ErrDatabase(named)
+	return fault.ErrDatabase(name)
 }
 
 // fields describes the session for its line in the log.
 func (l *login) fields() []zap.Field {
 	f := []zap.Field{
-		zap.String("user", l.up.cred.Username), zap.String("client_user", fault.Clip(l.client.want.user)),
-		zap.String("db", fault.Clip(l.client.want.database)), zap.String("version", l.up.cred.ShortVersion()),
-		zap.Stringer("upstream", l.up.tcp.RemoteAddr()), zap.Uint32("connection_id", l.up.greeting.id),
+		zap.String("user", l.up.Cred.Username), zap.String("client_user", fault.Clip(l.client.want.User)),
+		zap.String("db", fault.Clip(l.client.want.Database)), zap.String("version", l.up.Cred.ShortVersion()),
+		zap.Stringer("upstream", l.up.TCP.RemoteAddr()), zap.Uint32("connection_id", l.up.Greeting.ID),
 	}
-	if told := l.client.told.id; told != l.up.greeting.id {
+	if told := l.client.told.ID; told != l.up.Greeting.ID {
 		// A second attempt has another id. Servers never reuse ids, so the one
 		// that the client knows names nothing.
 		f = append(f, zap.Uint32("connection_id_told", told))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -125,7 +126,7 @@ func TestRefusalAtAnotherPort(t *testing.T) {
 // that was the user.
 func refusing(asApp *atomic.Int64, after time.Duration) func(*scripted) {
 	return func(p *scripted) {
-		if got := p.greet(realGreeting()); got.user == "app" {
+		if got := p.greet(realGreeting()); got.User == "app" {
 			asApp.Add(1)
 		}
 		time.Sleep(after)
@@ -140,11 +141,11 @@ func refuseAll(t *testing.T, r *proxytest.Rig) {
 		clients.Go(func() {
 			c := newPeer(t, r.Dial(t))
 			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-			if _, err := parseGreeting([]byte(c.payload())); err != nil {
+			if _, err := wire.ParseGreeting([]byte(c.payload())); err != nil {
 				t.Error(err)
 				return
 			}
-			if err := c.write(passwordless("caching_sha2_password").encode()); err != nil {
+			if err := c.WritePacket(passwordless("caching_sha2_password").Encode()); err != nil {
 				t.Error(err)
 			}
 			if got := c.payload(); !strings.Contains(got, "Access denied") {

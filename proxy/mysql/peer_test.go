@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/proxy/upstream"
 )
@@ -33,18 +34,18 @@ func newRig(t *testing.T, configure func(*Engine), script func(c *scripted)) *pr
 
 // peer is one end of a scripted conversation, of either side.
 type scripted struct {
-	*packetConn
+	*wire.PacketConn
 	t *testing.T
 }
 
-func newPeer(t *testing.T, c net.Conn) *scripted { return &scripted{newPacketConn(c), t} }
+func newPeer(t *testing.T, c net.Conn) *scripted { return &scripted{wire.NewPacketConn(c), t} }
 
-func (p *scripted) send(s string) { _ = p.write([]byte(s)) }
+func (p *scripted) send(s string) { _ = p.WritePacket([]byte(s)) }
 func (p *scripted) raw(s string)  { _, _ = io.WriteString(p.Conn, s) }
 
 // payload reads one packet; "" is the end of the connection.
 func (p *scripted) payload() string {
-	b, err := p.read()
+	b, err := p.ReadPacket()
 	if err != nil {
 		return ""
 	}
@@ -52,10 +53,10 @@ func (p *scripted) payload() string {
 }
 
 // greet sends the greeting of a server and reads what the client makes of it.
-func (p *scripted) greet(g greeting) response {
-	_ = p.write(g.encode())
-	r, err := parseResponse([]byte(p.payload()))
-	if err != nil && !errors.Is(err, errTruncated) {
+func (p *scripted) greet(g wire.Greeting) wire.HandshakeResponse {
+	_ = p.WritePacket(g.Encode())
+	r, err := wire.ParseHandshakeResponse([]byte(p.payload()))
+	if err != nil && !errors.Is(err, wire.ErrTruncated) {
 		p.t.Error(err)
 	}
 	return r
@@ -64,34 +65,34 @@ func (p *scripted) greet(g greeting) response {
 const okPacket = "\x00\x00\x00\x02\x00\x00\x00"
 
 // login answers the greeting as r, and returns what comes back.
-func (p *scripted) login(r response) (told greeting, reply string) {
+func (p *scripted) login(r wire.HandshakeResponse) (told wire.Greeting, reply string) {
 	p.t.Helper()
-	told, err := parseGreeting([]byte(p.payload()))
+	told, err := wire.ParseGreeting([]byte(p.payload()))
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	_ = p.write(r.encode())
+	_ = p.WritePacket(r.Encode())
 	return told, p.payload()
 }
 
 // passwordless is the response of a client without a password.
-func passwordless(plugin string) response {
+func passwordless(plugin string) wire.HandshakeResponse {
 	r := realResponse()
-	r.auth, r.plugin = nil, plugin
+	r.Auth, r.Plugin = nil, plugin
 	return r
 }
 
 // wantError reads on to an ERR packet, which must be the last.
-func wantError(t *testing.T, p *scripted, payload string) *serverError {
+func wantError(t *testing.T, p *scripted, payload string) *wire.ServerError {
 	t.Helper()
 	if payload == "" || payload[0] != mysql.ERR_HEADER {
 		t.Fatalf("got packet %q, want an error", payload)
 	}
-	e, err := parseError([]byte(payload))
+	e, err := wire.ParseError([]byte(payload))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rest, _ := io.ReadAll(p.r); len(rest) > 0 {
+	if rest, _ := io.ReadAll(p.R); len(rest) > 0 {
 		t.Errorf("%q after the error", rest)
 	}
 	if bytes.Contains([]byte(payload), []byte(password)) {

@@ -1,8 +1,6 @@
 package mysql
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"reflect"
@@ -13,6 +11,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -34,7 +33,7 @@ func asking(t *testing.T, script func(*scripted), statements ...string) ([][]str
 
 // command reads the first packet of a command.
 func (p *scripted) command() string {
-	p.seq = 0
+	p.Seq = 0
 	return p.payload()
 }
 
@@ -50,8 +49,8 @@ func TestQuery(t *testing.T) {
 	ended := make(chan string, 1)
 	rows, err := asking(t, func(p *scripted) {
 		r := p.greet(realGreeting())
-		if r.user != "app" || r.database != "orders" || string(r.attrs) != "\x0cprogram_name\x09credproxy" ||
-			r.caps&(mysql.CLIENT_MULTI_STATEMENTS|mysql.CLIENT_LOCAL_FILES|mysql.CLIENT_DEPRECATE_EOF) != 0 {
+		if r.User != "app" || r.Database != "orders" || string(r.Attributes) != "\x0cprogram_name\x09credproxy" ||
+			r.Capabilities&(mysql.CLIENT_MULTI_STATEMENTS|mysql.CLIENT_LOCAL_FILES|mysql.CLIENT_DEPRECATE_EOF) != 0 {
 			t.Errorf("the database got %+v", r)
 		}
 		p.send(okPacket)
@@ -126,33 +125,12 @@ func TestQueryFails(t *testing.T) {
 	}
 }
 
-// FuzzAnswer feeds what a database may answer to a statement. It must come to an
-// end within the caps.
-func FuzzAnswer(f *testing.F) {
-	f.Add([]byte("\x07\x00\x00\x00" + okPacket))
-	f.Add([]byte("\x01\x00\x00\x00\x01\x01\x00\x00\x01x\x05\x00\x00\x02" + eofPacket + "\x02\x00\x00\x03\x011\x05\x00\x00\x04" + eofPacket))
-	f.Add([]byte("\x01\x00\x00\x00\x01\x01\x00\x00\x01x\x05\x00\x00\x02" + eofPacket + "\x01\x00\x00\x03\xfc"))
-	f.Add([]byte("\x08\x00\x00\x00\xff\x76\x04#42000"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &packetConn{r: bufio.NewReader(bytes.NewReader(b))}
-		rows, err := c.answer()
-		if err != nil && rows != nil || len(rows) > upstream.MaxRows {
-			t.Fatalf("%d rows, error %v", len(rows), err)
-		}
-		for _, row := range rows {
-			if len(row) > upstream.MaxColumns {
-				t.Fatalf("%d columns", len(row))
-			}
-		}
-	})
-}
-
 // TestNothingIsOfferedOnceRefused has the database refuse the credential elsewhere
 // while a login with it is under way.
 func TestNothingIsOfferedOnceRefused(t *testing.T) {
 	cred := proxytest.Credential()
 	var e *Engine
-	got := make(chan response, 1)
+	got := make(chan wire.HandshakeResponse, 1)
 	newRig(t, func(made *Engine) { e = made }, func(p *scripted) {
 		proxytest.Refuse(cred)
 		got <- p.greet(realGreeting())
@@ -163,7 +141,7 @@ func TestNothingIsOfferedOnceRefused(t *testing.T) {
 	if overtaken := cred.Overtaken(began); overtaken == nil || !errors.Is(err, overtaken) {
 		t.Errorf("the login ends with %v, want %v", err, overtaken)
 	}
-	if r := <-got; r.user != "credproxy-nobody" || len(r.auth) > 0 {
-		t.Errorf("user %q was offered with %q", r.user, r.auth)
+	if r := <-got; r.User != "credproxy-nobody" || len(r.Auth) > 0 {
+		t.Errorf("user %q was offered with %q", r.User, r.Auth)
 	}
 }

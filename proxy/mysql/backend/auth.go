@@ -1,4 +1,4 @@
-package mysql
+package backend
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -85,13 +86,13 @@ func (a *authenticator) switchTo(b []byte) ([]byte, error) {
 	if len(b) == 0 {
 		return nil, unsupported("the authentication plugin " + mysql.AUTH_MYSQL_OLD_PASSWORD)
 	}
-	f := fields{b: b}
-	a.plugin, a.wantKey = f.text(), false
-	a.salt = f.b
+	f := wire.Fields{Rest: b}
+	a.plugin, a.wantKey = f.Text(), false
+	a.salt = f.Rest
 	switch a.plugin {
 	case mysql.AUTH_NATIVE_PASSWORD, mysql.AUTH_CACHING_SHA2_PASSWORD, mysql.AUTH_SHA256_PASSWORD:
 		// A NUL ends these salts on the wire and is no part of them.
-		if a.salt = bytes.TrimSuffix(a.salt, []byte{0}); len(a.salt) != saltSize {
+		if a.salt = bytes.TrimSuffix(a.salt, []byte{0}); len(a.salt) != wire.SaltSize {
 			return nil, broken(fmt.Sprintf("a salt of %d bytes", len(a.salt)), nil)
 		}
 	}
@@ -197,9 +198,9 @@ func (a *authenticator) encrypt(key []byte) ([]byte, error) {
 }
 
 // run exchanges packets until the database says OK, and returns that packet.
-func (a *authenticator) run(c *packetConn) (ok []byte, err error) {
+func (a *authenticator) run(c *wire.PacketConn) (ok []byte, err error) {
 	for range maxAuthSteps {
-		payload, err := c.read()
+		payload, err := c.ReadPacket()
 		if err != nil {
 			return nil, broken("waiting for the database's answer", err)
 		}
@@ -210,7 +211,7 @@ func (a *authenticator) run(c *packetConn) (ok []byte, err error) {
 		if reply == nil {
 			continue
 		}
-		if err := c.write(reply); err != nil {
+		if err := c.WritePacket(reply); err != nil {
 			return nil, broken("answering the database", err)
 		}
 	}

@@ -1,43 +1,43 @@
-package mysql
+package wire
 
 import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// scanner finds the COM_CHANGE_USER in what a client sends after login. It looks
+// CommandScanner finds the COM_CHANGE_USER in what a client sends after login. It looks
 // at packet headers and at the first byte of each command.
 //
 // A packet with sequence id 0 begins a command, with two exceptions: it may
 // continue a payload of 16 MiB or more, or it may be a piece of a file for LOAD
 // DATA LOCAL, whose ids go up by one and wrap from 255 to 0. Such a file ends
 // with an empty packet.
-type scanner struct {
+type CommandScanner struct {
 	skip    int // bytes of the packet under way that are still to come
 	last    int // length of the payload before
 	lastSeq byte
 }
 
-// scan implements relay.Leg.Scan: it passes everything up to a COM_CHANGE_USER,
+// Scan implements relay.Leg.Scan: it passes everything up to a COM_CHANGE_USER,
 // and keeps back a header whose command is still to come.
-func (s *scanner) scan(b []byte) (pass int, stop bool) {
+func (s *CommandScanner) Scan(b []byte) (pass int, stop bool) {
 	for {
 		step := min(s.skip, len(b)-pass)
 		pass += step
 		s.skip -= step
 		head := b[pass:]
-		if len(head) < headerSize {
+		if len(head) < HeaderSize {
 			return pass, false
 		}
 		size, seq := int(head[0])|int(head[1])<<8|int(head[2])<<16, head[3]
 		begins := seq == 0 && s.last != maxPayload && (s.lastSeq != 255 || s.last == 0)
 		if begins && size > 0 {
-			if len(head) == headerSize {
+			if len(head) == HeaderSize {
 				return pass, false
 			}
-			if head[headerSize] == mysql.COM_CHANGE_USER {
+			if head[HeaderSize] == mysql.COM_CHANGE_USER {
 				return pass, true
 			}
 		}
-		s.last, s.lastSeq, s.skip = size, seq, headerSize+size
+		s.last, s.lastSeq, s.skip = size, seq, HeaderSize+size
 	}
 }

@@ -1,4 +1,4 @@
-package mysql
+package wire
 
 import (
 	"bytes"
@@ -6,53 +6,53 @@ import (
 	"errors"
 )
 
-var errTruncated = errors.New("the packet is truncated")
+var ErrTruncated = errors.New("the packet is truncated")
 
-// fields takes a payload apart from the front. After the first failure every
+// Fields takes a payload apart from the front. After the first failure every
 // take returns zero values and err stays.
-type fields struct {
-	b   []byte
-	err error
+type Fields struct {
+	Rest []byte
+	Err  error
 }
 
-func (f *fields) take(n int) []byte {
-	if f.err != nil || n < 0 || n > len(f.b) {
-		f.err = errTruncated
+func (f *Fields) take(n int) []byte {
+	if f.Err != nil || n < 0 || n > len(f.Rest) {
+		f.Err = ErrTruncated
 		return nil
 	}
-	out := f.b[:n:n]
-	f.b = f.b[n:]
+	out := f.Rest[:n:n]
+	f.Rest = f.Rest[n:]
 	return out
 }
 
-func (f *fields) byte() byte {
+func (f *Fields) byte() byte {
 	if b := f.take(1); b != nil {
 		return b[0]
 	}
 	return 0
 }
 
-func (f *fields) uint32() uint32 {
+func (f *Fields) uint32() uint32 {
 	if b := f.take(4); b != nil {
 		return binary.LittleEndian.Uint32(b)
 	}
 	return 0
 }
 
-// text takes a string up to its NUL. As servers do, it takes the rest of the
+// Text takes a string up to its NUL. As servers do, it takes the rest of the
 // packet for a last string whose NUL a client left out.
-func (f *fields) text() string {
-	if f.err != nil {
+func (f *Fields) Text() string {
+	if f.Err != nil {
 		return ""
 	}
-	s, rest, _ := bytes.Cut(f.b, []byte{0})
-	f.b = rest
+	s, rest, _ := bytes.Cut(f.Rest, []byte{0})
+	f.Rest = rest
 	return string(s)
 }
 
 // counted takes a length-encoded integer and as many bytes (page "Protocol Basic
 // Data Types").
-func (f *fields) counted() []byte {
+func (f *Fields) counted() []byte {
 	size := 0
 	switch first := f.byte(); first {
 	case 0xfc:
@@ -62,7 +62,7 @@ func (f *fields) counted() []byte {
 	case 0xfe:
 		size = 8
 	case 0xfb, 0xff: // NULL, and an error's first byte: neither counts anything
-		f.err = errTruncated
+		f.Err = ErrTruncated
 	default:
 		return f.take(int(first))
 	}
@@ -70,11 +70,11 @@ func (f *fields) counted() []byte {
 	for i, b := range f.take(size) {
 		n |= uint64(b) << (8 * i)
 	}
-	if n > uint64(len(f.b)) {
-		f.err = errTruncated
+	if n > uint64(len(f.Rest)) {
+		f.Err = ErrTruncated
 		return nil
 	}
 	return f.take(int(n))
 }
 
-func appendText(b []byte, s string) []byte { return append(append(b, s...), 0) }
+func AppendText(b []byte, s string) []byte { return append(append(b, s...), 0) }

@@ -1,0 +1,96 @@
+package wire
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+)
+
+// MaxLoginPacket caps the payload of one packet before the relay, in bytes. The
+// server's own cap is max_allowed_packet; connection attributes, the largest
+// part, have at most 64 KiB.
+const MaxLoginPacket = 1 << 20
+
+// maxPayload is the payload of a full packet, which another one continues (page
+// "MySQL Packets").
+const maxPayload = 1<<24 - 1
+
+const HeaderSize = 4
+
+// PacketConn reads and writes packets on a connection and counts their sequence
+// ids. Each leg has its own count.
+type PacketConn struct {
+	net.Conn
+	R   *bufio.Reader
+	Seq byte // of the next packet, in either direction
+}
+
+func NewPacketConn(c net.Conn) *PacketConn {
+	return &PacketConn{Conn: c, R: bufio.NewReader(c)}
+}
+
+// Over returns the connection that goes on inside TLS, with the same count.
+func (c *PacketConn) Over(tls net.Conn) *PacketConn {
+	inside := NewPacketConn(tls)
+	inside.Seq = c.Seq
+	return inside
+}
+
+// ReadAhead returns what was read ahead, in memory of its own.
+func (c *PacketConn) ReadAhead() []byte {
+	b, _ := c.R.Peek(c.R.Buffered()) // cannot fail: it is there
+	return bytes.Clone(b)
+}
+
+// Detach returns what was read ahead, in memory of its own. c is read from again only
+// after another packetConn has taken its place, or after resume.
+func (c *PacketConn) Detach() []byte {
+	b := c.ReadAhead()
+	c.R = nil // its memory is not needed as long as a relay lasts
+	return b
+}
+
+// Resume puts back what a relay held, and starts a new count of packets.
+func (c *PacketConn) Resume(held []byte) {
+	c.R = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(held), c.Conn), max(len(held), 4096))
+	_, _ = c.R.Peek(len(held)) // into the buffer, where the next relay looks
+	c.Seq = 0
+}
+
+// ReadPacket reads the next packet of a handshake and returns its payload, which is
+// never empty unless allowed to be.
+func (c *PacketConn) ReadPacket() ([]byte, error) {
+	var head [HeaderSize]byte
+	if _, err := io.ReadFull(c.R, head[:]); err != nil {
+		return nil, err
+	}
+	n := int(head[0]) | int(head[1])<<8 | int(head[2])<<16
+	if n > MaxLoginPacket {
+		return nil, fmt.Errorf("a packet of %d bytes, which no login has", n)
+	}
+	if head[3] != c.Seq {
+		return nil, fmt.Errorf("packet number %d where %d is due", head[3], c.Seq)
+	}
+	c.Seq++
+	// Anybody can send a header: memory for a long payload is taken as it comes.
+	var payload bytes.Buffer
+	payload.Grow(min(n, 4096) + bytes.MinRead)
+	if _, err := io.CopyN(&payload, c.R, int64(n)); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return payload.Bytes(), nil
+}
+
+// WritePacket sends a payload as the next packet.
+func (c *PacketConn) WritePacket(payload []byte) error {
+	b := make([]byte, HeaderSize, HeaderSize+len(payload))
+	b[0], b[1], b[2], b[3] = byte(len(payload)), byte(len(payload)>>8), byte(len(payload)>>16), c.Seq
+	c.Seq++
+	_, err := c.Conn.Write(append(b, payload...))
+	return err
+}
