@@ -3,19 +3,16 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
-	"github.com/credproxy/credproxy/secrets"
 )
 
 // Limits bound what clients of one database can take.
@@ -23,14 +20,6 @@ type Limits struct {
 	MaxConnections int           // sessions logged in or logging in
 	LoginTimeout   time.Duration // from accept to the client's OK
 }
-
-// lobby is how many connections beyond MaxConnections may exist while they have
-// not asked for anything yet, or only for a cancel. More are closed unheard.
-const lobby = 256
-
-// lobbyGrace is how long a client that was accepted before a server drains may
-// take to ask for a session.
-const lobbyGrace = time.Second
 
 // queueGrace is how long accepting goes on to empty the queue of a listener.
 const queueGrace = 10 * time.Millisecond
@@ -45,16 +34,6 @@ type Engine interface {
 	//
 	// When ctx ends, the server has closed s.Client.
 	Serve(ctx context.Context, s *Session) (*Legs, error)
-}
-
-// Legs are the two sides of a session that is logged in.
-type Legs struct {
-	Client, Upstream relay.Leg
-	// Next is called once when the relay between them has ended, however it did.
-	// held is what Client.Scan held back when it stopped the relay; nil means that
-	// the session is over. Then returns what to relay next, as Engine.Serve does.
-	// It closes Upstream unless that goes on.
-	Next func(held []byte) (*Legs, error)
 }
 
 // Observer hears how sessions fare.
@@ -147,38 +126,6 @@ func (s *Server) Serve(ctx, sessions context.Context, ln Listener) (stop func())
 	}
 }
 
-// CloseLobby is for when the server accepts no longer: who has been accepted gets a second
-// to ask for a session, and then is closed; sessions under way go on.
-func (s *Server) CloseLobby() { time.AfterFunc(lobbyGrace, s.closeLobbyNow) }
-
-func (s *Server) closeLobbyNow() {
-	s.draining.Store(true)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for conn := range s.waiting {
-		_ = conn.Close()
-	}
-}
-
-func (s *Server) enterLobby(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		_ = conn.Close()
-	}
-	if s.waiting == nil {
-		s.waiting = map[net.Conn]bool{}
-	}
-	s.waiting[conn] = true
-}
-
-func (s *Server) leaveLobby(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.waiting, conn)
-}
-
 // Wait returns when the last session has ended, and accepting.
 func (s *Server) Wait() {
 	s.loops.Wait()
@@ -195,198 +142,4 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	s.enterLobby(conn)
 	s.sessions.Add(1)
 	go s.serve(ctx, conn)
-}
-
-// serve logs a client in. The session then goes on without this goroutine.
-func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	sess := s.newSession(ctx, conn)
-	sess.goOn(func() (*Legs, error) { return s.Engine.Serve(secrets.WithPeer(ctx, peerName(conn)), sess) })
-}
-
-func (s *Server) newSession(ctx context.Context, conn net.Conn) *Session {
-	sess := &Session{Client: conn, Accepted: time.Now(), server: s, ctx: ctx, identity: s.Access.identify(conn)}
-	sess.release = context.AfterFunc(ctx, func() { _ = conn.Close() })
-	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
-	return sess
-}
-
-func peerName(c net.Conn) string {
-	if a := c.RemoteAddr(); a.Network() != "unix" {
-		return a.String()
-	}
-	return "unix:" + c.LocalAddr().String()
-}
-
-// Session is one client connection.
-type Session struct {
-	Client   net.Conn
-	Accepted time.Time
-
-	server     *Server
-	ctx        context.Context // of all sessions
-	release    func() bool     // of ctx
-	about      []zap.Field     // names it in the log
-	identity   identity
-	admitted   bool
-	outcome    *relay.Outcome // after the login
-	terminated bool           // by Server.Terminate
-	quiet      bool           // nothing worth a line happened
-}
-
-// Deadline is when the login must be done.
-func (s *Session) Deadline() time.Time { return s.Accepted.Add(s.server.Limits.LoginTimeout) }
-
-// LoginTimeout is how long a login may take.
-func (s *Session) LoginTimeout() time.Duration { return s.server.Limits.LoginTimeout }
-
-// Admit counts the session toward the limit of connections, if its user may
-// connect. The error is an *Error of kind TooMany or ShuttingDown, or Allowed's.
-func (s *Session) Admit() error {
-	s.server.leaveLobby(s.Client)
-	if err := s.Allowed(); err != nil {
-		return err
-	}
-	if s.server.draining.Load() {
-		return fault.ErrShuttingDown(nil)
-	}
-	limit := int64(s.server.Limits.MaxConnections)
-	if s.server.active.Add(1) > limit {
-		s.server.active.Add(-1)
-		return &fault.Error{Kind: fault.TooMany, Message: fmt.Sprintf("too many connections: limits.max_connections is %d", limit),
-			Hint: "Close connections, or raise the limit in the configuration of credproxy."}
-	}
-	s.admitted = true
-	return nil
-}
-
-// Phase reports how long a phase of the login took that began at start. At level debug
-// the log says so, with the details, which hold no secret.
-func (s *Session) Phase(name string, start time.Time, details ...zap.Field) {
-	took := time.Since(start)
-	s.server.Observer.LoginPhase(name, took)
-	if s.server.Log.Core().Enabled(zap.DebugLevel) {
-		s.Log().Debug("login: "+name, append(details, zap.Duration("took", took))...)
-	}
-}
-
-// Log returns a logger whose lines name the session. It is made anew each time: one
-// kept for as long as the session lasts would cost 2 KB.
-func (s *Session) Log() *zap.Logger { return s.server.Log.With(s.about...) }
-
-// CountCancelRequest reports a cancel request; the session then ends without a line.
-func (s *Session) CountCancelRequest(result string) {
-	s.quiet = true
-	s.server.Observer.CancelRequest(result)
-}
-
-// Quiet makes an end without error leave no line: a probe of the port.
-func (s *Session) Quiet() { s.quiet = true }
-
-// LoggedIn writes the session's start to the log.
-func (s *Session) LoggedIn(fields ...zap.Field) {
-	s.Phase("total", s.Accepted)
-	s.Log().Info("session started", fields...)
-}
-
-// goOn does the next step of the session, and then relays, or ends it. A panic ends
-// only this session.
-func (s *Session) goOn(step func() (*Legs, error)) {
-	relayed, err := func() (relayed bool, err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fault.FromPanic(p)
-			}
-		}()
-		legs, err := step()
-		if err != nil || legs == nil {
-			return false, err
-		}
-		s.relay(legs)
-		return true, nil
-	}()
-	if !relayed {
-		s.end(err)
-	}
-}
-
-// relay lifts the deadlines of the login and relays.
-func (s *Session) relay(legs *Legs) {
-	_ = legs.Client.SetDeadline(time.Time{})
-	_ = legs.Upstream.SetDeadline(time.Time{})
-	unwatch := s.server.watch(&legs.Client, &legs.Upstream)
-	then := legs.Next
-	relay.Run(legs.Client, legs.Upstream, &s.server.Traffic, func(out relay.Outcome) {
-		s.terminated = unwatch()
-		if s.outcome != nil {
-			out.ToClient += s.outcome.ToClient
-			out.ToUpstream += s.outcome.ToUpstream
-		}
-		s.outcome = &out
-		s.goOn(func() (*Legs, error) {
-			next, err := then(out.Withheld)
-			if failed, ok := errors.AsType[*fault.Error](out.Err); ok && err == nil {
-				err = failed
-			}
-			return next, err
-		})
-	})
-}
-
-// end gives back what the session holds.
-func (s *Session) end(err error) {
-	if s.server.draining.Load() && errors.Is(err, net.ErrClosed) {
-		err = fault.ErrShuttingDown(err)
-	}
-	s.report(err)
-	if s.admitted {
-		s.server.active.Add(-1)
-	}
-	s.release()
-	s.server.leaveLobby(s.Client)
-	_ = s.Client.Close()
-	s.server.conns.Add(-1)
-	s.server.sessions.Done()
-}
-
-// report writes the session's last line and counts it.
-func (s *Session) report(err error) {
-	if err != nil {
-		e := fault.As(err)
-		s.server.Observer.SessionEnded(e.Kind, e.Told())
-		log := s.Log()
-		if e.Kind == fault.NotAllowed {
-			log = s.server.refusals.log(log, time.Now())
-		}
-		if ce := log.Check(e.Kind.Level(), "session failed"); ce != nil {
-			ce.Write(zap.String("result", string(e.Kind)), zap.Error(err), zap.String("hint", e.Hint))
-		}
-		return
-	}
-	if s.outcome == nil {
-		if !s.quiet {
-			s.server.Observer.SessionEnded(fault.ClientGone, "")
-		}
-		return
-	}
-	s.server.Observer.SessionEnded(fault.OK, "")
-	fields := []zap.Field{
-		zap.Duration("duration", time.Since(s.Accepted)),
-		zap.Int64("bytes_to_upstream", s.outcome.ToUpstream),
-		zap.Int64("bytes_to_client", s.outcome.ToClient),
-	}
-	switch {
-	case s.terminated || s.ctx.Err() != nil:
-		fields = append(fields, zap.String("cause", "ended by shutdown"))
-	case s.outcome.Err != nil:
-		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))
-	}
-	s.Log().Info("session ended", fields...)
-}
-
-// plainCause shortens what every operator has seen too often.
-func plainCause(err error) string {
-	if lost, ok := errors.AsType[*relay.LostError](err); ok && errors.Is(err, syscall.ECONNRESET) {
-		return "connection reset by the " + lost.Side
-	}
-	return err.Error()
 }
