@@ -23,8 +23,9 @@ var mayImport = map[string][]string{
 	"admin":           {},
 	"cmd/credproxy":   {"*"},
 	"config":          {},
+	"logging":         {},
 	"metrics":         {"proxy", "proxy/fault", "secrets"},
-	"proxy":           {"proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
+	"proxy":           {"logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
 	"proxy/fault":     {"secrets"},
 	"proxy/mysql":     {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
 	"proxy/nettest":   {},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin", "logging"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
@@ -80,7 +81,7 @@ type Server struct {
 	Traffic  relay.Traffic
 	Access   Access
 
-	refusals pace // of their log lines
+	refusals logging.Pace // of their log lines
 	nextID   atomic.Uint64
 	active   atomic.Int64 // admitted sessions
 	conns    atomic.Int64 // all connections
@@ -355,7 +356,7 @@ func (s *Session) report(err error) {
 		s.server.Observer.SessionEnded(e.Kind, e.Told())
 		log := s.Log()
 		if e.Kind == fault.NotAllowed {
-			log = s.server.refusals.log(log, time.Now())
+			log = s.server.refusals.Log(log, time.Now())
 		}
 		if ce := log.Check(e.Kind.Level(), "session failed"); ce != nil {
 			ce.Write(zap.String("result", string(e.Kind)), zap.Error(err), zap.String("hint", e.Hint))

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/mysql"
@@ -108,7 +109,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 		return nil, err
 	}
 	db.server = &proxy.Server{
-		Log: sampled(db.log), Observer: doubter{db.tally, db.prober}, Access: access,
+		Log: logging.Sampled(db.log), Observer: doubter{db.tally, db.prober}, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)

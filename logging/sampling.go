@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"time"
@@ -15,10 +15,10 @@ const (
 	sessionLinesThen = 100
 )
 
-// sampled returns the logger for lines about sessions. Lines about credentials and
-// about the state of credproxy do not go through it: they are few, and none may be
-// missing. At level debug nothing is left out.
-func sampled(log *zap.Logger) *zap.Logger {
+// Sampled returns log for lines about sessions. Lines about credentials and about the
+// state of credproxy do not go through it: they are few, and none may be missing. At
+// level debug nothing is left out.
+func Sampled(log *zap.Logger) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return sampling{core, zapcore.NewSamplerWithOptions(core, time.Second, sessionLines, sessionLinesThen)}
 	}))

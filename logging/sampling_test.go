@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ func TestSampled(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			core, lines := observer.New(level)
 			log := zap.New(core)
-			session := sampled(log)
+			session := Sampled(log)
 			for n := range 1000 {
 				session.With(zap.Int("session", n)).Info("session started")
 			}
@@ -49,7 +49,7 @@ func TestSampledFollowsTheLevel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		level := zap.NewAtomicLevelAt(zap.DebugLevel)
 		core, lines := observer.New(level)
-		session := sampled(zap.New(core)).With(zap.Int("session", 1))
+		session := Sampled(zap.New(core)).With(zap.Int("session", 1))
 		for _, step := range []struct {
 			level zapcore.Level
 			want  int
