@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/audit"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/metrics"
@@ -80,7 +81,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 	if err != nil {
 		return nil, err
 	}
-	audit := newAuditor(db.log, cfg.Credentials)
+	audit := audit.New(db.log, secretName(cfg.Credentials))
 	db.cache = secrets.New(src, secrets.Options{
 		Refresh: cfg.Rotation.Refresh, MaxStale: cfg.Rotation.MaxStale, Grace: cfg.Rotation.Grace,
 		LoginTimeout: cfg.Limits.LoginTimeout,
@@ -88,7 +89,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 			observer.Credential(src.Kind(), e)
 			db.tally.credential(e)
 			db.prober.event(e)
-			audit.event(e)
+			audit.Event(e)
 		},
 	})
 	if db.emergencySource, err = newEmergency(ctx, cfg); err != nil {

@@ -92,3 +92,18 @@ func signingEndpoint(cfg *config.Database) string {
 	// The configured port may be that of a tunnel.
 	return net.JoinHostPort(s, strconv.Itoa(cfg.Engine.Port()))
 }
+
+// secretName is how a person would call the place that a credential comes from.
+func secretName(c config.Credentials) string {
+	switch {
+	case c.SecretsManager != nil:
+		return c.SecretsManager.SecretID
+	case c.IAM != nil:
+		return "iam:" + c.IAM.User
+	case c.File != nil:
+		return "file:" + c.File.Path
+	case c.Env != nil:
+		return "env:" + c.Env.Password
+	}
+	return ""
+}

@@ -1,4 +1,4 @@
-package main
+package audit
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -16,14 +15,8 @@ import (
 // still cannot be asked, and that logins still rest on what it said earlier.
 const auditRepeat = 5 * time.Minute
 
-// auditor writes what happens to one database's credential to the log, one line
-// with "audit": true for each event. Nothing it writes holds a password:
-// credentials redact themselves.
-//
-// What happens with each login is said when it changes: a version's first
-// acceptance, and every refusal. The line at a session's start names the version
-// of each.
-type auditor struct {
+// Auditor writes the audit lines of one database.
+type Auditor struct {
 	log *zap.Logger
 
 	mu       sync.Mutex
@@ -35,27 +28,13 @@ type auditor struct {
 	stale    time.Time // the last line about stale logins
 }
 
-// newAuditor names the secret on every line.
-func newAuditor(log *zap.Logger, credentials config.Credentials) *auditor {
-	return &auditor{log: log.With(zap.Bool("audit", true), zap.String("secret", secretName(credentials)))}
+// New returns an Auditor whose lines name the secret.
+func New(log *zap.Logger, secret string) *Auditor {
+	return &Auditor{log: log.With(zap.Bool("audit", true), zap.String("secret", secret))}
 }
 
-// secretName is how a person would call the place that a credential comes from.
-func secretName(c config.Credentials) string {
-	switch {
-	case c.SecretsManager != nil:
-		return c.SecretsManager.SecretID
-	case c.IAM != nil:
-		return "iam:" + c.IAM.User
-	case c.File != nil:
-		return "file:" + c.File.Path
-	case c.Env != nil:
-		return "env:" + c.Env.Password
-	}
-	return ""
-}
-
-func (a *auditor) event(e secrets.Event) {
+// Event writes what e says, if it is news.
+func (a *Auditor) Event(e secrets.Event) {
 	fields := []zap.Field{zap.String("stage", string(e.Stage))}
 	if e.Credential != nil {
 		fields = append(fields, zap.String("version", e.Credential.VersionID), zap.String("user", e.Credential.Username))
@@ -76,9 +55,9 @@ func (a *auditor) event(e secrets.Event) {
 	}
 }
 
-// asked tells how a source answered: each new version, and each change between
+// asked writes how a source answered: each new version, and each change between
 // answering and not.
-func (a *auditor) asked(e secrets.Event, fields []zap.Field) {
+func (a *Auditor) asked(e secrets.Event, fields []zap.Field) {
 	if e.Err != nil && (secrets.ReasonOf(e.Err) == secrets.NoVersion || errors.Is(e.Err, context.Canceled)) {
 		a.log.Debug("no version carries the label", fields...)
 		return
@@ -108,9 +87,9 @@ func (a *auditor) asked(e secrets.Event, fields []zap.Field) {
 	a.log.Warn("credential not fetched", append(fields, zap.Error(e.Err), zap.Int("failures", a.failures))...)
 }
 
-// tried tells each refusal, each version's first acceptance, and that logins rest
+// tried writes each refusal, each version's first acceptance, and that logins rest
 // on what a source that cannot be asked said earlier.
-func (a *auditor) tried(e secrets.Event, fields []zap.Field) {
+func (a *Auditor) tried(e secrets.Event, fields []zap.Field) {
 	if secrets.IsRejected(e.Err) {
 		a.log.Warn("credential rejected by the database", append(fields, zap.Error(e.Err))...)
 		return
