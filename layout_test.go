@@ -20,32 +20,33 @@ const module = "github.com/credproxy/credproxy"
 // mayImport is the table of docs/design.md: which of our packages each may
 // import. A package that is missing here may not exist.
 var mayImport = map[string][]string{
-	"admin": {},
-	"audit": {"secrets"},
-	"cmd/credproxy": {"*"},
-	"config": {},
-	"logging": {},
-	"metrics": {"proxy", "proxy/fault", "secrets"},
-	"proxy": {"logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
-	"proxy/fault": {"secrets"},
-	"proxy/mysql": {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
-	"proxy/nettest": {},
-	"proxy/peer": {},
-	"proxy/postgres": {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
+	"admin":           {},
+	"admin/client":    {"admin"},
+	"audit":           {"secrets"},
+	"cmd/credproxy":   {"*"},
+	"config":          {},
+	"logging":         {},
+	"metrics":         {"proxy", "proxy/fault", "secrets"},
+	"proxy":           {"logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
+	"proxy/fault":     {"secrets"},
+	"proxy/mysql":     {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
+	"proxy/nettest":   {},
+	"proxy/peer":      {},
+	"proxy/postgres":  {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
 	"proxy/proxytest": {"proxy", "proxy/fault", "proxy/upstream", "secrets"},
-	"proxy/rdsca": {},
-	"proxy/relay": {"proxy/fault"},
-	"proxy/upstream": {"proxy/fault", "proxy/relay", "secrets"},
-	"secrets": {},
-	"secrets/awscfg": {"secrets"},
-	"secrets/awssm": {"secrets", "secrets/awscfg"},
-	"secrets/env": {"secrets"},
-	"secrets/file": {"secrets"},
-	"secrets/rdsiam": {"secrets", "secrets/awscfg"},
+	"proxy/rdsca":     {},
+	"proxy/relay":     {"proxy/fault"},
+	"proxy/upstream":  {"proxy/fault", "proxy/relay", "secrets"},
+	"secrets":         {},
+	"secrets/awscfg":  {"secrets"},
+	"secrets/awssm":   {"secrets", "secrets/awscfg"},
+	"secrets/env":     {"secrets"},
+	"secrets/file":    {"secrets"},
+	"secrets/rdsiam":  {"secrets", "secrets/awscfg"},
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin", "logging", "audit"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin", "logging", "audit", "admin/client"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -51,7 +50,7 @@ Exit status: 0 done; 1 refused, with the reason; 2 bad usage.`,
 		if err != nil {
 			return err
 		}
-		if err := c.ask(cmd.Context(), http.MethodPost, "/break-glass", req); err != nil {
+		if err := c.BreakGlass(cmd.Context(), req); err != nil {
 			return err
 		}
 		said := "logins use the emergency credential; credproxy break-glass --end goes back"

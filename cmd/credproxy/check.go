@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/credproxy/credproxy/admin/client"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/secrets/env"
 )
@@ -132,9 +133,9 @@ func writeCheckup(w io.Writer, c checkup) error {
 	fmt.Fprintln(w, c.Database)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range c.Steps {
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Result, s.Name, visible(s.Detail))
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Result, s.Name, client.Visible(s.Detail))
 		if s.Advice != "" {
-			fmt.Fprintf(table, "  \t\t→ %s\n", visible(s.Advice))
+			fmt.Fprintf(table, "  \t\t→ %s\n", client.Visible(s.Advice))
 		}
 	}
 	return table.Flush()

@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/admin/client"
 )
 
 func statusCommand() *cobra.Command {
@@ -37,13 +36,9 @@ Exit status: 0 shown, also if something is wrong; 1 nobody answers; 2 bad usage.
 		if err != nil {
 			return err
 		}
-		code, text, err := c.do(cmd.Context(), http.MethodGet, "/status", nil)
+		s, text, err := c.Status(cmd.Context())
 		if err != nil {
 			return err
-		}
-		var s admin.Status
-		if err := json.Unmarshal(text, &s); code != http.StatusOK || err != nil {
-			return fmt.Errorf("what answers on %s (%s) is not this version of credproxy: HTTP status %d", c.address, c.from, code)
 		}
 		if asJSON {
 			_, err = cmd.OutOrStdout().Write(text)
@@ -63,7 +58,7 @@ func writeStatus(w io.Writer, s admin.Status) error {
 	case !s.Ready:
 		state = "not ready"
 	}
-	fmt.Fprintf(w, "credproxy %s, process %d, up %s: %s\n\n", visible(s.Version), s.PID, age(s.Started, s.Now), state)
+	fmt.Fprintf(w, "credproxy %s, process %d, up %s: %s\n\n", client.Visible(s.Version), s.PID, s.Now.Sub(s.Started).Round(time.Second), state)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "DATABASE\tSTATE\tLISTENERS\tUPSTREAM\tSESSIONS\tLOGINS/S\tFAILED\tUSER\tVERSION\tCONFIRMED\tNEXT ROTATION")
 	for _, db := range s.Databases {
@@ -71,15 +66,19 @@ func writeStatus(w io.Writer, s admin.Status) error {
 		if !db.Ready {
 			state = "not ready"
 		}
+		confirmed := "-"
+		if at := db.Credential.Confirmed; !at.IsZero() {
+			confirmed = admin.Ago(s.Now, at)
+		}
 		cells := []string{
 			db.Name, state, dash(strings.Join(db.Listeners, ",")), dash(db.Upstream),
 			fmt.Sprintf("%d/%d", db.Sessions.Active, db.Sessions.Limit),
 			fmt.Sprintf("%.1f", db.Sessions.LoginsPerSecond), fmt.Sprint(db.Sessions.Failed),
 			dash(db.Credential.User), dash(fmt.Sprintf("%.8s", db.Credential.VersionID)),
-			ago(db.Credential.Confirmed, s.Now), date(db.Credential.NextRotation),
+			confirmed, date(db.Credential.NextRotation),
 		}
 		for i, cell := range cells {
-			cells[i] = visible(cell)
+			cells[i] = client.Visible(cell)
 		}
 		fmt.Fprintln(table, strings.Join(cells, "\t"))
 	}
@@ -97,11 +96,11 @@ func writeStatus(w io.Writer, s admin.Status) error {
 // troubles are lines about what an operator should look at.
 func troubles(s admin.Status) (lines []string) {
 	if r := s.Reload; r != nil && !r.OK {
-		lines = append(lines, fmt.Sprintf("the configuration read %s was refused, as the log tells; the one before is in force", ago(r.At, s.Now)))
+		lines = append(lines, fmt.Sprintf("the configuration read %s was refused, as the log tells; the one before is in force", admin.Ago(s.Now, r.At)))
 	}
 	for _, db := range s.Databases {
 		say := func(format string, args ...any) {
-			lines = append(lines, visible(db.Name+": "+fmt.Sprintf(format, args...)))
+			lines = append(lines, client.Visible(db.Name+": "+fmt.Sprintf(format, args...)))
 		}
 		if db.Reason != "" {
 			say("%s", db.Reason)
@@ -119,10 +118,10 @@ func troubles(s admin.Status) (lines []string) {
 			say("the breaker in front of the database is %s: %s", b.State, dash(b.Error))
 		}
 		if p := db.Probe; p != nil && !p.OK {
-			say("credproxy's own login failed %s: %s", ago(p.At, s.Now), p.Error)
+			say("credproxy's own login failed %s: %s", admin.Ago(s.Now, p.At), p.Error)
 		}
 		for _, f := range db.Failures {
-			say("%d x %s, the last %s: %s", f.Count, f.Reason, ago(f.Last, s.Now), dash(f.Error))
+			say("%d x %s, the last %s: %s", f.Count, f.Reason, admin.Ago(s.Now, f.Last), dash(f.Error))
 		}
 	}
 	return lines
@@ -136,12 +135,3 @@ func date(t time.Time) string {
 	}
 	return t.UTC().Format("2006-01-02 15:04Z")
 }
-
-func ago(t, now time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return age(t, now) + " ago"
-}
-
-func age(t, now time.Time) string { return now.Sub(t).Round(time.Second).String() }
