@@ -98,6 +98,11 @@ type Server struct {
 // Active is the number of sessions that are logged in or logging in.
 func (s *Server) Active() int64 { return s.active.Load() }
 
+// Relayed returns the bytes relayed after login.
+func (s *Server) Relayed() (toUpstream, toClient int64) {
+	return s.Traffic.ToUpstream.Load(), s.Traffic.ToClient.Load()
+}
+
 // serveOn accepts on ln until ctx ends or ln is closed. Who waits in its queue when
 // ctx ends is still accepted. It leaves ln open: another server may go on. Accepting
 // survives errors such as EMFILE: it tries again after a pause that doubles from
