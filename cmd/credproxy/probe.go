@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -33,6 +32,9 @@ const (
 	probeAgainRefused      = 5 * time.Minute
 	probeAgainRefusedFirst = 2 * time.Minute
 )
+
+// probeJitter is the part by which each wait is longer or shorter, at most.
+const probeJitter = 0.2
 
 // prober logs in to one database for nobody: at the start, when the secret has a
 // new version, every probe.interval, and again after a failure. It goes through
@@ -142,7 +144,7 @@ func (p *prober) run(ctx context.Context) {
 // wait is how long to wait before the next probe, 0 for none: probe.interval, or
 // less after failures in a row, but not where the database refuses the credential.
 func (p *prober) wait(failures int) time.Duration {
-	wait := jittered(p.db.cfg.Probe.Interval)
+	wait := secrets.Jitter(p.db.cfg.Probe.Interval, probeJitter)
 	if failures == 0 {
 		return wait
 	}
@@ -160,16 +162,11 @@ func (p *prober) wait(failures int) time.Duration {
 	case fault.UpstreamAuth, fault.UpstreamTLS:
 		limit = probeAgainRefused
 	}
-	again := jittered(min(limit, first<<min(failures-1, 16)))
+	again := secrets.Jitter(min(limit, first<<min(failures-1, 16)), probeJitter)
 	if wait == 0 || kind == fault.CredentialRejected {
 		return again
 	}
 	return min(wait, again)
-}
-
-// jittered is d ±20 %.
-func jittered(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
 // probe logs in as a client would, and asks.
