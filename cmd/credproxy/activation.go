@@ -44,8 +44,7 @@ func (l *listeners) takeNamed(db *database) error {
 		if in.name != db.cfg.Name {
 			continue
 		}
-		if a, ok := in.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() &&
-			(db.cfg.ClientTLS.ClientCAFile == "" && !db.cfg.Access.AllowRemote || len(db.cfg.Access.UIDs) > 0) {
+		if a, ok := in.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !db.cfg.AllowsRemote() {
 			return usageError{fmt.Errorf("database %s: socket %s from systemd is open to other machines; set client_tls.client_ca_file or access.allow_remote, without access.uids", db.cfg.Name, in.addr)}
 		}
 		l.add(db, in.addr, in)
