@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"secrets/env":     {"secrets"},
 	"secrets/file":    {"secrets"},
 	"secrets/rdsiam":  {"secrets", "secrets/awscfg"},
+	"wiring":          {"config", "proxy", "proxy/mysql", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
 }
 
 // noAWS lists packages that must do without the AWS SDK.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // apply makes cfg the configuration: it starts databases that are new, leaves
@@ -36,7 +37,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 	d.cfg, d.current = cfg, all
 	for _, db := range fresh {
 		db.log.Info("database", zap.String("engine", string(db.cfg.Engine)), zap.String("upstream", db.upstreamName()),
-			zap.String("secret", secretName(db.cfg.Credentials)), zap.String("tls", string(db.cfg.TLS.Mode)))
+			zap.String("secret", wiring.SecretName(db.cfg.Credentials)), zap.String("tls", string(db.cfg.TLS.Mode)))
 		for old := range d.alive {
 			if old.precedes(db) {
 				db.learnFrom(old)
@@ -151,7 +152,7 @@ func (d *daemon) open(db *database) (err error) {
 		d.fail(db, err)
 		return err
 	}
-	engine := db.newEngine()
+	engine := wiring.NewEngine(db.cfg, db.upstream, db.cache, db.clientTLS)
 	db.server.Engine = engine
 	if old := d.predecessor(db); old != nil {
 		db.inheritEmergency(old)

@@ -12,6 +12,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // iamPlugin is how RDS for MySQL and MariaDB knows an IAM user.
@@ -97,7 +98,7 @@ func (c *checker) mysqlRights(ctx context.Context) step {
 
 // rotationOf adds to s what AWS says about the secret's rotation.
 func rotationOf(ctx context.Context, secret *config.SecretsManager, s *step) {
-	out, err := describeSecret(ctx, secret)
+	out, err := wiring.DescribeSecret(ctx, secret)
 	if err != nil {
 		s.Result, s.Detail = stepWarning, s.Detail+"; its rotation cannot be seen: "+awscfg.Plain(err).Error()
 		if awscfg.ReasonOf(err) == secrets.Denied {

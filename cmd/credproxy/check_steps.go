@@ -18,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/env"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // checker goes the way of a login, step by step. Each step leaves here what later
@@ -103,22 +104,22 @@ func failure(err error) step {
 // configuration loads what the configuration names.
 func (c *checker) configuration(ctx context.Context) step {
 	var err error
-	if c.upstream, err = newUpstream(c.db); err != nil {
+	if c.upstream, err = wiring.NewUpstream(c.db); err != nil {
 		return failure(err)
 	}
-	if c.source, err = newSource(ctx, c.db, c.variables, nil); err != nil {
+	if c.source, err = wiring.NewSource(ctx, c.db, c.variables, nil); err != nil {
 		return failure(err)
 	}
-	if _, err := newEmergency(ctx, c.db); err != nil {
+	if _, err := wiring.NewEmergency(ctx, c.db); err != nil {
 		return failure(err)
 	}
-	if _, err := findUsers(c.db.Access.UIDs); err != nil {
+	if _, err := wiring.FindUsers(c.db.Access.UIDs); err != nil {
 		return failure(err)
 	}
 	if c.db.ClientTLS.CertFile == "" {
 		return fine("%s", c.source.Kind())
 	}
-	pair, err := clientTLS(c.db.ClientTLS)
+	pair, err := wiring.NewClientTLS(c.db.ClientTLS)
 	if err != nil {
 		return failure(err)
 	}
@@ -153,12 +154,7 @@ func (c *checker) credential(ctx context.Context) step {
 
 // dns looks the host up.
 func (c *checker) dns(ctx context.Context) (s step) {
-	switch c.engine {
-	case config.Postgres:
-		c.upstream.DefaultPort = postgres.DefaultPort
-	case config.MySQL, config.MariaDB:
-		c.upstream.DefaultPort = mysql.DefaultPort
-	}
+	c.upstream.DefaultPort = c.engine.Port()
 	var err error
 	if c.host, c.port, err = c.upstream.Target(c.cred); err != nil {
 		return failure(err)

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"os"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -18,12 +16,10 @@ import (
 	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy"
-	"github.com/credproxy/credproxy/proxy/mysql"
-	"github.com/credproxy/credproxy/proxy/postgres"
-	"github.com/credproxy/credproxy/proxy/rdsca"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/file"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // database is one configured database at work: its credentials, its protocol
@@ -74,14 +70,14 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 			observer.Release(nil)
 		}
 	}()
-	src, err := newSource(ctx, cfg, &d.variables, observer.APICall)
+	src, err := wiring.NewSource(ctx, cfg, &d.variables, observer.APICall)
 	if err == nil {
-		src, err = withEvents(ctx, d.queues, cfg, src, observer.APICall)
+		src, err = wiring.WithEvents(ctx, d.queues, cfg, src, observer.APICall)
 	}
 	if err != nil {
 		return nil, err
 	}
-	audit := audit.New(db.log, secretName(cfg.Credentials))
+	audit := audit.New(db.log, wiring.SecretName(cfg.Credentials))
 	db.cache = secrets.New(src, secrets.Options{
 		Refresh: cfg.Rotation.Refresh, MaxStale: cfg.Rotation.MaxStale, Grace: cfg.Rotation.Grace,
 		LoginTimeout: cfg.Limits.LoginTimeout,
@@ -92,16 +88,16 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 			audit.Event(e)
 		},
 	})
-	if db.emergencySource, err = newEmergency(ctx, cfg); err != nil {
+	if db.emergencySource, err = wiring.NewEmergency(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if db.upstream, err = newUpstream(cfg); err != nil {
+	if db.upstream, err = wiring.NewUpstream(cfg); err != nil {
 		return nil, err
 	}
 	db.upstream.Breaker = upstream.NewBreaker(db.log, observer.DatabaseBreaker)
 	observer.DatabaseBreaker(false) // whatever the one said that this replaces
 	if cfg.ClientTLS.CertFile != "" {
-		if db.clientTLS, err = clientTLS(cfg.ClientTLS); err != nil {
+		if db.clientTLS, err = wiring.NewClientTLS(cfg.ClientTLS); err != nil {
 			return nil, err
 		}
 	}
@@ -115,94 +111,6 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 	}
 	observer.Observe(db.server, db.cache.Status)
 	return db, nil
-}
-
-// engine serves clients, and asks the database what credproxy wants to know.
-type engine interface {
-	proxy.Engine
-	Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) ([][]string, error)
-}
-
-// newEngine makes the protocol engine, once it is known which.
-func (db *database) newEngine() engine {
-	requireTLS := db.cfg.ClientTLS.ClientCAFile != ""
-	if db.cfg.Engine == config.Postgres {
-		db.upstream.DefaultPort = postgres.DefaultPort
-		e := &postgres.Engine{
-			Upstream: db.upstream, Credentials: db.cache,
-			Database: db.cfg.Database, Databases: db.cfg.Access.Databases, Role: db.cfg.Session.Role,
-			RequireTLS: requireTLS,
-		}
-		if db.clientTLS != nil {
-			e.ClientTLS = postgres.NewClientTLS(db.clientTLS)
-		}
-		return e
-	}
-	db.upstream.DefaultPort = mysql.DefaultPort
-	// Servers of MySQL resume TLS sessions, which halves the handshake.
-	db.upstream.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-	return &mysql.Engine{
-		Upstream: db.upstream, Credentials: db.cache,
-		Database: db.cfg.Database, Databases: db.cfg.Access.Databases,
-		ClientTLS: db.clientTLS, RequireTLS: requireTLS,
-	}
-}
-
-// newUpstream loads the certificates for the link to the database.
-func newUpstream(cfg *config.Database) (*upstream.Dialer, error) {
-	u := &upstream.Dialer{
-		Host: cfg.Host, Port: cfg.Port, DialTimeout: cfg.Limits.DialTimeout,
-		Mode: upstream.Mode(cfg.TLS.Mode), ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
-	}
-	var err error
-	if cfg.TLS.CAFile != "" {
-		u.TLS.RootCAs, err = readPool("tls.ca_file", cfg.TLS.CAFile)
-	} else {
-		u.TLS.RootCAs, err = x509.SystemCertPool()
-		if err != nil { // an image without roots of its own
-			u.TLS.RootCAs, err = x509.NewCertPool(), nil
-		}
-		rdsca.AddTo(u.TLS.RootCAs)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if cfg.TLS.ClientCertFile != "" {
-		cert, err := tls.LoadX509KeyPair(cfg.TLS.ClientCertFile, cfg.TLS.ClientKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.client_cert_file: %w", err)
-		}
-		u.TLS.Certificates = []tls.Certificate{cert}
-	}
-	return u, nil
-}
-
-// clientTLS loads the certificates for clients that ask for TLS.
-func clientTLS(cfg config.ClientTLS) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("client_tls.cert_file: %w", err)
-	}
-	t := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	if cfg.ClientCAFile != "" {
-		t.ClientAuth = tls.RequireAndVerifyClientCert
-		if t.ClientCAs, err = readPool("client_tls.client_ca_file", cfg.ClientCAFile); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
-func readPool(key, path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: %s holds no certificate in PEM form", key, path)
-	}
-	return pool, nil
 }
 
 // awaitSecret waits for a credential, and has it name the engine if the

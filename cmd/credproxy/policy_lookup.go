@@ -12,11 +12,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/secrets/awscfg"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // lookUpTimeout bounds what is asked about one database.
@@ -67,8 +67,8 @@ func (d *databaseFacts) lookUp(ctx context.Context, db *config.Database) error {
 	case c.SecretsManager != nil:
 		return d.lookUpSecret(ctx, c.SecretsManager)
 	case c.IAM != nil && d.ResourceID == "":
-		host, _, _ := net.SplitHostPort(signingEndpoint(db))
-		cfg, err := awscfg.Load(ctx, awscfg.Options{Region: c.IAM.Region, Role: role(c.IAM.AssumeRole)})
+		host, _, _ := net.SplitHostPort(wiring.SigningEndpoint(db))
+		cfg, err := awscfg.Load(ctx, awscfg.Options{Region: c.IAM.Region, Role: wiring.Role(c.IAM.AssumeRole)})
 		if err != nil {
 			return err
 		}
@@ -77,17 +77,8 @@ func (d *databaseFacts) lookUp(ctx context.Context, db *config.Database) error {
 	return nil
 }
 
-// describeSecret asks about a secret, not for its value.
-func describeSecret(ctx context.Context, s *config.SecretsManager) (*secretsmanager.DescribeSecretOutput, error) {
-	cfg, err := awscfg.Load(ctx, awscfg.Options{Region: s.Region, Role: role(s.AssumeRole)})
-	if err != nil {
-		return nil, err
-	}
-	return secretsmanager.NewFromConfig(cfg.AWS).DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.SecretID})
-}
-
 func (d *databaseFacts) lookUpSecret(ctx context.Context, s *config.SecretsManager) error {
-	out, err := describeSecret(ctx, s)
+	out, err := wiring.DescribeSecret(ctx, s)
 	if err != nil {
 		return fmt.Errorf("describe secret %s: %w", s.SecretID, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // What comes of a probe, beside the kinds of package proxy: the label result of
@@ -43,8 +44,8 @@ const probeJitter = 0.2
 type prober struct {
 	db      *database
 	observe func(result string, reached, ok bool)
-	engine  chan engine   // which it is, once that is known; capacity 1
-	kicked  chan struct{} // there is something to prove; capacity 1
+	engine  chan wiring.Engine // which it is, once that is known; capacity 1
+	kicked  chan struct{}      // there is something to prove; capacity 1
 
 	mu       sync.Mutex
 	newest   *secrets.Credential // what AWSCURRENT named last
@@ -63,7 +64,7 @@ type proof struct {
 }
 
 func newProber(db *database, observe func(result string, reached, ok bool)) *prober {
-	return &prober{db: db, observe: observe, engine: make(chan engine, 1), kicked: make(chan struct{}, 1)}
+	return &prober{db: db, observe: observe, engine: make(chan wiring.Engine, 1), kicked: make(chan struct{}, 1)}
 }
 
 // event hears of what happens to the credential.
@@ -106,7 +107,7 @@ func (p *prober) kick() {
 
 // run probes until ctx ends.
 func (p *prober) run(ctx context.Context) {
-	var e engine
+	var e wiring.Engine
 	select {
 	case e = <-p.engine:
 	case <-ctx.Done():
@@ -170,7 +171,7 @@ func (p *prober) wait(failures int) time.Duration {
 }
 
 // probe logs in as a client would, and asks.
-func (p *prober) probe(ctx context.Context, e engine) proof {
+func (p *prober) probe(ctx context.Context, e wiring.Engine) proof {
 	start := time.Now()
 	var cred *secrets.Credential
 	var database string
