@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"audit":           {"secrets"},
 	"cmd/credproxy":   {"*"},
 	"config":          {"secrets"},
+	"iampolicy":       {"config", "secrets/awscfg", "wiring"},
 	"logging":         {},
 	"metrics":         {"proxy/fault", "secrets"},
 	"proxy":           {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},

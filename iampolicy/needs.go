@@ -1,4 +1,4 @@
-package main
+package iampolicy
 
 import (
 	"cmp"
@@ -19,56 +19,56 @@ const (
 	unknownResource = "RESOURCE_ID"
 )
 
-// ownRole stands for the role that credproxy itself runs as, among those that it
+// OwnRole stands for the role that credproxy itself runs as, among those that it
 // assumes.
-const ownRole = "self"
+const OwnRole = "self"
 
 // noKey says that a secret is encrypted with the key that AWS manages, which
 // needs no permission.
 const noKey = "none"
 
-// policyFacts are what a policy needs and a configuration leaves open. What is
+// Facts are what a policy needs and a configuration leaves open. What is
 // not known is "".
-type policyFacts struct {
+type Facts struct {
 	Account, Region string // of credproxy itself
-	Databases       map[string]databaseFacts
+	Databases       map[string]DatabaseFacts
 }
 
-type databaseFacts struct {
+type DatabaseFacts struct {
 	SecretARN  string // with its six random characters
 	KMSKey     string // of the secret: key id, alias, the ARN of either, or noKey
 	ResourceID string // of the database: db-..., cluster-... or prx-...
 	Account    string // of the database
 }
 
-// policyNeeds collects what each role must be allowed.
-type policyNeeds struct {
-	facts      policyFacts
-	roles      map[string]map[string]*policyStatement // by role, then Sid
-	notes      []string                               // for the operator
-	incomplete []string                               // placeholders in use
+// needs collects what each role must be allowed.
+type needs struct {
+	facts      Facts
+	roles      map[string]map[string]*Statement // by role, then Sid
+	notes      []string                         // for the operator
+	incomplete []string                         // placeholders in use
 }
 
-// policiesFor returns the least policy of each role that cfg needs, by the ARN of
+// Generate returns the least policy of each role that cfg needs, by the ARN of
 // the role or ownRole. A role that needs nothing is missing. Notes tell what the
 // operator should know, incomplete which placeholders are in the documents.
-func policiesFor(cfg *config.Config, facts policyFacts) (policies map[string]policyDocument, notes, incomplete []string) {
-	n := &policyNeeds{facts: facts, roles: map[string]map[string]*policyStatement{}}
+func Generate(cfg *config.Config, facts Facts) (policies map[string]Document, notes, incomplete []string) {
+	n := &needs{facts: facts, roles: map[string]map[string]*Statement{}}
 	for i := range cfg.Databases {
 		n.database(&cfg.Databases[i])
 	}
-	policies = map[string]policyDocument{}
+	policies = map[string]Document{}
 	for role, statements := range n.roles {
-		var all []*policyStatement
+		var all []*Statement
 		for _, s := range statements {
 			all = append(all, s)
 		}
-		policies[role] = newPolicy(all...)
+		policies[role] = newDocument(all...)
 	}
 	return policies, n.notes, n.incomplete
 }
 
-func (n *policyNeeds) database(db *config.Database) {
+func (n *needs) database(db *config.Database) {
 	switch c := db.Credentials; {
 	case c.SecretsManager != nil:
 		n.secret(db, n.assume(c.SecretsManager.AssumeRole))
@@ -76,33 +76,33 @@ func (n *policyNeeds) database(db *config.Database) {
 		n.connect(db, n.assume(c.IAM.AssumeRole))
 	}
 	if queue := db.Rotation.Events.SQSQueueURL; queue != "" {
-		n.allow(ownRole, "ReceiveRotationEvents", n.queue(queue), nil, "sqs:DeleteMessage", "sqs:ReceiveMessage")
+		n.allow(OwnRole, "ReceiveRotationEvents", n.queue(queue), nil, "sqs:DeleteMessage", "sqs:ReceiveMessage")
 	}
 }
 
 // assume lets credproxy take a role, if there is one, and returns who then asks.
-func (n *policyNeeds) assume(r config.AssumeRole) (role string) {
+func (n *needs) assume(r config.AssumeRole) (role string) {
 	if r.RoleARN == "" {
-		return ownRole
+		return OwnRole
 	}
-	n.allow(ownRole, "AssumeRoles", r.RoleARN, nil, "sts:AssumeRole")
+	n.allow(OwnRole, "AssumeRoles", r.RoleARN, nil, "sts:AssumeRole")
 	return r.RoleARN
 }
 
-func (n *policyNeeds) allow(role, sid, resource string, condition policyCondition, actions ...string) {
+func (n *needs) allow(role, sid, resource string, condition Condition, actions ...string) {
 	if n.roles[role] == nil {
-		n.roles[role] = map[string]*policyStatement{}
+		n.roles[role] = map[string]*Statement{}
 	}
 	s := n.roles[role][sid]
 	if s == nil {
-		s = &policyStatement{Sid: sid, Effect: "Allow", Action: actions}
+		s = &Statement{Sid: sid, Effect: "Allow", Action: actions}
 		n.roles[role][sid] = s
 	}
 	s.allow(resource, condition)
 }
 
 // or returns the first of values that is known, else the placeholder.
-func (n *policyNeeds) or(placeholder string, values ...string) string {
+func (n *needs) or(placeholder string, values ...string) string {
 	value := cmp.Or(values...)
 	if value == "" {
 		n.incomplete = insert(n.incomplete, placeholder)
@@ -115,7 +115,7 @@ func (n *policyNeeds) or(placeholder string, values ...string) string {
 // appends to a name.
 var wholeARN = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 
-func (n *policyNeeds) secret(db *config.Database, role string) {
+func (n *needs) secret(db *config.Database, role string) {
 	s, known := db.Credentials.SecretsManager, n.facts.Databases[db.Name]
 	id := known.SecretARN
 	switch {
@@ -131,14 +131,14 @@ func (n *policyNeeds) secret(db *config.Database, role string) {
 	n.allow(role, "ReadSecrets", id, nil, "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue")
 	if parsed, err := arn.Parse(id); err == nil {
 		n.key(db.Name, role, known.KMSKey, parsed)
-		if role == ownRole && n.facts.Account != "" && parsed.AccountID != n.facts.Account {
+		if role == OwnRole && n.facts.Account != "" && parsed.AccountID != n.facts.Account {
 			n.notes = append(n.notes, fmt.Sprintf("database %s: its secret is in account %s, so the secret's own policy and its key's policy must allow this role as well", db.Name, parsed.AccountID))
 		}
 	}
 }
 
 // key lets role decrypt with the secret's key, if that is not AWS's own.
-func (n *policyNeeds) key(database, role, key string, secret arn.ARN) {
+func (n *needs) key(database, role, key string, secret arn.ARN) {
 	switch key {
 	case noKey:
 		return
@@ -146,7 +146,7 @@ func (n *policyNeeds) key(database, role, key string, secret arn.ARN) {
 		n.notes = append(n.notes, fmt.Sprintf("database %s: whether its secret is encrypted with a key of your own is not known, and nothing is allowed for one; --lookup asks AWS, --kms-key says it", database))
 		return
 	}
-	via := policyCondition{}.with("StringEquals", "kms:ViaService", "secretsmanager."+secret.Region+".amazonaws.com")
+	via := Condition{}.with("StringEquals", "kms:ViaService", "secretsmanager."+secret.Region+".amazonaws.com")
 	sid, in := "DecryptSecrets", "In"+camel(secret.Region)
 	resource := arn.ARN{Partition: secret.Partition, Service: "kms", Region: secret.Region, AccountID: secret.AccountID, Resource: key}
 	if parsed, err := arn.Parse(key); err == nil {
@@ -164,7 +164,7 @@ func (n *policyNeeds) key(database, role, key string, secret arn.ARN) {
 }
 
 // connect lets role log in to a database as an IAM user.
-func (n *policyNeeds) connect(db *config.Database, role string) {
+func (n *needs) connect(db *config.Database, role string) {
 	known := n.facts.Databases[db.Name]
 	account := n.or(unknownAccount, known.Account, n.account(role))
 	resource := "dbuser:" + n.or(unknownResource, known.ResourceID) + "/" + literal.Replace(db.Credentials.IAM.User)
@@ -175,14 +175,14 @@ func (n *policyNeeds) connect(db *config.Database, role string) {
 var literal = strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}")
 
 // account is that of role, and so of what it asks for; "" if it is not known.
-func (n *policyNeeds) account(role string) string {
+func (n *needs) account(role string) string {
 	if parsed, err := arn.Parse(role); err == nil {
 		return parsed.AccountID
 	}
 	return n.facts.Account
 }
 
-func (n *policyNeeds) arn(service, region, account, resource, role string) string {
+func (n *needs) arn(service, region, account, resource, role string) string {
 	partition := partitionOf(region)
 	if parsed, err := arn.Parse(role); err == nil && region == unknownRegion {
 		partition = parsed.Partition
@@ -197,14 +197,17 @@ var (
 	regionInHost = regexp.MustCompile(regionPattern)
 )
 
+// IsRegion reports whether s has the form of a region's name.
+func IsRegion(s string) bool { return wholeRegion.MatchString(s) }
+
 // queue is the ARN of a queue: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME.
-func (n *policyNeeds) queue(address string) string {
+func (n *needs) queue(address string) string {
 	account, name, region := "", "", ""
 	if u, err := url.Parse(address); err == nil {
 		account, name, _ = strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 		region = regionInHost.FindString(u.Host)
 	}
-	return n.arn("sqs", n.or(unknownRegion, region, n.facts.Region), n.or(unknownAccount, account), name, ownRole)
+	return n.arn("sqs", n.or(unknownRegion, region, n.facts.Region), n.or(unknownAccount, account), name, OwnRole)
 }
 
 // partitionOf returns the partition of a region ("Partitions" in the reference of

@@ -1,4 +1,4 @@
-package main
+package iampolicy
 
 import (
 	"context"
@@ -22,8 +22,9 @@ import (
 // lookUpTimeout bounds what is asked about one database.
 const lookUpTimeout = 20 * time.Second
 
-// lookUp asks AWS for what facts leave open. What fails is left open and told.
-func lookUp(ctx context.Context, cfg *config.Config, facts *policyFacts) (failures []string) {
+// LookUp asks AWS for what facts leave open. What cannot be had stays open, and failures
+// says why.
+func LookUp(ctx context.Context, cfg *config.Config, facts *Facts) (failures []string) {
 	if err := facts.lookUpAccount(ctx); err != nil {
 		failures = append(failures, fmt.Sprintf("this AWS account is not known: %v", awscfg.Plain(err)))
 	}
@@ -38,7 +39,7 @@ func lookUp(ctx context.Context, cfg *config.Config, facts *policyFacts) (failur
 	return failures
 }
 
-func (f *policyFacts) lookUpAccount(ctx context.Context) error {
+func (f *Facts) lookUpAccount(ctx context.Context) error {
 	if f.Account != "" && f.Region != "" {
 		return nil
 	}
@@ -60,7 +61,7 @@ func (f *policyFacts) lookUpAccount(ctx context.Context) error {
 	return nil
 }
 
-func (d *databaseFacts) lookUp(ctx context.Context, db *config.Database) error {
+func (d *DatabaseFacts) lookUp(ctx context.Context, db *config.Database) error {
 	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
 	switch c := db.Credentials; {
@@ -77,7 +78,7 @@ func (d *databaseFacts) lookUp(ctx context.Context, db *config.Database) error {
 	return nil
 }
 
-func (d *databaseFacts) lookUpSecret(ctx context.Context, s *config.SecretsManager) error {
+func (d *DatabaseFacts) lookUpSecret(ctx context.Context, s *config.SecretsManager) error {
 	out, err := wiring.DescribeSecret(ctx, s)
 	if err != nil {
 		return fmt.Errorf("describe secret %s: %w", s.SecretID, err)
@@ -93,12 +94,17 @@ func (d *databaseFacts) lookUpSecret(ctx context.Context, s *config.SecretsManag
 	return nil
 }
 
+var resourceID = regexp.MustCompile(`^(db|cluster|prx)-[A-Za-z0-9]+$`)
+
+// IsResourceID reports whether s has the form of a database's resource id.
+func IsResourceID(s string) bool { return resourceID.MatchString(s) }
+
 // rdsEndpoint matches the host names of RDS and Aurora: NAME.ID or NAME.KIND-ID.
 var rdsEndpoint = regexp.MustCompile(`(?i)^([a-z0-9-]+)\.(?:(cluster|cluster-ro|cluster-custom|proxy|endpoint\.proxy)-)?[a-z0-9]+\.(?:[a-z0-9-]+\.rds|rds\.[a-z0-9-]+)\.`)
 
 // lookUpEndpoint finds the resource id of the instance, cluster or proxy that has
 // this host name.
-func (d *databaseFacts) lookUpEndpoint(ctx context.Context, client *rds.Client, host string) error {
+func (d *DatabaseFacts) lookUpEndpoint(ctx context.Context, client *rds.Client, host string) error {
 	m := rdsEndpoint.FindStringSubmatch(host)
 	if m == nil {
 		return fmt.Errorf("%s is no host name of RDS, so AWS cannot be asked for its resource id; give --resource-id, or set signing_host to the endpoint", host)
@@ -133,7 +139,7 @@ func (d *databaseFacts) lookUpEndpoint(ctx context.Context, client *rds.Client, 
 
 // lookUpInstance takes the cluster's id for an instance of a cluster: logins are
 // allowed for the cluster as a whole.
-func (d *databaseFacts) lookUpInstance(ctx context.Context, client *rds.Client, name string) error {
+func (d *DatabaseFacts) lookUpInstance(ctx context.Context, client *rds.Client, name string) error {
 	out, err := client.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: &name})
 	if err != nil {
 		return fmt.Errorf("describe instance %s: %w", name, err)
@@ -148,7 +154,7 @@ func (d *databaseFacts) lookUpInstance(ctx context.Context, client *rds.Client, 
 	return d.found(i.DBInstanceArn, aws.ToString(i.DbiResourceId))
 }
 
-func (d *databaseFacts) lookUpCluster(ctx context.Context, client *rds.Client, name string) error {
+func (d *DatabaseFacts) lookUpCluster(ctx context.Context, client *rds.Client, name string) error {
 	out, err := client.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: &name})
 	if err != nil {
 		return fmt.Errorf("describe cluster %s: %w", name, err)
@@ -160,7 +166,7 @@ func (d *databaseFacts) lookUpCluster(ctx context.Context, client *rds.Client, n
 }
 
 // lookUpProxy takes the id out of the ARN: arn:aws:rds:REGION:ACCOUNT:db-proxy:prx-ID.
-func (d *databaseFacts) lookUpProxy(ctx context.Context, client *rds.Client, name string) error {
+func (d *DatabaseFacts) lookUpProxy(ctx context.Context, client *rds.Client, name string) error {
 	out, err := client.DescribeDBProxies(ctx, &rds.DescribeDBProxiesInput{DBProxyName: &name})
 	if err != nil {
 		return fmt.Errorf("describe proxy %s: %w", name, err)
@@ -172,7 +178,7 @@ func (d *databaseFacts) lookUpProxy(ctx context.Context, client *rds.Client, nam
 	return d.found(&id, id[strings.LastIndexByte(id, ':')+1:])
 }
 
-func (d *databaseFacts) found(id *string, resource string) error {
+func (d *DatabaseFacts) found(id *string, resource string) error {
 	parsed, err := arn.Parse(aws.ToString(id))
 	if err != nil || !resourceID.MatchString(resource) {
 		return errors.New("AWS named no resource id")
