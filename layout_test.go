@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"iampolicy":       {"config", "secrets/awscfg", "wiring"},
 	"logging":         {},
 	"metrics":         {"proxy/fault", "secrets"},
+	"probe":           {"config", "proxy/fault", "secrets"},
 	"proxy":           {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
 	"proxy/fault":     {"secrets"},
 	"proxy/mysql":     {"proxy", "proxy/fault", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
@@ -48,7 +49,7 @@ var mayImport = map[string][]string{
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin", "logging", "audit", "admin/client"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin", "logging", "audit", "admin/client", "probe"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

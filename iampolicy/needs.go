@@ -34,6 +34,7 @@ type Facts struct {
 	Databases       map[string]DatabaseFacts
 }
 
+// DatabaseFacts are those of one database.
 type DatabaseFacts struct {
 	SecretARN  string // with its six random characters
 	KMSKey     string // of the secret: key id, alias, the ARN of either, or noKey

@@ -45,7 +45,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 		}
 		d.alive[db] = true
 		db.refreshing.Go(func() { db.cache.Run(db.serving); db.cache.Close() })
-		db.refreshing.Go(func() { db.prober.run(db.wanted) })
+		db.refreshing.Go(func() { db.prober.Run(db.wanted, db.cache) })
 	}
 	d.settle()
 	d.running.Go(func() { opened(d.openAll(fresh)) })
@@ -163,7 +163,7 @@ func (d *daemon) open(db *database) (err error) {
 		ln.accept(db)
 	}
 	db.listening.Store(true)
-	db.prober.engine <- engine
+	db.prober.SetEngine(engine)
 	d.settle()
 	return nil
 }

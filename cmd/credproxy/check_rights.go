@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/probe"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/wiring"
@@ -29,7 +30,7 @@ func (c *checker) rights(ctx context.Context) step {
 func (c *checker) postgresRights(ctx context.Context) step {
 	rows, err := c.query(ctx, c.upstream, c.cred, "",
 		"SELECT current_user, coalesce((SELECT pg_has_role(oid, 'member') FROM pg_roles WHERE rolname = 'rds_iam'), false)")
-	if unwelcome, took := tookCredential(c.db, c.database(c.cred), err); took && unwelcome == nil {
+	if outcome, _ := probe.AcceptanceOf(c.db, c.database(c.cred), err); err != nil && outcome == probe.Accepted {
 		return step{
 			Result: stepWarning, Detail: fmt.Sprintf("the user's rights cannot be seen: there is no database %s, or the user may not connect to it", c.database(c.cred)),
 			Advice: "Set database to one that the user may connect to.",

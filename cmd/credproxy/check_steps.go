@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/probe"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
@@ -181,7 +182,7 @@ func (c *checker) tcp(ctx context.Context) step {
 }
 
 func (c *checker) database(cred *secrets.Credential) string {
-	return ownDatabase(c.db, c.engine, cred)
+	return probe.OwnDatabase(c.db, c.engine, cred)
 }
 
 // query logs in and runs statements.
@@ -230,11 +231,10 @@ func (c *checker) tls(ctx context.Context) step {
 // the other versions tell how far a rotation has come.
 func (c *checker) login(ctx context.Context) step {
 	_, err := c.query(ctx, c.upstream, c.cred, "", "SELECT 1")
-	unwelcome, took := tookCredential(c.db, c.database(c.cred), err)
-	if err == nil || took && unwelcome == nil {
+	switch outcome, unwelcome := probe.AcceptanceOf(c.db, c.database(c.cred), err); outcome {
+	case probe.Accepted:
 		return fine("the database takes %s's credential", c.cred.Username)
-	}
-	if took {
+	case probe.AcceptedThenFailed:
 		return failure(unwelcome)
 	}
 	refused := failure(err)

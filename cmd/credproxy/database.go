@@ -15,6 +15,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/metrics"
+	"github.com/credproxy/credproxy/probe"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -35,7 +36,7 @@ type database struct {
 	clientTLS *tls.Config // nil: none
 	server    *proxy.Server
 	tally     *tally
-	prober    *prober
+	prober    *probe.Prober
 	listeners []*listener
 	addrs     []string // of the listeners; set before listening
 	listening atomic.Bool
@@ -63,7 +64,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 	db.wanted, db.unwant = context.WithCancel(db.serving)
 	observer := d.metrics.Database(cfg.Name)
 	db.observer, db.tally = observer, newTally(observer)
-	db.prober = newProber(db, observer.Probe)
+	db.prober = probe.New(cfg, db.log, observer.Probe)
 	defer func() {
 		if err != nil {
 			db.cancel()
@@ -84,7 +85,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 		Notify: func(e secrets.Event) {
 			observer.Credential(src.Kind(), e)
 			db.tally.credential(e)
-			db.prober.event(e)
+			db.prober.Event(e)
 			audit.Event(e)
 		},
 	})
@@ -106,7 +107,7 @@ func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *data
 		return nil, err
 	}
 	db.server = &proxy.Server{
-		Log: logging.Sampled(db.log), Observer: doubter{db.tally, db.prober}, Access: access,
+		Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)
@@ -148,7 +149,7 @@ func (db *database) learnFrom(old *database) {
 	}
 	same := was.Engine == is.Engine && was.Host == is.Host && was.Port == is.Port
 	if db.cache.TakeOver(old.cache, same); same && was.TLS == is.TLS {
-		db.prober.learnFrom(old.prober)
+		db.prober.LearnFrom(old.prober)
 	}
 }
 
@@ -194,7 +195,7 @@ func (db *database) notReady() string {
 	case s.Refused:
 		return "the database refused the credential"
 	}
-	if why := db.prober.unproven(); why != "" && !emergency {
+	if why := db.prober.Unproven(); why != "" && !emergency {
 		return why
 	}
 	if db.server.Active() >= int64(db.cfg.Limits.MaxConnections) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/probe"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -55,7 +56,7 @@ func (db *database) status() admin.Database {
 	s.BreakGlass = db.breakGlassStatus(held)
 	s.SourceBreaker = sourceBreaker(held)
 	s.DatabaseBreaker = databaseBreaker(db.upstream.Breaker.Status())
-	s.Probe = db.prober.status()
+	s.Probe = probeStatus(db.prober)
 	return s
 }
 
@@ -75,6 +76,22 @@ func (db *database) credentialStatus() admin.Credential {
 		}
 		s.Confirmed, s.AgeSeconds = held.Since.Round(0), time.Since(held.Since).Seconds()
 		s.UsableUntil = held.Since.Add(db.cfg.Rotation.MaxStale).Round(0)
+	}
+	return s
+}
+
+// probeStatus returns what came of the last probe, nil if there was none yet.
+func probeStatus(p *probe.Prober) *admin.Probe {
+	last, ok := p.Last()
+	if !ok {
+		return nil
+	}
+	s := &admin.Probe{At: last.At.Round(0), OK: last.Err == nil, Seconds: last.Took.Seconds()}
+	if last.Credential != nil {
+		s.VersionID = last.Credential.VersionID
+	}
+	if last.Err != nil {
+		s.Error = last.Err.Told()
 	}
 	return s
 }

@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"context"
@@ -15,16 +15,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/metrics"
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
 // world is a secret, and a database that takes some of its versions.
 type world struct {
-	proxy.Engine // serves no clients here
-
 	mu      sync.Mutex
 	current string // under AWSCURRENT
 	others  map[secrets.Stage]string
@@ -95,45 +91,66 @@ func (w *world) did(t *testing.T, want map[string]int) {
 	w.results = map[string]int{}
 }
 
+// status is what the status page shows of the last probe.
+type status struct {
+	OK               bool
+	VersionID, Error string
+}
+
+func statusOf(p *Prober) status {
+	last, ok := p.Last()
+	if !ok {
+		return status{}
+	}
+	s := status{OK: last.Err == nil}
+	if last.Credential != nil {
+		s.VersionID = last.Credential.VersionID
+	}
+	if last.Err != nil {
+		s.Error = last.Err.Told()
+	}
+	return s
+}
+
 // probing runs f in virtual time beside a prober.
-func probing(t *testing.T, cfg config.Probe, f func(t *testing.T, w *world, db *database, logs *observer.ObservedLogs)) {
+func probing(t *testing.T, cfg config.Probe, f func(t *testing.T, w *world, p *Prober, logs *observer.ObservedLogs)) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.InfoLevel)
 		w := &world{current: "v1", takes: map[string]bool{"v1": true}, results: map[string]int{}}
-		db := &database{log: zap.New(core), cfg: &config.Database{Engine: config.Postgres, Probe: cfg, Limits: config.Limits{LoginTimeout: time.Minute}}}
-		db.prober = newProber(db, func(result string, reached, ok bool) {
+		db := &config.Database{Engine: config.Postgres, Probe: cfg, Limits: config.Limits{LoginTimeout: time.Minute}}
+		p := New(db, zap.New(core), func(result string, reached, ok bool) {
 			w.set(func() { w.results[result]++ })
 			if ok != (result == "ok") {
 				t.Errorf("%s is said to be fine: %v", result, ok)
 			}
 		})
-		db.cache = secrets.New(w, secrets.Options{Grace: 90 * time.Second, Notify: db.prober.event})
+		cache := secrets.New(w, secrets.Options{Grace: 90 * time.Second, Notify: p.Event})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { db.cache.Run(ctx) })
-		running.Go(func() { db.prober.run(ctx) })
-		defer func() { cancel(); running.Wait(); db.cache.Close() }()
+		running.Go(func() { cache.Run(ctx) })
+		running.Go(func() { p.Run(ctx, cache) })
+		defer func() { cancel(); running.Wait(); cache.Close() }()
 		synctest.Wait()
 		w.did(t, map[string]int{}) // it is not known yet what the database speaks
-		if why := db.prober.unproven(); !strings.Contains(why, "has not accepted the credential yet") || db.prober.status() != nil {
-			t.Errorf("before the first probe: %q, %+v", why, db.prober.status())
+		if why := p.Unproven(); !strings.Contains(why, "has not accepted the credential yet") || statusOf(p) != (status{}) {
+			t.Errorf("before the first probe: %q, %+v", why, statusOf(p))
 		}
-		db.prober.engine <- w
-		f(t, w, db, logs)
+		p.SetEngine(w)
+		f(t, w, p, logs)
 	})
 }
 
 func TestProbesProveEachNewVersion(t *testing.T) {
-	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, logs *observer.ObservedLogs) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, p *Prober, logs *observer.ObservedLogs) {
 		time.Sleep(24 * time.Hour)
 		w.did(t, map[string]int{"ok": 1})
-		if s := db.prober.status(); !s.OK || s.VersionID != "v1" || s.Error != "" || db.prober.unproven() != "" {
+		if s := statusOf(p); !s.OK || s.VersionID != "v1" || s.Error != "" || p.Unproven() != "" {
 			t.Errorf("after the first: %+v", s)
 		}
 		w.set(func() { w.current, w.takes["v2"] = "v2", true })
 		time.Sleep(2 * time.Hour) // a refresh
 		w.did(t, map[string]int{"ok": 1})
-		if s := db.prober.status(); !s.OK || s.VersionID != "v2" {
+		if s := statusOf(p); !s.OK || s.VersionID != "v2" {
 			t.Errorf("after the rotation: %+v", s)
 		}
 		if n := logs.FilterMessage("probe succeeded").Len(); n != 2 {
@@ -148,7 +165,7 @@ func TestProbesProveEachNewVersion(t *testing.T) {
 		w.results = map[string]int{}
 		w.takes["v3"], w.takes["v2"] = true, false
 		w.mu.Unlock()
-		if s := db.prober.status(); s.OK || s.VersionID != "v2" || db.prober.unproven() != "" {
+		if s := statusOf(p); s.OK || s.VersionID != "v2" || p.Unproven() != "" {
 			t.Errorf("with a version that the database does not know: %+v", s)
 		}
 		if n := logs.FilterMessage("probe failed").Len(); n != 1 {
@@ -160,7 +177,7 @@ func TestProbesProveEachNewVersion(t *testing.T) {
 }
 
 func TestProbesWaitForTheDatabase(t *testing.T) {
-	probing(t, config.Probe{Interval: time.Hour}, func(t *testing.T, w *world, db *database, logs *observer.ObservedLogs) {
+	probing(t, config.Probe{Interval: time.Hour}, func(t *testing.T, w *world, p *Prober, logs *observer.ObservedLogs) {
 		synctest.Wait()
 		w.did(t, map[string]int{"ok": 1})
 		w.set(func() {
@@ -174,8 +191,8 @@ func TestProbesWaitForTheDatabase(t *testing.T) {
 		if n < 1200 || n > 3000 {
 			t.Errorf("%d probes in 2 to 3 h of a database that is away", n)
 		}
-		if s := db.prober.status(); s.OK || s.Error != "the database refuses connections. Is it running?" || db.prober.unproven() != "" {
-			t.Errorf("status: %+v, not ready: %q", s, db.prober.unproven())
+		if s := statusOf(p); s.OK || s.Error != "the database refuses connections. Is it running?" || p.Unproven() != "" {
+			t.Errorf("status: %+v, not ready: %q", s, p.Unproven())
 		}
 		w.set(func() { w.down = nil })
 		time.Sleep(2 * probeAgainUnreachable)
@@ -195,28 +212,27 @@ func TestProbesWaitForTheDatabase(t *testing.T) {
 // TestProbesAfterDoubt: a client who met a database that is away makes credproxy
 // look, and go on looking until it is back.
 func TestProbesAfterDoubt(t *testing.T) {
-	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, p *Prober, _ *observer.ObservedLogs) {
 		synctest.Wait()
 		w.did(t, map[string]int{"ok": 1})
-		told := doubter{newTally(metrics.New().Database("orders")), db.prober}
 		for range 100 {
-			told.SessionEnded(fault.Unreachable, "")
+			p.SessionEnded(fault.Unreachable)
 			synctest.Wait()
 		}
 		w.did(t, map[string]int{}) // one was made just now
 		time.Sleep(doubtful)
-		told.SessionEnded(fault.ClientGone, "")
+		p.SessionEnded(fault.ClientGone)
 		synctest.Wait()
 		w.did(t, map[string]int{})
 		for range 100 {
-			told.SessionEnded(fault.Unreachable, "")
+			p.SessionEnded(fault.Unreachable)
 			synctest.Wait()
 		}
 		w.did(t, map[string]int{"ok": 1}) // it was back already
 		time.Sleep(doubtful)
 		w.set(func() { w.down = &fault.Error{Kind: fault.Unreachable, Message: "away"} })
 		for range 100 {
-			told.SessionEnded(fault.Unreachable, "")
+			p.SessionEnded(fault.Unreachable)
 			synctest.Wait()
 		}
 		w.did(t, map[string]int{"unreachable": 1})
@@ -229,13 +245,13 @@ func TestProbesAfterDoubt(t *testing.T) {
 // TestDoubtsDuringAProbe has clients fail all the while, also while a slow probe is
 // under way that goes well.
 func TestDoubtsDuringAProbe(t *testing.T) {
-	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, p *Prober, _ *observer.ObservedLogs) {
 		synctest.Wait()
 		time.Sleep(doubtful)
 		w.did(t, map[string]int{"ok": 1})
 		w.set(func() { w.takesTime = 20 * time.Millisecond })
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-			db.prober.doubt()
+			p.SessionEnded(fault.Unreachable)
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -246,7 +262,7 @@ func TestDoubtsDuringAProbe(t *testing.T) {
 }
 
 func TestProbesAreFewWhereTheDatabaseRefuses(t *testing.T) {
-	probing(t, config.Probe{}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+	probing(t, config.Probe{}, func(t *testing.T, w *world, p *Prober, _ *observer.ObservedLogs) {
 		synctest.Wait()
 		w.set(func() { w.takes["v1"], w.current = false, "v2" })
 		time.Sleep(2 * time.Hour)
@@ -262,7 +278,7 @@ func TestProbesAreFewWhereTheDatabaseRefuses(t *testing.T) {
 // client: how often probe.interval says changes nothing.
 func TestProbesAloneLockNoAccount(t *testing.T) {
 	for _, interval := range []time.Duration{0, time.Second, time.Hour} {
-		probing(t, config.Probe{Interval: interval}, func(t *testing.T, w *world, _ *database, _ *observer.ObservedLogs) {
+		probing(t, config.Probe{Interval: interval}, func(t *testing.T, w *world, _ *Prober, _ *observer.ObservedLogs) {
 			w.set(func() {
 				w.takes = map[string]bool{}
 				w.others = map[secrets.Stage]string{secrets.Pending: "v2", secrets.Previous: "v0"}
@@ -290,12 +306,12 @@ func TestProbesAloneLockNoAccount(t *testing.T) {
 func TestProbesComeBackSoon(t *testing.T) {
 	const soon = 25 * time.Second
 	for _, kind := range []fault.Kind{fault.UpstreamRefused, fault.UpstreamBroken, fault.Timeout, fault.SecretProblem, fault.Unreachable} {
-		probing(t, config.Probe{Interval: 2 * time.Hour}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+		probing(t, config.Probe{Interval: 2 * time.Hour}, func(t *testing.T, w *world, p *Prober, _ *observer.ObservedLogs) {
 			w.set(func() { w.down = &fault.Error{Kind: kind, Message: "not now"} })
 			time.Sleep(time.Hour)
 			w.set(func() { w.down = nil })
 			time.Sleep(soon)
-			if s := db.prober.status(); !s.OK {
+			if s := statusOf(p); !s.OK {
 				t.Errorf("%s: not proved %v after it went by: %+v", kind, soon, s)
 			}
 		})
@@ -306,13 +322,13 @@ func TestProbesComeBackSoon(t *testing.T) {
 // minds the name of the database has proved it. A name that nobody has asked for
 // is nobody's mistake.
 func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
-	probing(t, config.Probe{Interval: time.Minute}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+	probing(t, config.Probe{Interval: time.Minute}, func(t *testing.T, w *world, p *Prober, _ *observer.ObservedLogs) {
 		w.set(func() {
 			w.session = &fault.Error{Kind: fault.UpstreamRefused, Err: &fault.SQLError{Code: "3D000", Message: `database "postgres" does not exist`}}
 		})
 		synctest.Wait()
 		w.did(t, map[string]int{"ok": 1})
-		if why := db.prober.unproven(); why != "" {
+		if why := p.Unproven(); why != "" {
 			t.Errorf("not proven: %s", why)
 		}
 		w.set(func() {
@@ -321,7 +337,7 @@ func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if s := db.prober.status(); s.OK || s.VersionID != "v1" || !strings.Contains(s.Error, "took the credential and then said: anything else") {
+		if s := statusOf(p); s.OK || s.VersionID != "v1" || !strings.Contains(s.Error, "took the credential and then said: anything else") {
 			t.Errorf("status: %+v", s)
 		}
 	})
@@ -332,15 +348,15 @@ func TestProbesKnowWhatIsNoRefusal(t *testing.T) {
 func TestHintsAtTheDatabase(t *testing.T) {
 	for code, want := range map[string]bool{"1044": true, "1049": true, "1226": false} {
 		err := &fault.Error{Kind: fault.UpstreamRefused, Err: &fault.SQLError{Code: code, Message: "said so"}}
-		failure, took := tookCredential(&config.Database{Engine: config.MySQL}, "", err)
-		if !took || failure == nil || !strings.Contains(failure.Message, "took the credential") || strings.Contains(failure.Hint, "right database") != want {
-			t.Errorf("%s: %+v, took %v", code, failure, took)
+		outcome, failure := AcceptanceOf(&config.Database{Engine: config.MySQL}, "", err)
+		if outcome != AcceptedThenFailed || failure == nil || !strings.Contains(failure.Message, "took the credential") || strings.Contains(failure.Hint, "right database") != want {
+			t.Errorf("%s: %+v, %v", code, failure, outcome)
 		}
 	}
 }
 
 func TestProbesWrite(t *testing.T) {
-	probing(t, config.Probe{WriteTable: "probe"}, func(t *testing.T, w *world, db *database, _ *observer.ObservedLogs) {
+	probing(t, config.Probe{WriteTable: "probe"}, func(t *testing.T, w *world, p *Prober, _ *observer.ObservedLogs) {
 		synctest.Wait()
 		w.did(t, map[string]int{"ok": 1})
 		w.set(func() {
@@ -348,7 +364,7 @@ func TestProbesWrite(t *testing.T) {
 			w.write = fault.ErrStatement(&fault.SQLError{Code: "42P01", Message: `relation "probe" does not exist`})
 		})
 		time.Sleep(2 * time.Hour)
-		s := db.prober.status()
+		s := statusOf(p)
 		if s.OK || s.VersionID != "v2" || !strings.Contains(s.Error, `probe.write_table probe cannot be written to: relation "probe" does not exist (42P01). Create it`) {
 			t.Errorf("status: %+v", s)
 		}
@@ -361,12 +377,10 @@ func TestProbesWrite(t *testing.T) {
 }
 
 func TestWriteStatements(t *testing.T) {
-	pg := &database{cfg: &config.Database{Engine: config.Postgres}}
-	if got := strings.Join(pg.writeStatements("ops.probe"), "; "); !strings.Contains(got, `INSERT INTO "ops"."probe" DEFAULT VALUES; SELECT 1 FROM "ops"."probe" LIMIT 1`) {
+	if got := strings.Join(writeStatements(config.Postgres, "ops.probe"), "; "); !strings.Contains(got, `INSERT INTO "ops"."probe" DEFAULT VALUES; SELECT 1 FROM "ops"."probe" LIMIT 1`) {
 		t.Error(got)
 	}
-	my := &database{cfg: &config.Database{Engine: config.MariaDB}}
-	if got := strings.Join(my.writeStatements("probe"), "; "); !strings.Contains(got, "INSERT INTO `probe` () VALUES (); SELECT 1 FROM `probe` LIMIT 1") {
+	if got := strings.Join(writeStatements(config.MariaDB, "probe"), "; "); !strings.Contains(got, "INSERT INTO `probe` () VALUES (); SELECT 1 FROM `probe` LIMIT 1") {
 		t.Error(got)
 	}
 	if kind, e := writeFailure(&fault.Error{Kind: fault.UpstreamBroken, Message: "it broke"}, "probe", "app"); kind != string(fault.UpstreamBroken) || e.Message != "it broke" {
@@ -394,7 +408,7 @@ func TestOwnDatabase(t *testing.T) {
 		{config.Database{Engine: config.Postgres, Database: "orders"}, secrets.NewCredential("app", "x"), ""},
 		{config.Database{Engine: config.MySQL}, secrets.NewCredential("app", "x"), ""},
 	} {
-		if got := ownDatabase(&tt.cfg, tt.cfg.Engine, tt.cred); got != tt.want {
+		if got := OwnDatabase(&tt.cfg, tt.cfg.Engine, tt.cred); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.cfg, got, tt.want)
 		}
 	}

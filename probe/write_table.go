@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"errors"
@@ -7,62 +7,14 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
-	"github.com/credproxy/credproxy/secrets"
-)
-
-// ownDatabase is where credproxy itself logs in to: "" for the configuration's
-// database, else the secret's. PostgreSQL wants one, and the name that it would take
-// otherwise, the user's, is seldom one.
-func ownDatabase(db *config.Database, engine config.Engine, cred *secrets.Credential) string {
-	switch {
-	case engine != config.Postgres || db.Database != "" || cred.Endpoint.Database != "":
-		return ""
-	case len(db.Access.Databases) > 0:
-		return db.Access.Databases[0]
-	}
-	return maintenanceDatabase
-}
-
-// maintenanceDatabase is there on most servers of PostgreSQL, and on RDS.
-const maintenanceDatabase = "postgres"
-
-// tookCredential tells whether err is what a database said once it had taken the
-// credential, and failure what is wrong then: nil if it minds a name that nobody has
-// asked for.
-func tookCredential(db *config.Database, database string, err error) (failure *fault.Error, took bool) {
-	said, took := errors.AsType[*fault.SQLError](err)
-	if !took {
-		return nil, false
-	}
-	failure = &fault.Error{Kind: fault.UpstreamRefused, Message: fmt.Sprintf("the database took the credential and then said: %s (%s)", said.Message, said.Code)}
-	switch {
-	case said.Code == invalidCatalogName, said.Code == insufficientPrivilege && db.Session.Role == "", said.Code == dbAccessDenied, said.Code == badDatabase:
-		if database == maintenanceDatabase {
-			return nil, true
-		}
-		failure.Hint = "Is it the right database that the configuration or the secret names, and may the user connect to it?"
-	}
-	return failure, true
-}
-
-// SQLSTATEs of PostgreSQL.
-const (
-	invalidCatalogName    = "3D000" // there is no such database
-	insufficientPrivilege = "42501" // or it is not for this user
-)
-
-// The same two of MySQL and MariaDB.
-const (
-	badDatabase    = "1049" // ER_BAD_DB_ERROR
-	dbAccessDenied = "1044" // ER_DBACCESS_DENIED_ERROR
 )
 
 // writeStatements write a row to the table, read it, and leave: the end of the
 // session takes the row back, so that nothing is left and nobody else ever sees it.
 // A lock on the table is waited for 5 s. Rows have no value to conflict with, so
 // any number of probes may write at once.
-func (db *database) writeStatements(table string) []string {
-	if db.cfg.Engine == config.Postgres {
+func writeStatements(engine config.Engine, table string) []string {
+	if engine == config.Postgres {
 		table = quotedTable(table, `"`)
 		return []string{
 			"BEGIN", "SET LOCAL statement_timeout = '5s'",
@@ -82,7 +34,7 @@ func quotedTable(table, quote string) string {
 	return quote + strings.ReplaceAll(table, ".", quote+"."+quote) + quote
 }
 
-// writeFailure tells the ways apart in which the table cannot be written to.
+// writeFailure returns the label and the error of a probe that could not write to table.
 func writeFailure(err error, table, user string) (kind string, e *fault.Error) {
 	said, ok := errors.AsType[*fault.SQLError](err)
 	if !ok { // a login or a connection that failed
