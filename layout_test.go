@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"admin":           {},
 	"admin/client":    {"admin"},
 	"audit":           {"secrets"},
+	"check":           {"config", "probe", "proxy/fault", "proxy/mysql", "proxy/postgres", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "wiring"},
 	"cmd/credproxy":   {"*"},
 	"config":          {"secrets"},
 	"iampolicy":       {"config", "secrets/awscfg", "wiring"},

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"crypto/x509"
@@ -15,9 +15,9 @@ const expiresSoon = 30 * 24 * time.Hour
 
 // judge verifies a database's certificates, the leaf first, as mode does it, and
 // names the one at fault.
-func judge(chain []*x509.Certificate, roots *x509.CertPool, mode upstream.Mode, name string) step {
+func judge(chain []*x509.Certificate, roots *x509.CertPool, mode upstream.Mode, name string) Step {
 	if len(chain) == 0 {
-		return step{Result: stepFailed, Detail: "the database shows no certificate"}
+		return Step{Result: Failed, Detail: "the database shows no certificate"}
 	}
 	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
 	for _, c := range chain[1:] {
@@ -28,15 +28,15 @@ func judge(chain []*x509.Certificate, roots *x509.CertPool, mode upstream.Mode, 
 	}
 	verified, err := chain[0].Verify(opts)
 	if mode == upstream.Require {
-		return step{Result: stepWarning, Detail: "not verified, for tls.mode is require: " + describe(chain[0]), Advice: "Use verify-full."}
+		return Step{Result: Warning, Detail: "not verified, for tls.mode is require: " + describe(chain[0]), Advice: "Use verify-full."}
 	}
 	if err != nil {
 		return chainError(chain, err)
 	}
 	for _, c := range verified[0] {
 		if left := time.Until(c.NotAfter); left < expiresSoon {
-			return step{
-				Result: stepWarning, Detail: fmt.Sprintf("%s ends in %d days", describe(c), int(left/(24*time.Hour))),
+			return Step{
+				Result: Warning, Detail: fmt.Sprintf("%s ends in %d days", describe(c), int(left/(24*time.Hour))),
 				Advice: "Renew it before. On RDS choose a current certificate authority for the instance, such as rds-ca-rsa2048-g1.",
 			}
 		}
@@ -44,9 +44,9 @@ func judge(chain []*x509.Certificate, roots *x509.CertPool, mode upstream.Mode, 
 	return fine("%s is verified", describe(chain[0]))
 }
 
-// chainError tells what is wrong with which certificate.
-func chainError(chain []*x509.Certificate, err error) step {
-	s := step{Result: stepFailed}
+// chainError is the step that failed with err, with the certificate that is at fault.
+func chainError(chain []*x509.Certificate, err error) Step {
+	s := Step{Result: Failed}
 	unknown, isUnknown := errors.AsType[x509.UnknownAuthorityError](err)
 	host, isHost := errors.AsType[x509.HostnameError](err)
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)

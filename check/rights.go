@@ -1,38 +1,32 @@
-package main
+package check
 
 import (
 	"context"
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/probe"
-	"github.com/credproxy/credproxy/secrets"
-	"github.com/credproxy/credproxy/secrets/awscfg"
-	"github.com/credproxy/credproxy/wiring"
 )
 
 // iamPlugin is how RDS for MySQL and MariaDB knows an IAM user.
 const iamPlugin = "AWSAuthenticationPlugin"
 
 // rights looks whether the user may do what the configuration asks of it.
-func (c *checker) rights(ctx context.Context) step {
+func (c *checker) rights(ctx context.Context) Step {
 	if c.engine == config.Postgres {
 		return c.postgresRights(ctx)
 	}
 	return c.mysqlRights(ctx)
 }
 
-func (c *checker) postgresRights(ctx context.Context) step {
+func (c *checker) postgresRights(ctx context.Context) Step {
 	rows, err := c.query(ctx, c.upstream, c.cred, "",
 		"SELECT current_user, coalesce((SELECT pg_has_role(oid, 'member') FROM pg_roles WHERE rolname = 'rds_iam'), false)")
 	if outcome, _ := probe.AcceptanceOf(c.db, c.database(c.cred), err); err != nil && outcome == probe.Accepted {
-		return step{
-			Result: stepWarning, Detail: fmt.Sprintf("the user's rights cannot be seen: there is no database %s, or the user may not connect to it", c.database(c.cred)),
+		return Step{
+			Result: Warning, Detail: fmt.Sprintf("the user's rights cannot be seen: there is no database %s, or the user may not connect to it", c.database(c.cred)),
 			Advice: "Set database to one that the user may connect to.",
 		}
 	}
@@ -42,13 +36,13 @@ func (c *checker) postgresRights(ctx context.Context) step {
 	user, iam := rows[0][0], rows[0][1] == "t"
 	switch {
 	case c.db.Credentials.IAM != nil && !iam:
-		return step{
-			Result: stepWarning, Detail: fmt.Sprintf("rds_iam is not granted to %s, and yet it logs in with a token", user),
+		return Step{
+			Result: Warning, Detail: fmt.Sprintf("rds_iam is not granted to %s, and yet it logs in with a token", user),
 			Advice: "Is this a database of RDS? There: GRANT rds_iam TO " + quoted(user) + ";",
 		}
 	case c.db.Credentials.IAM == nil && iam:
-		return step{
-			Result: stepWarning, Detail: fmt.Sprintf("rds_iam is granted to %s: RDS takes no password from it", user),
+		return Step{
+			Result: Warning, Detail: fmt.Sprintf("rds_iam is granted to %s: RDS takes no password from it", user),
 			Advice: "REVOKE rds_iam FROM " + quoted(user) + ";  Or use credentials.iam.",
 		}
 	}
@@ -76,12 +70,12 @@ func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""
 // (MySQL), IDENTIFIED VIA plugin (MariaDB).
 var identified = regexp.MustCompile("IDENTIFIED (?:WITH|VIA) ['`]?([A-Za-z0-9_]+)")
 
-func (c *checker) mysqlRights(ctx context.Context) step {
+func (c *checker) mysqlRights(ctx context.Context) Step {
 	// The answer holds the hash of the password: nothing but the plugin is shown.
 	rows, err := c.query(ctx, c.upstream, c.cred, "", "SHOW CREATE USER CURRENT_USER()")
 	if err != nil {
 		s := failure(err)
-		s.Result, s.Detail = stepWarning, "how the user logs in cannot be seen: "+s.Detail
+		s.Result, s.Detail = Warning, "how the user logs in cannot be seen: "+s.Detail
 		return s
 	}
 	plugin := "mysql_native_password" // MariaDB says IDENTIFIED BY PASSWORD
@@ -89,49 +83,10 @@ func (c *checker) mysqlRights(ctx context.Context) step {
 		plugin = m[1]
 	}
 	if c.db.Credentials.IAM != nil && plugin != iamPlugin {
-		return step{
-			Result: stepWarning, Detail: fmt.Sprintf("%s logs in by %s, and yet with a token", c.cred.Username, plugin),
+		return Step{
+			Result: Warning, Detail: fmt.Sprintf("%s logs in by %s, and yet with a token", c.cred.Username, plugin),
 			Advice: fmt.Sprintf("Is this a database of RDS? There: ALTER USER '%s' IDENTIFIED WITH %s AS 'RDS';", c.cred.Username, iamPlugin),
 		}
 	}
 	return fine("%s logs in by %s", c.cred.Username, plugin)
-}
-
-// rotationOf adds to s what AWS says about the secret's rotation.
-func rotationOf(ctx context.Context, secret *config.SecretsManager, s *step) {
-	out, err := wiring.DescribeSecret(ctx, secret)
-	if err != nil {
-		s.Result, s.Detail = stepWarning, s.Detail+"; its rotation cannot be seen: "+awscfg.Plain(err).Error()
-		if awscfg.ReasonOf(err) == secrets.Denied {
-			s.Advice = "Allow secretsmanager:DescribeSecret on this secret; credproxy policy prints the whole policy."
-		}
-		return
-	}
-	if !aws.ToBool(out.RotationEnabled) {
-		s.Detail += "; it does not rotate"
-	} else {
-		s.Detail += "; it rotates"
-		if out.NextRotationDate != nil {
-			s.Detail += ", next on " + day(*out.NextRotationDate)
-			if time.Since(*out.NextRotationDate) > 24*time.Hour {
-				s.Result, s.Advice = stepWarning, "The rotation is overdue: look into the log of the rotation function."
-			}
-		}
-	}
-	var current, pending string
-	for id, stages := range out.VersionIdsToStages {
-		for _, stage := range stages {
-			switch secrets.Stage(stage) {
-			case secrets.Current:
-				current = id
-			case secrets.Pending:
-				pending = id
-			}
-		}
-	}
-	if pending != "" && pending != current {
-		s.Result = stepWarning
-		s.Detail += fmt.Sprintf("; version %.8s is AWSPENDING", pending)
-		s.Advice = "A rotation is under way, or hangs. credproxy copes with both; if it stays so, look into the log of the rotation function."
-	}
 }

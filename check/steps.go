@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/probe"
-	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql"
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/proxy/upstream"
@@ -35,9 +34,9 @@ type checker struct {
 	port      int
 }
 
-// check walks the steps of one database. A step that needs one that failed is
+// checkDatabase walks the steps of one database. A step that needs one that failed is
 // skipped.
-func check(ctx context.Context, db *config.Database, vars *env.Variables) checkup {
+func checkDatabase(ctx context.Context, db *config.Database, vars *env.Variables) Report {
 	c := &checker{db: db, variables: vars, engine: db.Engine, cred: secrets.NewCredential("", "")}
 	where := []string{"configuration"} // needed to know host and port
 	if db.Host == "" {
@@ -47,12 +46,12 @@ func check(ctx context.Context, db *config.Database, vars *env.Variables) checku
 	if db.Engine == "" {
 		how = append(how, "credential")
 	}
-	up := checkup{Database: db.Name, OK: true}
+	up := Report{Database: db.Name, OK: true}
 	missing := map[string]bool{} // failed or skipped
 	for _, next := range []struct {
 		name  string
 		needs []string
-		do    func(context.Context) step
+		do    func(context.Context) Step
 	}{
 		{"configuration", nil, c.configuration},
 		{"credential", []string{"configuration"}, c.credential},
@@ -62,7 +61,7 @@ func check(ctx context.Context, db *config.Database, vars *env.Variables) checku
 		{"login", []string{"credential", "tls"}, c.login},
 		{"rights", []string{"login"}, c.rights},
 	} {
-		s := step{Result: stepSkipped}
+		s := Step{Result: Skipped}
 		if i := slices.IndexFunc(next.needs, func(n string) bool { return missing[n] }); i >= 0 {
 			s.Detail = "needs " + next.needs[i]
 		} else {
@@ -71,39 +70,15 @@ func check(ctx context.Context, db *config.Database, vars *env.Variables) checku
 			cancel()
 		}
 		s.Name = next.name
-		missing[next.name] = s.Result == stepFailed || s.Result == stepSkipped
-		up.OK = up.OK && s.Result != stepFailed
+		missing[next.name] = s.Result == Failed || s.Result == Skipped
+		up.OK = up.OK && s.Result != Failed
 		up.Steps = append(up.Steps, s)
 	}
 	return up
 }
 
-func fine(format string, args ...any) step {
-	return step{Result: stepOK, Detail: fmt.Sprintf(format, args...)}
-}
-
-// failure is a step that failed with err: what the clients of a fault.Error hear,
-// and beside it the cause, which is for operators.
-func failure(err error) step {
-	if e, ok := errors.AsType[*fault.Error](err); ok {
-		s := step{Result: stepFailed, Detail: e.Message, Advice: e.Hint}
-		if e.Err != nil {
-			s.Detail += " (" + e.Err.Error() + ")"
-		}
-		return s
-	}
-	s := step{Result: stepFailed, Detail: err.Error(), Advice: fault.As(err).Hint}
-	// Sources put their advice behind what happened.
-	if at := strings.LastIndex(s.Detail, "; "); at > 0 {
-		s.Detail, s.Advice = s.Detail[:at], strings.ToUpper(s.Detail[at+2:at+3])+s.Detail[at+3:]+"."
-	} else if secrets.ReasonOf(err) == secrets.Malformed {
-		s.Advice = "A secret of a database is a JSON object with username and password; for one that holds many, set keys."
-	}
-	return s
-}
-
 // configuration loads what the configuration names.
-func (c *checker) configuration(ctx context.Context) step {
+func (c *checker) configuration(ctx context.Context) Step {
 	var err error
 	if c.upstream, err = wiring.NewUpstream(c.db); err != nil {
 		return failure(err)
@@ -125,13 +100,13 @@ func (c *checker) configuration(ctx context.Context) step {
 		return failure(err)
 	}
 	if leaf := pair.Certificates[0].Leaf; leaf != nil && time.Until(leaf.NotAfter) < expiresSoon {
-		return step{Result: stepWarning, Detail: "client_tls.cert_file: " + describe(leaf), Advice: "Renew it: clients will refuse it from then on."}
+		return Step{Result: Warning, Detail: "client_tls.cert_file: " + describe(leaf), Advice: "Renew it: clients will refuse it from then on."}
 	}
 	return fine("%s, TLS for clients", c.source.Kind())
 }
 
 // credential fetches what logins begin with.
-func (c *checker) credential(ctx context.Context) step {
+func (c *checker) credential(ctx context.Context) Step {
 	cred, err := c.source.Fetch(ctx, secrets.Current)
 	if err != nil {
 		return failure(err)
@@ -142,9 +117,9 @@ func (c *checker) credential(ctx context.Context) step {
 	}
 	switch {
 	case c.engine == "":
-		return step{Result: stepFailed, Detail: "neither the configuration nor the secret names the engine", Advice: "Set engine for this database in the configuration of credproxy."}
+		return Step{Result: Failed, Detail: "neither the configuration nor the secret names the engine", Advice: "Set engine for this database in the configuration of credproxy."}
 	case c.db.Session.Role != "" && c.engine != config.Postgres:
-		return step{Result: stepFailed, Detail: fmt.Sprintf("session.role is for PostgreSQL, and the secret names %s", c.engine), Advice: "Remove session.role."}
+		return Step{Result: Failed, Detail: fmt.Sprintf("session.role is for PostgreSQL, and the secret names %s", c.engine), Advice: "Remove session.role."}
 	}
 	s := fine("user %s, version %s", cred.Username, cred.ShortVersion())
 	if c.db.Credentials.SecretsManager != nil {
@@ -154,7 +129,7 @@ func (c *checker) credential(ctx context.Context) step {
 }
 
 // dns looks the host up.
-func (c *checker) dns(ctx context.Context) (s step) {
+func (c *checker) dns(ctx context.Context) (s Step) {
 	c.upstream.DefaultPort = c.engine.Port()
 	var err error
 	if c.host, c.port, err = c.upstream.Target(c.cred); err != nil {
@@ -162,15 +137,15 @@ func (c *checker) dns(ctx context.Context) (s step) {
 	}
 	addrs, err := net.DefaultResolver.LookupHost(ctx, c.host)
 	if err != nil {
-		return step{Result: stepFailed, Detail: err.Error(), Advice: "Check host for a typing error, and the name servers of this machine."}
+		return Step{Result: Failed, Detail: err.Error(), Advice: "Check host for a typing error, and the name servers of this machine."}
 	}
 	return fine("%s is %s", c.host, strings.Join(addrs, ", "))
 }
 
 // tcp connects, and asks nothing.
-func (c *checker) tcp(ctx context.Context) step {
+func (c *checker) tcp(ctx context.Context) Step {
 	if c.port == 0 {
-		return step{Result: stepFailed, Detail: "the database's port is not known", Advice: "Set port or engine for this database in the configuration of credproxy."}
+		return Step{Result: Failed, Detail: "the database's port is not known", Advice: "Set port or engine for this database in the configuration of credproxy."}
 	}
 	start := time.Now()
 	conn, err := c.upstream.Dial(ctx, c.host, c.port)
@@ -200,9 +175,9 @@ var errSeen = errors.New("certificates seen")
 
 // tls looks at the database's certificates. It takes any, so that it can say what
 // is wrong with them, and breaks off before anything is said over the link.
-func (c *checker) tls(ctx context.Context) step {
+func (c *checker) tls(ctx context.Context) Step {
 	if c.db.TLS.Mode == config.Disable {
-		return step{Result: stepWarning, Detail: "not encrypted: tls.mode is disable", Advice: "Use verify-full."}
+		return Step{Result: Warning, Detail: "not encrypted: tls.mode is disable", Advice: "Use verify-full."}
 	}
 	var seen []*x509.Certificate
 	u := &upstream.Dialer{
@@ -229,7 +204,7 @@ func (c *checker) tls(ctx context.Context) step {
 
 // login offers the credential as a session would. Where the database refuses it,
 // the other versions tell how far a rotation has come.
-func (c *checker) login(ctx context.Context) step {
+func (c *checker) login(ctx context.Context) Step {
 	_, err := c.query(ctx, c.upstream, c.cred, "", "SELECT 1")
 	switch outcome, unwelcome := probe.AcceptanceOf(c.db, c.database(c.cred), err); outcome {
 	case probe.Accepted:
@@ -248,8 +223,8 @@ func (c *checker) login(ctx context.Context) step {
 		}
 		if _, err = c.query(ctx, c.upstream, cred, "", "SELECT 1"); err == nil {
 			c.cred = cred
-			return step{
-				Result: stepWarning,
+			return Step{
+				Result: Warning,
 				Detail: fmt.Sprintf("the database refuses %s and takes %s (version %s)", secrets.Current, stage, cred.ShortVersion()),
 				Advice: "A rotation is under way, hangs or was rolled back. credproxy logs in all the same; if it stays so, look into the log of the rotation function.",
 			}

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"crypto/ecdsa"
@@ -65,17 +65,17 @@ func TestJudge(t *testing.T) {
 		result string
 		says   []string
 	}{
-		{"good", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), good, stepOK, []string{`certificate "db.test" of "middle" (until 2`, "is verified"}},
-		{"leaf ends soon", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 20), good, stepWarning, []string{`"db.test"`, "ends in 19 days"}},
-		{"middle ends soon", upstream.VerifyFull, soon.issue(t, "db.test", false, -9, 300), soon, stepWarning, []string{`"soon middle" of "root"`, "ends in 11 days"}},
-		{"leaf has ended", upstream.VerifyFull, good.issue(t, "db.test", false, -9, -1), good, stepFailed, []string{`"db.test" of "middle"`, "has expired"}},
-		{"middle has ended", upstream.VerifyCA, old.issue(t, "db.test", false, -9, 300), old, stepFailed, []string{`"old middle" of "root"`, "has expired"}},
-		{"not yet", upstream.VerifyFull, good.issue(t, "db.test", false, 2, 300), good, stepFailed, []string{`"db.test"`, "is not valid before 2"}},
-		{"unknown", upstream.VerifyFull, stranger.issue(t, "db.test", false, -9, 300), stranger, stepFailed, []string{`of "stranger"`, "does not know"}},
-		{"middle not sent", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), nil, stepFailed, []string{`"db.test" of "middle"`, "does not know"}},
-		{"other name", upstream.VerifyFull, good.issue(t, "other.test", false, -9, 300), good, stepFailed, []string{"is for other.test, not for db.test"}},
-		{"other name, not looked at", upstream.VerifyCA, good.issue(t, "other.test", false, -9, 300), good, stepOK, nil},
-		{"nothing looked at", upstream.Require, stranger.issue(t, "db.test", false, -9, 300), stranger, stepWarning, []string{"not verified"}},
+		{"good", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), good, OK, []string{`certificate "db.test" of "middle" (until 2`, "is verified"}},
+		{"leaf ends soon", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 20), good, Warning, []string{`"db.test"`, "ends in 19 days"}},
+		{"middle ends soon", upstream.VerifyFull, soon.issue(t, "db.test", false, -9, 300), soon, Warning, []string{`"soon middle" of "root"`, "ends in 11 days"}},
+		{"leaf has ended", upstream.VerifyFull, good.issue(t, "db.test", false, -9, -1), good, Failed, []string{`"db.test" of "middle"`, "has expired"}},
+		{"middle has ended", upstream.VerifyCA, old.issue(t, "db.test", false, -9, 300), old, Failed, []string{`"old middle" of "root"`, "has expired"}},
+		{"not yet", upstream.VerifyFull, good.issue(t, "db.test", false, 2, 300), good, Failed, []string{`"db.test"`, "is not valid before 2"}},
+		{"unknown", upstream.VerifyFull, stranger.issue(t, "db.test", false, -9, 300), stranger, Failed, []string{`of "stranger"`, "does not know"}},
+		{"middle not sent", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), nil, Failed, []string{`"db.test" of "middle"`, "does not know"}},
+		{"other name", upstream.VerifyFull, good.issue(t, "other.test", false, -9, 300), good, Failed, []string{"is for other.test, not for db.test"}},
+		{"other name, not looked at", upstream.VerifyCA, good.issue(t, "other.test", false, -9, 300), good, OK, nil},
+		{"nothing looked at", upstream.Require, stranger.issue(t, "db.test", false, -9, 300), stranger, Warning, []string{"not verified"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			chain := []*x509.Certificate{tt.leaf.cert}
@@ -88,7 +88,7 @@ func TestJudge(t *testing.T) {
 					t.Errorf("does not say %q: %s", want, s.Detail)
 				}
 			}
-			if s.Result != tt.result || (s.Advice == "") != (tt.result == stepOK) {
+			if s.Result != tt.result || (s.Advice == "") != (tt.result == OK) {
 				t.Errorf("%+v, want %s", s, tt.result)
 			}
 		})
