@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/credproxy/credproxy/config"
 )
 
 // Exit statuses.
@@ -16,7 +18,8 @@ const (
 	exitUsage  = 2 // bad usage or configuration
 )
 
-// usageError marks an error that lies in how credproxy was called or configured.
+// usageError marks an error that lies in how credproxy was called. One that lies in its
+// configuration is marked by config.Invalid, or comes from reading it.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -32,7 +35,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	fmt.Fprintf(stderr, "credproxy: %v\n", err)
-	if _, ok := errors.AsType[usageError](err); ok {
+	if _, ok := errors.AsType[usageError](err); ok || config.IsInvalid(err) {
 		return exitUsage
 	}
 	return exitFailed

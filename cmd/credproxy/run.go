@@ -6,9 +6,9 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/daemon"
 	"github.com/credproxy/credproxy/logging"
 )
 
@@ -33,14 +33,13 @@ wrong. The sections admin, log.format and metrics are for the next start.`,
 		Example: `  credproxy run arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy run -c /etc/credproxy/credproxy.yaml`,
 		RunE: func(cmd *cobra.Command, arns []string) error {
-			r := reloader{file: file, load: func() (*config.Config, error) { return loadConfig(cmd, file, arns) }}
-			cfg, err := r.load()
+			load := func() (*config.Config, error) { return loadConfig(cmd, file, arns) }
+			cfg, err := load()
 			if err != nil {
 				return err
 			}
-			var log *zap.Logger
-			log, r.level = logging.New(cfg.Log.Level, cfg.Log.Format, cmd.ErrOrStderr())
-			return runDaemon(cmd.Context(), cfg, log, r, cmd.OutOrStdout())
+			log, level := logging.New(cfg.Log.Level, cfg.Log.Format, cmd.ErrOrStderr())
+			return daemon.Run(cmd.Context(), cfg, daemon.Options{Log: log, Level: level, File: file, Load: load, EMF: cmd.OutOrStdout(), Version: version})
 		},
 	}
 	configFlag(cmd, &file)

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -26,42 +26,42 @@ import (
 // database is one configured database at work: its credentials, its protocol
 // engine, its server.
 type database struct {
-	daemon    *daemon
-	asked     config.Database  // what the configuration says
-	cfg       *config.Database // and what the secret adds
-	log       *zap.Logger
-	observer  *metrics.Database
-	cache     *secrets.Cache
-	upstream  *upstream.Dialer
-	clientTLS *tls.Config // nil: none
-	server    *proxy.Server
-	tally     *tally
-	prober    *probe.Prober
-	listeners []*listener
-	addrs     []string // of the listeners; set before listening
-	listening atomic.Bool
-	failure   atomic.Pointer[string] // why it will never listen
-	retired   bool                   // accepts no more; daemon.mu guards it
-	ending    *time.Timer
-	ended     chan struct{} // closed when ending has done its work
+	daemon     *daemon
+	fileConfig config.Database  // what the configuration says
+	cfg        *config.Database // and what the secret adds
+	log        *zap.Logger
+	observer   *metrics.Database
+	cache      *secrets.Cache
+	upstream   *upstream.Dialer
+	clientTLS  *tls.Config // nil: none
+	server     *proxy.Server
+	tally      *tally
+	prober     *probe.Prober
+	listeners  []*listener
+	addrs      []string // of the listeners; set before listening
+	listening  atomic.Bool
+	failure    atomic.Pointer[string] // why it will never listen
+	retired    bool                   // accepts no more; daemon.mu guards it
+	drainTimer *time.Timer
+	terminated chan struct{} // closed when drainTimer has done its work
 
 	// Three lifetimes, ended in this order: while a configuration names the
 	// database, its sessions, and what they need (refreshing of its credential).
-	wanted, sessions, serving   context.Context
-	unwant, endSessions, cancel context.CancelFunc
+	desired, sessions, serving  context.Context
+	remove, endSessions, cancel context.CancelFunc
 	refreshing                  sync.WaitGroup
 
 	emergency       emergency
 	emergencySource *file.Source // nil: none
 }
 
-// newDatabase builds what needs no secret. Its errors lie in the configuration.
-func newDatabase(ctx context.Context, d *daemon, asked config.Database) (_ *database, err error) {
-	cfg := &asked
-	db := &database{daemon: d, asked: asked, cfg: cfg, log: d.log.With(zap.String("database", cfg.Name))}
+// newDatabase makes what needs no secret. Its errors lie in the configuration.
+func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database) (_ *database, err error) {
+	cfg := &fileConfig
+	db := &database{daemon: d, fileConfig: fileConfig, cfg: cfg, log: d.log.With(zap.String("database", cfg.Name))}
 	db.serving, db.cancel = context.WithCancel(d.serving)
 	db.sessions, db.endSessions = context.WithCancel(db.serving)
-	db.wanted, db.unwant = context.WithCancel(db.serving)
+	db.desired, db.remove = context.WithCancel(db.serving)
 	observer := d.metrics.Database(cfg.Name)
 	db.observer, db.tally = observer, newTally(observer)
 	db.prober = probe.New(cfg, db.log, observer.Probe)
@@ -125,11 +125,11 @@ func (db *database) awaitSecret(ctx context.Context) error {
 		case err == nil && db.cfg.Engine != "":
 			return nil
 		case err == nil && cred.Endpoint.Engine == "":
-			return usageError{fmt.Errorf("database %s: the secret does not name an engine; set engine in the configuration", db.cfg.Name)}
+			return config.Invalid(fmt.Errorf("database %s: the secret does not name an engine; set engine in the configuration", db.cfg.Name))
 		case err == nil:
 			db.cfg.Engine = config.Engine(cred.Endpoint.Engine)
 			if db.cfg.Session.Role != "" && db.cfg.Engine != config.Postgres {
-				return usageError{fmt.Errorf("database %s: session.role is for PostgreSQL, and the secret names %s", db.cfg.Name, db.cfg.Engine)}
+				return config.Invalid(fmt.Errorf("database %s: session.role is for PostgreSQL, and the secret names %s", db.cfg.Name, db.cfg.Engine))
 			}
 			return nil
 		}
@@ -143,7 +143,7 @@ func (db *database) awaitSecret(ctx context.Context) error {
 // learnFrom takes over what old has learned that is true of db too: a reload must
 // not forget a credential that its source cannot give again just now.
 func (db *database) learnFrom(old *database) {
-	was, is := old.asked, db.asked
+	was, is := old.fileConfig, db.fileConfig
 	if !reflect.DeepEqual(was.Credentials, is.Credentials) {
 		return
 	}
@@ -156,12 +156,12 @@ func (db *database) learnFrom(old *database) {
 // endAfter ends the sessions that are left when limit is over, and tells their
 // clients why. Call it with daemon.mu held.
 func (db *database) endAfter(limit time.Duration, why error) {
-	if db.ending != nil {
+	if db.drainTimer != nil {
 		return
 	}
-	db.ended = make(chan struct{})
-	db.ending = time.AfterFunc(limit, func() {
-		defer close(db.ended)
+	db.terminated = make(chan struct{})
+	db.drainTimer = time.AfterFunc(limit, func() {
+		defer close(db.terminated)
 		if n := db.server.Active(); n > 0 {
 			db.log.Warn("ending the sessions that are left", zap.Int64("sessions", n))
 		}
@@ -170,14 +170,14 @@ func (db *database) endAfter(limit time.Duration, why error) {
 	})
 }
 
-// stopEnding is for when no session is left.
-func (db *database) stopEnding() {
-	if db.ending != nil && !db.ending.Stop() {
-		<-db.ended
+// stopDrainTimer is for when no session is left.
+func (db *database) stopDrainTimer() {
+	if db.drainTimer != nil && !db.drainTimer.Stop() {
+		<-db.terminated
 	}
 }
 
-// notReady tells why the database's clients cannot be logged in, "" if they can.
+// notReady returns why the database's clients cannot be logged in, "" if they can.
 func (db *database) notReady() string {
 	if why := db.failure.Load(); why != nil {
 		return "not listening: " + *why

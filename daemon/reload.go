@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -67,7 +67,7 @@ func (r reloader) look(context.Context) (seen any, whole bool) {
 // read is load for the second time and later.
 func (r reloader) read() (*config.Config, error) {
 	if info, err := os.Stat(r.file); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
-		return nil, usageError{fmt.Errorf("%s is a pipe, which tells what it has once; start credproxy with a file to change its configuration", r.file)}
+		return nil, config.Invalid(fmt.Errorf("%s is a pipe, which tells what it has once; start credproxy with a file to change its configuration", r.file))
 	}
 	return r.load()
 }

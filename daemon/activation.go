@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -45,7 +45,7 @@ func (l *listeners) takeNamed(db *database) error {
 			continue
 		}
 		if a, ok := in.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !db.cfg.AllowsRemote() {
-			return usageError{fmt.Errorf("database %s: socket %s from systemd is open to other machines; set client_tls.client_ca_file or access.allow_remote, without access.uids", db.cfg.Name, in.addr)}
+			return config.Invalid(fmt.Errorf("database %s: socket %s from systemd is open to other machines; set client_tls.client_ca_file or access.allow_remote, without access.uids", db.cfg.Name, in.addr))
 		}
 		l.add(db, in.addr, in)
 	}
@@ -69,8 +69,8 @@ func (l *listeners) unmatched(cfg *config.Config) error {
 	}
 	for _, in := range l.inherited {
 		if l.open[in.addr] == nil {
-			return usageError{fmt.Errorf("socket %s (%s) from systemd is no database's: write its address at listen, or leave listen away and set FileDescriptorName= to one of %s",
-				in.addr, in.name, strings.Join(names, ", "))}
+			return config.Invalid(fmt.Errorf("socket %s (%s) from systemd is no database's: write its address at listen, or leave listen away and set FileDescriptorName= to one of %s",
+				in.addr, in.name, strings.Join(names, ", ")))
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -31,6 +31,7 @@ import (
 // daemon is everything that runs, from start to exit.
 type daemon struct {
 	log       *zap.Logger
+	version   string
 	metrics   *metrics.Metrics
 	queues    *awssm.Queues
 	peers     peer.Resolver
@@ -49,15 +50,26 @@ type daemon struct {
 	listeners listeners
 }
 
-// runDaemon runs until ctx ends (a signal) and then drains. It returns an error
-// if something that must run cannot. stdout is for metrics.emf.
-func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloader, stdout io.Writer) error {
+// Options are what [Run] needs beside the configuration. All but File must be set.
+type Options struct {
+	Log     *zap.Logger
+	Level   zap.AtomicLevel                // of Log; a reload changes it
+	File    string                         // of the configuration, to watch; "": none
+	Load    func() (*config.Config, error) // reads the configuration again
+	EMF     io.Writer                      // for metrics.emf
+	Version string
+}
+
+// Run runs until ctx ends and then drains. It returns an error if something that
+// must run cannot. A SIGHUP has it read its configuration again.
+func Run(ctx context.Context, cfg *config.Config, opts Options) error {
+	log, r := opts.Log, reloader{file: opts.File, load: opts.Load, level: opts.Level}
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	d := &daemon{
-		log: log, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
+		log: log, version: opts.Version, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
 		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}},
 	}
 	defer d.peers.Close()
@@ -74,7 +86,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 		return err
 	}
 	limitMemory(os.DirFS("/"))
-	log.Info("credproxy starts", zap.String("version", version), zap.Int("databases", len(cfg.Databases)))
+	log.Info("credproxy starts", zap.String("version", opts.Version), zap.Int("databases", len(cfg.Databases)))
 	var administering sync.WaitGroup
 	administering.Go(func() { releaseMemory(serving, 30*time.Second) })
 	administering.Go(func() {
@@ -84,7 +96,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *zap.Logger, r reloa
 	})
 	if cfg.Metrics.EMF {
 		administering.Go(func() {
-			if err := metrics.NewEMF(d.metrics, stdout).Run(serving); err != nil {
+			if err := metrics.NewEMF(d.metrics, opts.EMF).Run(serving); err != nil {
 				log.Error("metrics.emf writes no more", zap.Error(err)) // no reason to end
 			}
 		})
@@ -136,7 +148,7 @@ func (d *daemon) drain() {
 		d.listeners.close(ln)
 	}
 	for db := range d.alive {
-		db.unwant()
+		db.remove()
 		d.retire(db)
 		db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
 	}
@@ -150,7 +162,7 @@ func (d *daemon) config() *config.Config {
 	return d.cfg
 }
 
-// databases are those that clients reach now: the current ones, but for one that
+// databases returns those that clients reach now: the current ones, but for one that
 // does not accept yet the one that it replaces.
 func (d *daemon) databases() []*database {
 	d.mu.Lock()
@@ -169,7 +181,7 @@ func (d *daemon) databases() []*database {
 	return all
 }
 
-// serveAdmin answers probes until ctx ends.
+// serveAdmin serves the admin server until ctx ends.
 func (d *daemon) serveAdmin(ctx context.Context, addr string) error {
 	if addr == "" {
 		return nil

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -45,9 +45,9 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 		}
 		d.alive[db] = true
 		db.refreshing.Go(func() { db.cache.Run(db.serving); db.cache.Close() })
-		db.refreshing.Go(func() { db.prober.Run(db.wanted, db.cache) })
+		db.refreshing.Go(func() { db.prober.Run(db.desired, db.cache) })
 	}
-	d.settle()
+	d.reconcile()
 	d.running.Go(func() { opened(d.openAll(fresh)) })
 	return nil
 }
@@ -59,10 +59,10 @@ func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []
 	d.mu.Unlock()
 	for _, want := range cfg.Databases {
 		db := running[want.Name]
-		if db == nil || db.failure.Load() != nil || !reflect.DeepEqual(db.asked, want) {
+		if db == nil || db.failure.Load() != nil || !reflect.DeepEqual(db.fileConfig, want) {
 			if db, err = newDatabase(ctx, d, want); err != nil {
 				discard(fresh)
-				return nil, nil, usageError{fmt.Errorf("database %s: %w", want.Name, err)}
+				return nil, nil, config.Invalid(fmt.Errorf("database %s: %w", want.Name, err))
 			}
 			fresh = append(fresh, db)
 		}
@@ -98,7 +98,7 @@ func (d *daemon) openAll(fresh []*database) error {
 		switch {
 		case len(db.listeners) > 0:
 			g.Go(func() error { return d.open(db) })
-		case db.asked.Engine != "":
+		case db.fileConfig.Engine != "":
 			known = append(known, db)
 		default:
 			rest = append(rest, db)
@@ -114,12 +114,12 @@ func (d *daemon) openAll(fresh []*database) error {
 	return g.Wait()
 }
 
-// precedes tells whether db accepts, or was to accept, clients whom next shall have.
+// precedes reports whether db accepts, or was to accept, clients whom next shall have.
 func (db *database) precedes(next *database) bool {
 	return db != next && !db.retired && db.failure.Load() == nil && db.cfg.Name == next.cfg.Name
 }
 
-// predecessor is the one that accepts in place of db until db does, nil if there
+// predecessor returns the one that accepts in place of db until db does, nil if there
 // is none. Call it with mu held.
 func (d *daemon) predecessor(db *database) *database {
 	for old := range d.alive {
@@ -132,21 +132,21 @@ func (d *daemon) predecessor(db *database) *database {
 
 // open has the database accept, in place of the one that it replaces: when its
 // engine is known, and not before it has a credential if the other one has. It does
-// nothing if the database is wanted no more.
+// nothing if the database is no longer desired.
 func (d *daemon) open(db *database) (err error) {
 	d.mu.Lock()
 	replaces := d.predecessor(db) != nil
 	d.mu.Unlock()
 	if replaces || db.cfg.Engine == "" {
-		err = db.awaitSecret(db.wanted)
+		err = db.awaitSecret(db.desired)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if db.wanted.Err() != nil {
+	if db.desired.Err() != nil {
 		return nil
 	}
 	if err == nil && len(db.listeners) == 0 {
-		err = d.listeners.listenDefault(db.wanted, db, d.cfg)
+		err = d.listeners.listenDefault(db.desired, db, d.cfg)
 	}
 	if err != nil {
 		d.fail(db, err)
@@ -164,11 +164,11 @@ func (d *daemon) open(db *database) (err error) {
 	}
 	db.listening.Store(true)
 	db.prober.SetEngine(engine)
-	d.settle()
+	d.reconcile()
 	return nil
 }
 
-// fail files why db will never listen. Nobody shall wait at its listeners. Call it
+// fail records why db will never listen. Nobody shall wait at its listeners. Call it
 // with mu held.
 func (d *daemon) fail(db *database, err error) {
 	why := err.Error()
@@ -181,13 +181,13 @@ func (d *daemon) fail(db *database, err error) {
 	db.listeners = nil
 }
 
-// settle lets go of the databases that are not current. One that is replaced goes
+// reconcile lets go of the databases that are not current. One that is replaced goes
 // on accepting until its successor does. Call it with mu held.
-func (d *daemon) settle() {
+func (d *daemon) reconcile() {
 	current := byName(d.current)
 	for db := range d.alive {
 		if current[db.cfg.Name] != db {
-			db.unwant()
+			db.remove()
 		}
 	}
 	d.closeUnused()
@@ -238,7 +238,7 @@ func (d *daemon) retire(db *database) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		delete(d.alive, db)
-		db.stopEnding()
+		db.stopDrainTimer()
 		if !d.draining.Load() { // else the metrics stay to be read to the end
 			db.observer.Release(db.server)
 		}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -148,7 +148,7 @@ func (l *listeners) close(ln *listener) {
 	delete(l.open, ln.key)
 }
 
-// owned tells whether db accepts on any.
+// owned reports whether db accepts on any.
 func (l *listeners) owned(db *database) bool {
 	for _, ln := range l.open {
 		if ln.owner == db {

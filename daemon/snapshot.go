@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"cmp"
@@ -13,12 +13,12 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// status is what the daemon knows now.
+// status returns what the daemon knows now.
 func (d *daemon) status() admin.Status {
 	now := time.Now()
 	reasons := d.notReady()
 	s := admin.Status{
-		Version: version, PID: os.Getpid(),
+		Version: d.version, PID: os.Getpid(),
 		Now: now.Round(0), Started: d.started.Round(0), UptimeSeconds: now.Sub(d.started).Seconds(),
 		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(), Reload: d.reloaded.Load(),
 		Databases: []admin.Database{},
@@ -115,7 +115,7 @@ func databaseBreaker(now upstream.BreakerStatus) *admin.Breaker {
 	return b
 }
 
-// upstreamName is host:port of the database, "" while the secret that names it is
+// upstreamName returns host:port of the database, "" while the secret that names it is
 // not there.
 func (db *database) upstreamName() string {
 	cred := db.cache.Status().First
@@ -129,7 +129,7 @@ func (db *database) upstreamName() string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// listenerName is a listener's address as the configuration would write it.
+// listenerName returns a listener's address as the configuration would write it.
 func listenerName(ln net.Listener) string {
 	if a := ln.Addr(); a.Network() == "unix" {
 		return "unix:" + a.String()
