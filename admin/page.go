@@ -54,7 +54,7 @@ func page(now func() Status) http.Handler {
 	})
 }
 
-// Odd tells whether a database that is ready still needs somebody to look at it.
+// Odd reports whether a database that is ready still needs somebody to look at it.
 func (db Database) Odd() bool {
 	return db.BreakGlass != nil && db.BreakGlass.Active || db.Credential.FetchError != "" || db.Replacement != ""
 }

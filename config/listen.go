@@ -46,7 +46,7 @@ func splitHostPort(s string) (host string, port uint16, err error) {
 	return host, uint16(number), nil
 }
 
-// loopback tells whether a TCP listener on host is closed to other machines. A
+// loopback reports whether a TCP listener on host is closed to other machines. A
 // name other than localhost could mean anything.
 func loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)

@@ -20,7 +20,7 @@ type inherited struct {
 	name string // FileDescriptorName=, for a database that leaves its address open
 }
 
-// inheritListeners takes what systemd passes (sd_listen_fds(3)).
+// inheritListeners returns what systemd passes (sd_listen_fds(3)).
 func inheritListeners() (all []*inherited, err error) {
 	for _, f := range activation.Files(true) {
 		ln, err := net.FileListener(f)
@@ -61,7 +61,7 @@ func (l *listeners) find(addr string) proxy.Listener {
 	return l.inherited[i]
 }
 
-// unmatched is an error if systemd passed a socket that no database has.
+// unmatched returns an error if systemd passed a socket that no database has.
 func (l *listeners) unmatched(cfg *config.Config) error {
 	var names []string
 	for _, db := range cfg.Databases {

@@ -14,12 +14,12 @@ import (
 	"github.com/credproxy/credproxy/wiring"
 )
 
-// apply makes cfg the configuration: it starts databases that are new, leaves
-// alone those that are as they were, replaces those that changed, and lets go of
-// those that cfg does not name. With an error nothing has changed.
+// apply makes cfg the configuration. It starts the databases that are new, keeps those
+// that are unchanged, replaces those that changed, and removes those that cfg does not
+// name. If it returns an error nothing has changed.
 //
-// opened hears when all accept, for which secrets may have to name the engine, or
-// why one does not.
+// opened is called when all accept, with an error that says why some do not. That takes
+// a while if a secret has to name the engine.
 func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(error)) error {
 	all, fresh, err := d.prepare(ctx, cfg)
 	if err != nil {
@@ -52,7 +52,8 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 	return nil
 }
 
-// prepare finds the databases that run as cfg wants them, and makes the others.
+// prepare returns all databases of cfg, of which fresh are new: the others run already
+// and are unchanged.
 func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []*database, err error) {
 	d.mu.Lock()
 	running := byName(d.current)
@@ -114,7 +115,7 @@ func (d *daemon) openAll(fresh []*database) error {
 	return g.Wait()
 }
 
-// precedes reports whether db accepts, or was to accept, clients whom next shall have.
+// precedes reports whether db accepts, or was to accept, the clients that next is for.
 func (db *database) precedes(next *database) bool {
 	return db != next && !db.retired && db.failure.Load() == nil && db.cfg.Name == next.cfg.Name
 }
@@ -168,8 +169,8 @@ func (d *daemon) open(db *database) (err error) {
 	return nil
 }
 
-// fail records why db will never listen. Nobody shall wait at its listeners. Call it
-// with mu held.
+// fail records why db will never listen. No client may wait at its listeners. Call
+// it with mu held.
 func (d *daemon) fail(db *database, err error) {
 	why := err.Error()
 	db.failure.Store(&why)
@@ -181,8 +182,8 @@ func (d *daemon) fail(db *database, err error) {
 	db.listeners = nil
 }
 
-// reconcile lets go of the databases that are not current. One that is replaced goes
-// on accepting until its successor does. Call it with mu held.
+// reconcile removes the databases that are not current. One that is replaced goes on
+// accepting until its successor does. Call it with mu held.
 func (d *daemon) reconcile() {
 	current := byName(d.current)
 	for db := range d.alive {
@@ -223,8 +224,8 @@ func (d *daemon) closeUnused() {
 	}
 }
 
-// retire waits for the sessions of a database that accepts no longer, and then
-// stops what they needed.
+// retire has a goroutine wait for the sessions of a database that accepts no longer, and
+// then stop what they needed.
 func (d *daemon) retire(db *database) {
 	if db.retired {
 		return

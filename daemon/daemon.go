@@ -28,7 +28,7 @@ import (
 	"github.com/credproxy/credproxy/secrets/env"
 )
 
-// daemon is everything that runs, from start to exit.
+// daemon holds everything that runs, from start to exit.
 type daemon struct {
 	log       *zap.Logger
 	version   string
@@ -120,7 +120,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	return err
 }
 
-// begun hears how opening the listeners of the start went.
+// begun is called when all databases of the start accept, or with why some do not.
 func (d *daemon) begun(err error, failed chan<- error) {
 	if err == nil {
 		d.mu.Lock()
@@ -134,8 +134,8 @@ func (d *daemon) begun(err error, failed chan<- error) {
 	d.notifyReady()
 }
 
-// drain lets sessions end in peace: readiness off, accept for min_delay, then
-// close the listeners and wait for drain_timeout at most.
+// drain turns readiness off, accepts for min_delay, closes the listeners, and waits for
+// the sessions to end, for drain_timeout at most.
 func (d *daemon) drain() {
 	d.draining.Store(true)
 	d.notify(systemd.SdNotifyStopping)

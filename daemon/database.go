@@ -23,8 +23,7 @@ import (
 	"github.com/credproxy/credproxy/wiring"
 )
 
-// database is one configured database at work: its credentials, its protocol
-// engine, its server.
+// database is one configured database at work: its credentials, its dialer, its server.
 type database struct {
 	daemon     *daemon
 	fileConfig config.Database  // what the configuration says
@@ -153,8 +152,7 @@ func (db *database) learnFrom(old *database) {
 	}
 }
 
-// endAfter ends the sessions that are left when limit is over, and tells their
-// clients why. Call it with daemon.mu held.
+// endAfter ends the sessions that are left after limit. Their clients hear why. Call it with daemon.mu held.
 func (db *database) endAfter(limit time.Duration, why error) {
 	if db.drainTimer != nil {
 		return
@@ -170,7 +168,8 @@ func (db *database) endAfter(limit time.Duration, why error) {
 	})
 }
 
-// stopDrainTimer is for when no session is left.
+// stopDrainTimer stops drainTimer, or waits until it has done its work. Call it when no
+// session is left.
 func (db *database) stopDrainTimer() {
 	if db.drainTimer != nil && !db.drainTimer.Stop() {
 		<-db.terminated

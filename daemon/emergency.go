@@ -24,8 +24,8 @@ type emergency struct {
 	since  time.Time
 }
 
-// breakGlass does what an operator asked for, for all databases that have an
-// emergency credential or for the one named. It changes all or none.
+// breakGlass does what an operator asked for, for the database named or for all that
+// have an emergency credential. It changes all or none.
 func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
 	var chosen []*database
 	for _, db := range d.databases() {
@@ -61,7 +61,8 @@ func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
 	return nil
 }
 
-// endBreakGlass ends it also where a database still accepts in place of one chosen.
+// endBreakGlass ends the use of the emergency credential by the databases chosen, and by
+// those that still accept in their place.
 func (d *daemon) endBreakGlass(chosen []*database) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,7 +80,7 @@ func (d *daemon) endBreakGlass(chosen []*database) error {
 	return nil
 }
 
-// beginEmergency runs for d, or as long as is allowed if that is 0.
+// beginEmergency has logins use cred for d, or for as long as is allowed if d is 0.
 func (db *database) beginEmergency(cred *secrets.Credential, d time.Duration, reason string) {
 	if d <= 0 {
 		d = db.cfg.BreakGlass.MaxDuration
@@ -112,7 +113,7 @@ func (db *database) inheritEmergency(old *database) {
 	db.emergency.reason, db.emergency.since = reason, since
 }
 
-// breakGlassStatus is nil for a database without an emergency credential.
+// breakGlassStatus returns what the status shows, nil for a database without an emergency credential.
 func (db *database) breakGlassStatus(held secrets.Status) *admin.BreakGlass {
 	switch {
 	case db.cfg.BreakGlass.File == "":

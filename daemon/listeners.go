@@ -28,7 +28,7 @@ type listeners struct {
 	inherited []*inherited
 }
 
-// key names the i-th listener of a database: its address, or, where the address
+// key returns the name of the i-th listener of a database: its address, or, where the address
 // says any port, a name that no other database has.
 func (db *database) key(i int) string {
 	addr := db.cfg.Listen[i]
@@ -38,7 +38,7 @@ func (db *database) key(i int) string {
 	return canonical(addr)
 }
 
-// canonical is what addr binds to, whatever way it is spelled: a clean path, or an
+// canonical returns what addr binds to, whatever way it is spelled: a clean path, or an
 // address and a number. No address and each of 0.0.0.0 and [::] mean all, IPv4 and
 // IPv6 (net.Listen).
 func canonical(addr string) string {
@@ -108,7 +108,7 @@ func (l *listeners) add(db *database, key string, ln proxy.Listener) {
 	db.listeners = append(db.listeners, l.open[key])
 }
 
-// ports are those that are open for databases of other names than the one given, or
+// ports returns those that are open for databases of other names than the one given, or
 // that databases ask for by number.
 func (l *listeners) ports(cfg *config.Config, name string) map[int]bool {
 	taken := map[int]bool{}

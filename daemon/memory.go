@@ -21,7 +21,7 @@ func limitMemory(root fs.FS) {
 	}
 }
 
-// cgroupLimit is the least limit of memory that the files of control groups name,
+// cgroupLimit returns the least limit of memory that the files of control groups name,
 // of both versions, in bytes; MaxInt64 if there is none.
 func cgroupLimit(root fs.FS) int64 {
 	files := []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"}
@@ -82,7 +82,7 @@ func heap() (live, spare, collections uint64) {
 	return live, max(live, objects+free) - live, s[3].Value.Uint64()
 }
 
-// stacks is the size of all goroutines' stacks, in bytes.
+// stacks returns the size of all goroutines' stacks, in bytes.
 func stacks() uint64 {
 	s := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}}
 	metrics.Read(s)

@@ -28,7 +28,7 @@ const (
 )
 
 // watch sends why to again at each hangup and change of the file, until ctx ends.
-// A pipe is not watched: it tells what it has once.
+// A pipe is not watched: it can be read once.
 func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again chan<- string) {
 	tell := func(why string) {
 		select {
@@ -64,7 +64,7 @@ func (r reloader) look(context.Context) (seen any, whole bool) {
 	return string(b), len(b) > 0
 }
 
-// read is load for the second time and later.
+// read loads the configuration again.
 func (r reloader) read() (*config.Config, error) {
 	if info, err := os.Stat(r.file); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 		return nil, config.Invalid(fmt.Errorf("%s is a pipe, which tells what it has once; start credproxy with a file to change its configuration", r.file))
@@ -72,9 +72,8 @@ func (r reloader) read() (*config.Config, error) {
 	return r.load()
 }
 
-// reload makes what the file, the environment and the flags say now the
-// configuration. If it cannot be, nothing changes but what the log, the metrics and
-// the status say.
+// reload reads the configuration again and applies it. After an error nothing has changed
+// but what the log, the metrics and the status say.
 func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	before := d.config()
 	cfg, err := r.read()

@@ -68,7 +68,7 @@ func (d *daemon) keepSystemd(ctx context.Context) {
 	}
 }
 
-// summary is one line for people.
+// summary returns one line for people.
 func (d *daemon) summary() string {
 	databases := d.databases()
 	var sessions int64

@@ -31,10 +31,17 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "credproxy: %v\n", err)
+	}
+	return exitStatus(err)
+}
+
+// exitStatus returns the exit status of a command that returned err.
+func exitStatus(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "credproxy: %v\n", err)
 	if _, ok := errors.AsType[usageError](err); ok || config.IsInvalid(err) {
 		return exitUsage
 	}
