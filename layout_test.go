@@ -21,10 +21,17 @@ const module = "github.com/credproxy/credproxy"
 // import. A package that is missing here may not exist.
 var mayImport = map[string][]string{
 	"admin":                  {},
+	"admin/client":           {"admin"},
+	"audit":                  {"secrets"},
+	"check":                  {"config", "probe", "proxy/fault", "proxy/mysql", "proxy/postgres", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "wiring"},
 	"cmd/credproxy":          {"*"},
-	"config":                 {},
-	"metrics":                {"proxy", "proxy/fault", "secrets"},
-	"proxy":                  {"proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
+	"config":                 {"secrets"},
+	"daemon":                 {"admin", "audit", "config", "logging", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/upstream", "secrets", "secrets/awssm", "secrets/env", "secrets/file", "wiring"},
+	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
+	"logging":                {},
+	"metrics":                {"proxy/fault", "secrets"},
+	"probe":                  {"config", "proxy/fault", "secrets"},
+	"proxy":                  {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
 	"proxy/fault":            {"secrets"},
 	"proxy/mysql":            {"proxy", "proxy/fault", "proxy/mysql/backend", "proxy/mysql/wire", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
 	"proxy/mysql/backend":    {"proxy/fault", "proxy/mysql/wire", "proxy/upstream", "secrets"},
@@ -45,10 +52,11 @@ var mayImport = map[string][]string{
 	"secrets/file":           {"secrets"},
 	"secrets/rdsiam":         {"secrets", "secrets/awscfg"},
 	"secrets/secretstest":    {"secrets"},
+	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
 }
 
 // noAWS lists packages that must do without the AWS SDK.
-var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin"}
+var noAWS = []string{"secrets", "secrets/file", "proxy", "proxy/fault", "proxy/relay", "proxy/upstream", "proxy/peer", "proxy/mysql", "proxy/postgres", "config", "metrics", "admin", "logging", "audit", "admin/client", "probe"}
 
 type pkg struct {
 	ImportPath, Dir, Doc string

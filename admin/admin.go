@@ -1,4 +1,4 @@
-// Package admin is the HTTP side of credproxy: probes, metrics, status, control.
+// Package admin is the HTTP side of credproxy: health, metrics, status, control.
 //
 //	GET  /startup        200 once the listeners are open
 //	GET  /readiness      200 while credproxy can log clients in
@@ -10,7 +10,7 @@
 //	POST /break-glass    use the emergency credential, or stop using it
 //	     /debug/pprof/   profiles of the process
 //
-// A probe that fails answers 503 with a JSON body that says why. The last three
+// A health check that fails answers 503 with a JSON body that says why. The last three
 // work over loopback only, whatever address the server listens on, and not for a
 // web page in a browser; see guarded.
 //
@@ -42,9 +42,9 @@ type State struct {
 // The caller gives it a listener.
 func Server(state State, metrics http.Handler) *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("GET /startup", probe(state.Started))
-	mux.Handle("GET /readiness", probe(state.Ready))
-	mux.Handle("GET /liveness", probe(func() []string { return nil }))
+	mux.Handle("GET /startup", health(state.Started))
+	mux.Handle("GET /readiness", health(state.Ready))
+	mux.Handle("GET /liveness", health(func() []string { return nil }))
 	mux.Handle("GET /metrics", unrebound(metrics))
 	mux.Handle("GET /{$}", unrebound(page(state.Status)))
 	mux.Handle("GET /status", unrebound(status(state.Status)))
@@ -77,7 +77,7 @@ func headers(next http.Handler) http.Handler {
 	})
 }
 
-func probe(whyNot func() []string) http.Handler {
+func health(whyNot func() []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		code, reasons := http.StatusOK, whyNot()
 		if len(reasons) > 0 {

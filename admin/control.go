@@ -39,7 +39,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Answer is the body of probes and control endpoints.
+// Answer is the body of health checks and control endpoints.
 type Answer struct {
 	OK      bool     `json:"ok"`
 	Reasons []string `json:"reasons,omitempty"` // why not

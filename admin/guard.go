@@ -57,7 +57,7 @@ func isLoopback(addr string) bool {
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
-// localHost tells whether a Host header names this machine itself.
+// localHost reports whether a Host header names this machine itself.
 func localHost(host string) bool {
 	name := strings.ToLower(hostname(host))
 	if a, err := netip.ParseAddr(name); err == nil {

@@ -37,7 +37,7 @@ func page(now func() Status) http.Handler {
 	policy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	tmpl := template.Must(template.New("page").Funcs(template.FuncMap{
-		"human": human, "ago": ago, "until": until, "clock": clock, "iso": iso, "short": short,
+		"human": human, "ago": Ago, "until": until, "clock": clock, "iso": iso, "short": short,
 		"rate": perSecond, "bytes": byteCount, "plural": plural, "at": at,
 	}).Parse(pageHTML))
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -54,7 +54,7 @@ func page(now func() Status) http.Handler {
 	})
 }
 
-// Odd tells whether a database that is ready still needs somebody to look at it.
+// Odd reports whether a database that is ready still needs somebody to look at it.
 func (db Database) Odd() bool {
 	return db.BreakGlass != nil && db.BreakGlass.Active || db.Credential.FetchError != "" || db.Replacement != ""
 }
@@ -89,7 +89,7 @@ func notices(s Status) (loud []notice) {
 		case c.Stale:
 			loud = append(loud, notice{"bad", "Stale credential", db.Name + " may not use the credential it holds any more, and its source gives no newer one."})
 		case c.FetchError != "" && c.VersionID != "":
-			text := fmt.Sprintf("The source of %s answers %q. The credential it gave %s serves on", db.Name, c.FetchError, ago(s.Now, c.Confirmed))
+			text := fmt.Sprintf("The source of %s answers %q. The credential it gave %s serves on", db.Name, c.FetchError, Ago(s.Now, c.Confirmed))
 			if !c.UsableUntil.IsZero() {
 				text += ", for another " + human(c.UsableUntil.Sub(s.Now).Seconds())
 			}
@@ -102,7 +102,7 @@ func notices(s Status) (loud []notice) {
 		}
 	}
 	if r := s.Reload; r != nil && !r.OK {
-		loud = append(loud, notice{"bad", "Configuration refused", fmt.Sprintf("The one read %s has a mistake, which the log names. The one before is in force.", ago(s.Now, r.At))})
+		loud = append(loud, notice{"bad", "Configuration refused", fmt.Sprintf("The one read %s has a mistake, which the log names. The one before is in force.", Ago(s.Now, r.At))})
 	}
 	return loud
 }
@@ -132,7 +132,8 @@ func units(n int, unit string, rest int, smaller string) string {
 	return fmt.Sprint(n, unit, " ", rest, smaller)
 }
 
-func ago(now, t time.Time) string {
+// Ago writes how long before now t was, such as "1m 30s ago".
+func Ago(now, t time.Time) string {
 	if d := now.Sub(t); d >= time.Second {
 		return human(d.Seconds()) + " ago"
 	}

@@ -21,7 +21,7 @@ const (
 	defaultDialTimeout    = 5 * time.Second
 )
 
-// applyDefaults fills in every field that the file does not set. written tells
+// applyDefaults fills in every field that the file does not set. written reports
 // whether a key such as "databases[0].tls.mode" stands in the file: an explicit
 // zero or "" is the user's word and stays.
 func applyDefaults(c *Config, written func(path string) bool) {

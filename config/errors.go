@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,21 @@ func (e Error) Error() string {
 		return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Message)
 	}
 	return fmt.Sprintf("%s:%d:%d: %s: %s", e.File, e.Line, e.Column, e.Path, e.Message)
+}
+
+// invalid marks an error that lies in the configuration, or in what it names.
+type invalid struct{ error }
+
+func (e invalid) Unwrap() error { return e.error }
+
+// Invalid marks err as one that lies in the configuration, or in what it names, and that
+// shows only when the configuration is put to work. Its text stays the same.
+func Invalid(err error) error { return invalid{err} }
+
+// IsInvalid reports whether err, or one that it wraps, was marked by [Invalid].
+func IsInvalid(err error) bool {
+	_, marked := errors.AsType[invalid](err)
+	return marked
 }
 
 // Errors is everything wrong with a configuration, in the order of the file.

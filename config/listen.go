@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// maxSocketPath is the longest path of a Unix socket: macOS has room for 104
-// bytes with the closing NUL, Linux for 108.
-const maxSocketPath = 103
+// MaxSocketPath is the longest path of a Unix socket that every platform takes, in
+// bytes: sun_path has 104 with the closing NUL on macOS and the BSDs, 108 on Linux.
+const MaxSocketPath = 103
 
 // ParseListener splits a listener into the network and address that net.Listen
 // takes: "unix:/path" gives "unix" and "/path", all else must be host:port and
@@ -25,8 +25,8 @@ func ParseListener(s string) (network, address string, err error) {
 		return "tcp", s, err
 	case !filepath.IsAbs(path):
 		return "", "", errors.New("the path of a unix socket must be absolute; write unix:/run/credproxy/name")
-	case len(path) > maxSocketPath:
-		return "", "", fmt.Errorf("the path of a unix socket has %d bytes, systems take %d; use a shorter directory", len(path), maxSocketPath)
+	case len(path) > MaxSocketPath:
+		return "", "", fmt.Errorf("the path of a unix socket has %d bytes, systems take %d; use a shorter directory", len(path), MaxSocketPath)
 	}
 	return "unix", path, nil
 }
@@ -46,7 +46,7 @@ func splitHostPort(s string) (host string, port uint16, err error) {
 	return host, uint16(number), nil
 }
 
-// loopback tells whether a TCP listener on host is closed to other machines. A
+// loopback reports whether a TCP listener on host is closed to other machines. A
 // name other than localhost could mean anything.
 func loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)

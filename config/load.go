@@ -93,7 +93,7 @@ func Parse(filename string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-// written tells whether a key stands in the file.
+// written reports whether a key stands in the file.
 func (d *decoder) written(path string) bool {
 	_, ok := d.at[path]
 	return ok

@@ -15,7 +15,6 @@ var (
 	uidNumber    = regexp.MustCompile(`^(0|[1-9][0-9]{0,9})$`)
 	userName     = capped{regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`), 256}
 	tableName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?$`)
-	jsonPointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`) // RFC 6901 section 3, without the empty pointer
 	secretName   = capped{regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`), 512}
 	secretARN    = capped{regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z]+(?:-[a-z]+)+-[0-9]+):[0-9]{12}:secret:([A-Za-z0-9/_+=.@!-]+)$`), 519}
 	roleARN      = capped{regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/([A-Za-z0-9/_+=,.@-]+)$`), 576}

@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/credproxy/credproxy/secrets"
+)
 
 // credentials checks the source. Its messages quote no value, because a
 // password may have slipped into a wrong place.
@@ -61,7 +65,7 @@ func (v *validator) secretsManager(at string, s *SecretsManager) {
 }
 
 func (v *validator) pointer(path, p string) {
-	if p != "" && !jsonPointer.MatchString(p) {
+	if (secrets.Keys{Username: p}).Validate() != nil {
 		v.fail(path, "not a JSON pointer; write one such as /orders/password, with ~1 for a slash and ~0 for a tilde in a key")
 	}
 }

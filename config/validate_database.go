@@ -82,14 +82,21 @@ func (v *validator) listeners(at string, d *Database) {
 	}
 }
 
+// AllowsRemote reports whether d may have a listener that other machines can reach: its
+// clients show a certificate, or access.allow_remote is set, and access.uids, which cannot
+// be checked there, is not.
+func (d *Database) AllowsRemote() bool {
+	return len(d.Access.UIDs) == 0 && (d.ClientTLS.ClientCAFile != "" || d.Access.AllowRemote)
+}
+
 // remote checks a listener that other machines can reach.
 func (v *validator) remote(path, address string, d *Database) {
 	host, _, _ := splitHostPort(address)
 	switch {
-	case loopback(host):
+	case loopback(host) || d.AllowsRemote():
 	case len(d.Access.UIDs) > 0:
 		v.failf(path, "%q is open to other machines, where access.uids cannot be checked; listen on loopback or a unix socket, or remove access.uids", address)
-	case d.ClientTLS.ClientCAFile == "" && !d.Access.AllowRemote:
+	default:
 		v.failf(path, "%q is open to other machines; set client_tls.client_ca_file so that clients must show a certificate, or write access.allow_remote: true", address)
 	}
 }

@@ -24,7 +24,7 @@ func (v *validator) events(at string, d *Database) {
 	}
 }
 
-// queueMistake tells what is wrong with the URL of a queue, "" if nothing is.
+// queueMistake returns what is wrong with the URL of a queue, "" if nothing is.
 func queueMistake(queue string) string {
 	u, err := url.Parse(queue)
 	switch {

@@ -7,9 +7,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/secrets"
 )
+
+// Server is what is read off a running server of clients.
+type Server interface {
+	Active() int64                         // sessions that are logged in or logging in
+	Relayed() (toUpstream, toClient int64) // bytes, after login
+}
 
 // servers collects what is read off the running servers of a database and their
 // caches: one of each, and after a reload also those whose sessions are ending.
@@ -20,15 +25,16 @@ type servers struct {
 }
 
 type observed struct {
-	server     *proxy.Server
+	server     Server
 	credential func() secrets.Status
 }
 
 type traffic struct{ toUpstream, toClient int64 }
 
-func (t *traffic) add(s *proxy.Server) {
-	t.toUpstream += s.Traffic.ToUpstream.Load()
-	t.toClient += s.Traffic.ToClient.Load()
+func (t *traffic) add(s Server) {
+	toUpstream, toClient := s.Relayed()
+	t.toUpstream += toUpstream
+	t.toClient += toClient
 }
 
 var (
@@ -55,7 +61,7 @@ func oneIf(b bool) float64 {
 
 // Observe adds the metrics that are read off a running server and its cache, until
 // Release. The credential is the one of the server observed last.
-func (d *Database) Observe(s *proxy.Server, credential func() secrets.Status) {
+func (d *Database) Observe(s Server, credential func() secrets.Status) {
 	d.servers.mu.Lock()
 	defer d.servers.mu.Unlock()
 	d.servers.all = append(d.servers.all, observed{s, credential})
@@ -64,7 +70,7 @@ func (d *Database) Observe(s *proxy.Server, credential func() secrets.Status) {
 // Release undoes one call of Metrics.Database and the Observe of a server, which
 // has no session left; nil if there was none. With the last user the metrics
 // vanish.
-func (d *Database) Release(s *proxy.Server) {
+func (d *Database) Release(s Server) {
 	d.servers.release(s)
 	d.metrics.mu.Lock()
 	defer d.metrics.mu.Unlock()
@@ -74,7 +80,7 @@ func (d *Database) Release(s *proxy.Server) {
 	}
 }
 
-func (c *servers) release(s *proxy.Server) {
+func (c *servers) release(s Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := slices.DeleteFunc(c.all, func(o observed) bool { return o.server == s })

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/peer"
 )
@@ -93,13 +94,13 @@ func TestRefusalsDoNotFillTheLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := logs.Len(); n != refusedLines {
+		if n := logs.Len(); n != logging.PaceLines {
 			t.Errorf("%d lines of 500 refusals at once", n)
 		}
 		time.Sleep(time.Second)
 		_ = run()
 		last := logs.All()[logs.Len()-1].ContextMap()
-		if logs.Len() != refusedLines+1 || last["lines_left_out"] != int64(500-refusedLines) {
+		if logs.Len() != logging.PaceLines+1 || last["lines_left_out"] != int64(500-logging.PaceLines) {
 			t.Errorf("%d lines, the last says %v", logs.Len(), last)
 		}
 	})

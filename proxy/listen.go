@@ -11,11 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-)
 
-// maxSocketPath is the longest path of a unix socket that every platform takes,
-// in bytes (sun_path is 104 bytes on macOS and BSD, 108 on Linux, with a NUL).
-const maxSocketPath = 103
+	"github.com/credproxy/credproxy/config"
+)
 
 // Listener is a listener whose Accept can be broken off without closing it.
 type Listener interface {
@@ -42,8 +40,8 @@ func Listen(ctx context.Context, addr string) (Listener, error) {
 		}
 		return ln.(*net.TCPListener), nil
 	}
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listen on %s: the path of a unix socket may have %d bytes, this one has %d; choose a shorter folder", addr, maxSocketPath, len(path))
+	if len(path) > config.MaxSocketPath {
+		return nil, fmt.Errorf("listen on %s: the path of a unix socket may have %d bytes, this one has %d; choose a shorter folder", addr, config.MaxSocketPath, len(path))
 	}
 	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("listen on %s: make its folder: %w", addr, err)
@@ -108,8 +106,8 @@ func listenUnix(ctx context.Context, path string) (Listener, error) {
 	}
 	defer os.RemoveAll(dir)
 	private := filepath.Join(dir, "s")
-	if len(private) > maxSocketPath {
-		return nil, fmt.Errorf("the folder's path leaves no room for a socket; choose one shorter by %d bytes", len(private)-maxSocketPath)
+	if len(private) > config.MaxSocketPath {
+		return nil, fmt.Errorf("the folder's path leaves no room for a socket; choose one shorter by %d bytes", len(private)-config.MaxSocketPath)
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "unix", private)
 	if err != nil {

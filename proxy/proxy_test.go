@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/nettest"
 	"github.com/credproxy/credproxy/proxy/relay"
@@ -336,10 +337,10 @@ func TestListenRefuses(t *testing.T) {
 	defer busy.Close()
 	for addr, want := range map[string]string{
 		"unix:" + file: "not a socket",
-		"unix:/" + strings.Repeat("x", maxSocketPath):    "103 bytes",
-		"unix:" + dir + "/" + strings.Repeat("y", 103-6): "bytes",
-		busy.Addr().String():                             "in use",
-		"127.0.0.1:99999":                                "listen on 127.0.0.1:99999",
+		"unix:/" + strings.Repeat("x", config.MaxSocketPath): "103 bytes",
+		"unix:" + dir + "/" + strings.Repeat("y", 103-6):     "bytes",
+		busy.Addr().String():                                 "in use",
+		"127.0.0.1:99999":                                    "listen on 127.0.0.1:99999",
 	} {
 		if ln, err := Listen(t.Context(), addr); err == nil || !strings.Contains(err.Error(), want) {
 			if ln != nil {

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
 )
@@ -59,7 +60,7 @@ type Server struct {
 	Traffic  relay.Traffic
 	Access   Access
 
-	refusals pace // of their log lines
+	refusals logging.Pace // of their log lines
 	nextID   atomic.Uint64
 	active   atomic.Int64 // admitted sessions
 	conns    atomic.Int64 // all connections
@@ -75,6 +76,11 @@ type Server struct {
 
 // Active is the number of sessions that are logged in or logging in.
 func (s *Server) Active() int64 { return s.active.Load() }
+
+// Relayed returns the bytes relayed after login.
+func (s *Server) Relayed() (toUpstream, toClient int64) {
+	return s.Traffic.ToUpstream.Load(), s.Traffic.ToClient.Load()
+}
 
 // serveOn accepts on ln until ctx ends or ln is closed. Who waits in its queue when
 // ctx ends is still accepted. It leaves ln open: another server may go on. Accepting

@@ -183,7 +183,7 @@ func (s *Session) report(err error) {
 		s.server.Observer.SessionEnded(e.Kind, e.Told())
 		log := s.Log()
 		if e.Kind == fault.NotAllowed {
-			log = s.server.refusals.log(log, time.Now())
+			log = s.server.refusals.Log(log, time.Now())
 		}
 		if ce := log.Check(e.Kind.Level(), "session failed"); ce != nil {
 			ce.Write(zap.String("result", string(e.Kind)), zap.Error(err), zap.String("hint", e.Hint))

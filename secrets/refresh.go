@@ -61,7 +61,7 @@ func (c *Cache) wait(l *lookup, failures int) (d time.Duration, reason string) {
 		}
 		d, reason = fullJitter(failures, min(limit, c.opt.Refresh)), ReasonSchedule
 	} else {
-		d, reason = jittered(c.opt.Refresh), ReasonSchedule
+		d, reason = Jitter(c.opt.Refresh, 0.1), ReasonSchedule
 		if due, ok := c.rotationIn(time.Now()); ok && due < d {
 			d, reason = due, ReasonRotation
 		}
@@ -87,7 +87,7 @@ func (c *Cache) rotationIn(now time.Time) (d time.Duration, ok bool) {
 		return 0, false
 	}
 	next, window := c.described.labels.NextRotation, c.described.labels.Window
-	every := jittered(window / looksPerWindow)
+	every := Jitter(window/looksPerWindow, 0.1)
 	switch opens := next.Add(-window).Sub(now); {
 	case opens > 0:
 		return opens + every, true
@@ -97,9 +97,10 @@ func (c *Cache) rotationIn(now time.Time) (d time.Duration, ok bool) {
 	return 0, false
 }
 
-// jittered is d ±10 %.
-func jittered(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
+// Jitter returns a random duration between d·(1 − fraction) and d·(1 + fraction), so
+// that what many processes do on schedule does not fall together.
+func Jitter(d time.Duration, fraction float64) time.Duration {
+	return time.Duration(float64(d) * (1 - fraction + 2*fraction*rand.Float64()))
 }
 
 // fullJitter is the wait before try n (from 1): between nothing and

@@ -1,126 +1,64 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"time"
 
-	"go.uber.org/zap"
+	"github.com/spf13/cobra"
 
 	"github.com/credproxy/credproxy/admin"
-	"github.com/credproxy/credproxy/secrets"
 )
 
-// breakGlassTimeout bounds the reading of an emergency credential.
-const breakGlassTimeout = 10 * time.Second
+func breakGlassCommand() *cobra.Command {
+	var req admin.BreakGlassRequest
+	var duration time.Duration
+	cmd := &cobra.Command{
+		Use:   "break-glass (--reason TEXT [--duration 15m] | --end)",
+		Short: "Log in with the emergency credential, for a while",
+		Long: `Break-glass makes a running credproxy log applications in with the credential of
+break_glass.file instead of the normal one, for the time that break_glass.max_duration
+allows at most. Sessions that are there go on. The reason goes to the audit log and
+the status page. --end goes back before the time is over. It works over loopback only.
 
-// emergency remembers why and since when a database uses its emergency
-// credential. Whether it still does is the cache's to say.
-type emergency struct {
-	mu     sync.Mutex
-	reason string
-	since  time.Time
-}
+` + findingAdmin + `
 
-// breakGlass does what an operator asked for, for all databases that have an
-// emergency credential or for the one named. It changes all or none.
-func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
-	var chosen []*database
-	for _, db := range d.databases() {
-		if (req.Database == "" || req.Database == db.cfg.Name) && db.cfg.BreakGlass.File != "" {
-			chosen = append(chosen, db)
+Exit status: 0 done; 1 refused, with the reason; 2 bad usage.`,
+		Example: `  credproxy break-glass --reason "secret deleted, INC-1234" --duration 30m
+  credproxy break-glass --reason "rotation stuck" --database orders
+  credproxy break-glass --end`,
+		Args: usage(cobra.NoArgs),
+	}
+	client := adminFlags(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&req.Reason, "reason", "", "why, for the audit log")
+	flags.DurationVar(&duration, "duration", 0, "end it after this long (default: break_glass.max_duration)")
+	flags.StringVar(&req.Database, "database", "", "only for this database (default: all that have an emergency credential)")
+	flags.BoolVar(&req.End, "end", false, "go back to the normal credential")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		req.Duration = admin.Duration(duration)
+		switch {
+		case req.End && (req.Reason != "" || duration != 0):
+			return usageError{errors.New("--end goes without --reason and --duration")}
+		case !req.End && strings.TrimSpace(req.Reason) == "":
+			return usageError{errors.New("give --reason with a few words why; it goes to the audit log. Or --end, to go back to the normal credential")}
+		case duration < 0:
+			return usageError{fmt.Errorf("--duration: %s is negative", duration)}
 		}
-	}
-	if len(chosen) == 0 && req.Database != "" {
-		return fmt.Errorf("database %s is not configured, or has no break_glass.file", req.Database)
-	}
-	if len(chosen) == 0 {
-		return errors.New("no database has an emergency credential; set break_glass.file")
-	}
-	if req.End {
-		return d.endBreakGlass(chosen)
-	}
-	ctx, cancel := context.WithTimeout(d.serving, breakGlassTimeout)
-	defer cancel()
-	creds := make([]*secrets.Credential, len(chosen))
-	for i, db := range chosen {
-		if limit := db.cfg.BreakGlass.MaxDuration; time.Duration(req.Duration) > limit {
-			return fmt.Errorf("database %s: %v is longer than break_glass.max_duration, %v", db.cfg.Name, time.Duration(req.Duration), limit)
+		c, err := client()
+		if err != nil {
+			return err
 		}
-		var err error
-		if creds[i], err = db.emergencySource.Fetch(ctx, secrets.Current); err != nil {
-			db.log.Error("break-glass: the emergency credential cannot be read", zap.Bool("audit", true), zap.Error(err))
-			return fmt.Errorf("database %s: the emergency credential cannot be read (%s); the log of credproxy says why", db.cfg.Name, secrets.ReasonOf(err))
+		if err := c.BreakGlass(cmd.Context(), req); err != nil {
+			return err
 		}
-	}
-	for i, db := range chosen {
-		db.beginEmergency(creds[i], time.Duration(req.Duration), req.Reason)
-	}
-	return nil
-}
-
-// endBreakGlass ends it also where a database still accepts in place of one chosen.
-func (d *daemon) endBreakGlass(chosen []*database) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	ended := false
-	for _, db := range chosen {
-		for other := range d.alive {
-			if other.cfg.Name == db.cfg.Name {
-				ended = other.cache.EndBreakGlass() || ended
-			}
+		said := "logins use the emergency credential; credproxy break-glass --end goes back"
+		if req.End {
+			said = "logins use the normal credential"
 		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), said)
+		return err
 	}
-	if !ended {
-		return errors.New("no database uses its emergency credential")
-	}
-	return nil
-}
-
-// beginEmergency runs for d, or as long as is allowed if that is 0.
-func (db *database) beginEmergency(cred *secrets.Credential, d time.Duration, reason string) {
-	if d <= 0 {
-		d = db.cfg.BreakGlass.MaxDuration
-	}
-	if held := db.cache.Status().First; cred.Endpoint.Host == "" && held != nil {
-		cred.Endpoint = held.Endpoint // nobody else has seen cred yet
-	}
-	db.emergency.mu.Lock()
-	db.emergency.reason, db.emergency.since = reason, time.Now()
-	db.emergency.mu.Unlock()
-	db.log.Warn("break-glass asked for", zap.Bool("audit", true), zap.String("reason", reason), zap.Duration("duration", d))
-	db.cache.BreakGlass(cred, d)
-}
-
-// inheritEmergency goes on with the emergency of the database that db replaces, if
-// db knows of such a thing.
-func (db *database) inheritEmergency(old *database) {
-	if db.cfg.BreakGlass.File == "" {
-		old.cache.EndBreakGlass()
-		return
-	}
-	if !db.cache.TakeOverEmergency(old.cache) {
-		return
-	}
-	old.emergency.mu.Lock()
-	reason, since := old.emergency.reason, old.emergency.since
-	old.emergency.mu.Unlock()
-	db.emergency.mu.Lock()
-	defer db.emergency.mu.Unlock()
-	db.emergency.reason, db.emergency.since = reason, since
-}
-
-// breakGlassStatus is nil for a database without an emergency credential.
-func (db *database) breakGlassStatus(held secrets.Status) *admin.BreakGlass {
-	switch {
-	case db.cfg.BreakGlass.File == "":
-		return nil
-	case held.Emergency == nil:
-		return &admin.BreakGlass{}
-	}
-	db.emergency.mu.Lock()
-	defer db.emergency.mu.Unlock()
-	return &admin.BreakGlass{Active: true, Reason: db.emergency.reason, Since: db.emergency.since.Round(0), Until: held.EmergencyUntil.Round(0)}
+	return cmd
 }

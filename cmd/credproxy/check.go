@@ -1,44 +1,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/secrets/env"
+	"github.com/credproxy/credproxy/admin/client"
+	"github.com/credproxy/credproxy/check"
 )
-
-// checksAtOnce is how many databases are walked at a time.
-const checksAtOnce = 8
-
-// The results of a step.
-const (
-	stepOK      = "ok"
-	stepWarning = "warning"
-	stepFailed  = "failed"
-	stepSkipped = "skipped" // needs one that failed
-)
-
-// step is one line of a check.
-type step struct {
-	Name   string `json:"step"`
-	Result string `json:"result"` // ok, warning, failed or skipped
-	Detail string `json:"detail"`
-	Advice string `json:"advice,omitempty"` // what to do about it
-}
-
-// checkup is the check of one database.
-type checkup struct {
-	Database string `json:"database"`
-	OK       bool   `json:"ok"` // nothing failed
-	Steps    []step `json:"steps"`
-}
 
 func checkCommand() *cobra.Command {
 	var file string
@@ -69,7 +41,7 @@ Exit status: 0 all is well; 1 a step failed; 2 bad usage or configuration.`,
 			if err != nil {
 				return err
 			}
-			return runCheck(cmd.Context(), cfg, cmd.OutOrStdout(), asJSON)
+			return printChecks(cmd.OutOrStdout(), check.Run(cmd.Context(), cfg), asJSON)
 		},
 	}
 	configFlag(cmd, &file)
@@ -77,17 +49,8 @@ Exit status: 0 all is well; 1 a step failed; 2 bad usage or configuration.`,
 	return cmd
 }
 
-// runCheck checks the databases, some at a time, and prints in the order of the
-// configuration.
-func runCheck(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) error {
-	all := make([]checkup, len(cfg.Databases))
-	var vars env.Variables
-	var g errgroup.Group
-	g.SetLimit(checksAtOnce)
-	for i := range cfg.Databases {
-		g.Go(func() error { all[i] = check(ctx, &cfg.Databases[i], &vars); return nil })
-	}
-	_ = g.Wait()
+// printChecks writes what was found, and returns the command's error.
+func printChecks(w io.Writer, all []check.Report, asJSON bool) error {
 	if !asJSON {
 		for _, c := range all {
 			if err := writeCheckup(w, c); err != nil {
@@ -98,18 +61,18 @@ func runCheck(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool)
 	return verdict(all, w, asJSON)
 }
 
-func verdict(all []checkup, w io.Writer, asJSON bool) error {
+func verdict(all []check.Report, w io.Writer, asJSON bool) error {
 	failed, misconfigured := 0, false
 	for _, c := range all {
 		if !c.OK {
 			failed++
-			misconfigured = misconfigured || c.Steps[0].Result == stepFailed
+			misconfigured = misconfigured || c.Misconfigured()
 		}
 	}
 	if asJSON {
 		text := indented(struct {
-			OK        bool      `json:"ok"`
-			Databases []checkup `json:"databases"`
+			OK        bool           `json:"ok"`
+			Databases []check.Report `json:"databases"`
 		}{failed == 0, all})
 		if _, err := io.WriteString(w, text); err != nil {
 			return err
@@ -128,13 +91,13 @@ func verdict(all []checkup, w io.Writer, asJSON bool) error {
 	return err
 }
 
-func writeCheckup(w io.Writer, c checkup) error {
+func writeCheckup(w io.Writer, c check.Report) error {
 	fmt.Fprintln(w, c.Database)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range c.Steps {
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Result, s.Name, visible(s.Detail))
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.Result, s.Name, client.Visible(s.Detail))
 		if s.Advice != "" {
-			fmt.Fprintf(table, "  \t\t→ %s\n", visible(s.Advice))
+			fmt.Fprintf(table, "  \t\t→ %s\n", client.Visible(s.Advice))
 		}
 	}
 	return table.Flush()

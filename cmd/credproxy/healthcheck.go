@@ -28,7 +28,7 @@ Exit status: 0 ready; 1 not ready, with the reasons; 2 bad usage.`,
 		if err != nil {
 			return err
 		}
-		if err := c.ready(cmd.Context()); err != nil {
+		if err := c.Ready(cmd.Context()); err != nil {
 			return fmt.Errorf("not ready: %w", err)
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), "ready")

@@ -1,9 +1,9 @@
 // Command credproxy lets applications connect to Amazon RDS and Aurora without a
 // password. See the README.
 //
-// This package holds the commands, one file each, and the wiring of the daemon:
-// what is built in which order, and what is stopped in which. It decides nothing
-// about protocols or credentials.
+// This package holds the commands, one file each: their flags, what they print, and their
+// exit statuses. It starts no goroutine but for signals, and does nothing that another
+// program of this module could want as well: that is in packages of its own.
 package main
 
 import (

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/iampolicy"
 )
 
 // policyOptions are the flags of policy.
@@ -20,7 +21,7 @@ type policyOptions struct {
 	kmsKeys         []string
 	resourceIDs     []string
 	lookUp          bool
-	trust           trust
+	trust           iampolicy.Trust
 }
 
 func policyCommand() *cobra.Command {
@@ -62,11 +63,11 @@ with placeholders, or AWS could not be asked; 2 bad usage or configuration.`,
 	flags.StringSliceVar(&o.kmsKeys, "kms-key", nil, `key of a database's secret, as [NAME=]KEY: an id, an alias, the ARN of either, or "none" for AWS's own`)
 	flags.StringSliceVar(&o.resourceIDs, "resource-id", nil, "resource id of a database, as [NAME=]ID: db-..., cluster-... or prx-...")
 	flags.BoolVar(&o.lookUp, "lookup", false, "ask AWS for what the configuration leaves open")
-	flags.StringVar(&o.trust.platform, "trust", "", "print the trust policy for ecs, eks, ec2 or lambda")
+	flags.StringVar(&o.trust.Platform, "trust", "", "print the trust policy for ecs, eks, ec2 or lambda")
 	_ = cmd.RegisterFlagCompletionFunc("trust", cobra.FixedCompletions([]string{"ecs", "eks", "ec2", "lambda"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
-	flags.StringVar(&o.trust.oidcProvider, "oidc-provider", "", "with --trust eks: the cluster's OIDC issuer, or the ARN of its provider")
-	flags.StringVar(&o.trust.namespace, "namespace", "", "with --trust eks: the pod's namespace")
-	flags.StringVar(&o.trust.serviceAccount, "service-account", "", "with --trust eks: the pod's service account")
+	flags.StringVar(&o.trust.OIDCProvider, "oidc-provider", "", "with --trust eks: the cluster's OIDC issuer, or the ARN of its provider")
+	flags.StringVar(&o.trust.Namespace, "namespace", "", "with --trust eks: the pod's namespace")
+	flags.StringVar(&o.trust.ServiceAccount, "service-account", "", "with --trust eks: the pod's service account")
 	return cmd
 }
 
@@ -74,9 +75,9 @@ func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
 	if err := o.check(); err != nil {
 		return usageError{err}
 	}
-	if o.trust.platform != "" {
-		o.trust.account, o.trust.region = o.account, o.region
-		document, err := o.trust.policy()
+	if o.trust.Platform != "" {
+		o.trust.Account, o.trust.Region = o.account, o.region
+		document, err := o.trust.Policy()
 		if err != nil {
 			return usageError{err}
 		}
@@ -93,9 +94,9 @@ func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
 	}
 	var failures []string
 	if o.lookUp {
-		failures = lookUp(cmd.Context(), cfg, &facts)
+		failures = iampolicy.LookUp(cmd.Context(), cfg, &facts)
 	}
-	policies, notes, incomplete := policiesFor(cfg, facts)
+	policies, notes, incomplete := iampolicy.Generate(cfg, facts)
 	for _, note := range append(notes, failures...) {
 		cmd.PrintErrln("credproxy: note: " + note)
 	}
@@ -117,51 +118,49 @@ func (o policyOptions) check() error {
 	if o.account != "" && !accountID.MatchString(o.account) {
 		return fmt.Errorf("--account: %q is not an AWS account; write its 12 digits", o.account)
 	}
-	if o.region != "" && !wholeRegion.MatchString(o.region) {
+	if o.region != "" && !iampolicy.IsRegion(o.region) {
 		return fmt.Errorf("--region: %q is not an AWS region; write one such as eu-west-1", o.region)
 	}
-	if o.trust.platform == "" && (o.trust.oidcProvider != "" || o.trust.namespace != "" || o.trust.serviceAccount != "") {
+	if o.trust.Platform == "" && (o.trust.OIDCProvider != "" || o.trust.Namespace != "" || o.trust.ServiceAccount != "") {
 		return errors.New("--oidc-provider, --namespace and --service-account are for --trust eks")
 	}
 	return nil
 }
 
 // write prints one policy, or all of them by role.
-func (o policyOptions) write(cmd *cobra.Command, policies map[string]policyDocument) error {
+func (o policyOptions) write(cmd *cobra.Command, policies map[string]iampolicy.Document) error {
 	var out any = policies
 	switch document, ok := policies[o.role]; {
 	case ok:
 		out = document
-	case o.role != "" && o.role != ownRole:
+	case o.role != "" && o.role != iampolicy.OwnRole:
 		roles := slices.Sorted(maps.Keys(policies))
 		return usageError{fmt.Errorf("--role: %q has no part in this configuration; write one of: %s", o.role, strings.Join(roles, ", "))}
-	case len(policies) == 0 || o.role == ownRole:
+	case len(policies) == 0 || o.role == iampolicy.OwnRole:
 		cmd.PrintErrln("credproxy: note: this configuration needs no permission of AWS")
 		return nil
 	case len(policies) == 1: // credproxy's own: it must at least be allowed to assume another
-		out = policies[ownRole]
+		out = policies[iampolicy.OwnRole]
 	}
 	_, err := fmt.Fprint(cmd.OutOrStdout(), indented(out))
 	return err
 }
 
-var resourceID = regexp.MustCompile(`^(db|cluster|prx)-[A-Za-z0-9]+$`)
-
 // facts are those that flags give.
-func (o policyOptions) facts(cfg *config.Config) (policyFacts, error) {
-	f := policyFacts{Account: o.account, Region: o.region, Databases: map[string]databaseFacts{}}
+func (o policyOptions) facts(cfg *config.Config) (iampolicy.Facts, error) {
+	f := iampolicy.Facts{Account: o.account, Region: o.region, Databases: map[string]iampolicy.DatabaseFacts{}}
 	for _, db := range cfg.Databases {
-		f.Databases[db.Name] = databaseFacts{}
+		f.Databases[db.Name] = iampolicy.DatabaseFacts{}
 	}
-	err := f.each("--kms-key", o.kmsKeys, func(d *databaseFacts, key string) error {
+	err := each(f, "--kms-key", o.kmsKeys, func(d *iampolicy.DatabaseFacts, key string) error {
 		d.KMSKey = key
 		return nil
 	})
 	if err != nil {
 		return f, err
 	}
-	return f, f.each("--resource-id", o.resourceIDs, func(d *databaseFacts, id string) error {
-		if !resourceID.MatchString(id) {
+	return f, each(f, "--resource-id", o.resourceIDs, func(d *iampolicy.DatabaseFacts, id string) error {
+		if !iampolicy.IsResourceID(id) {
 			return fmt.Errorf("%q is not a resource id; write one such as db-ABCDEFGH, cluster-ABCDEFGH or prx-0123abcd", id)
 		}
 		d.ResourceID = id
@@ -169,9 +168,9 @@ func (o policyOptions) facts(cfg *config.Config) (policyFacts, error) {
 	})
 }
 
-// each calls set with what each of values, [NAME=]VALUE, says about a database. One
+// each calls set with what each of values, [NAME=]VALUE, says about a database of f. One
 // without a name is about all that no other names.
-func (f policyFacts) each(flag string, values []string, set func(*databaseFacts, string) error) error {
+func each(f iampolicy.Facts, flag string, values []string, set func(*iampolicy.DatabaseFacts, string) error) error {
 	slices.SortStableFunc(values, func(a, b string) int { return strings.Count(a, "=") - strings.Count(b, "=") })
 	for _, v := range values {
 		name, value, named := strings.Cut(v, "=")

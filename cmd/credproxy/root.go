@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/credproxy/credproxy/config"
 )
 
 // Exit statuses.
@@ -16,7 +18,8 @@ const (
 	exitUsage  = 2 // bad usage or configuration
 )
 
-// usageError marks an error that lies in how credproxy was called or configured.
+// usageError marks an error that lies in how credproxy was called. One that lies in its
+// configuration is marked by config.Invalid, or comes from reading it.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -28,11 +31,18 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "credproxy: %v\n", err)
+	}
+	return exitStatus(err)
+}
+
+// exitStatus returns the exit status of a command that returned err.
+func exitStatus(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "credproxy: %v\n", err)
-	if _, ok := errors.AsType[usageError](err); ok {
+	if _, ok := errors.AsType[usageError](err); ok || config.IsInvalid(err) {
 		return exitUsage
 	}
 	return exitFailed

@@ -3,14 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/daemon"
+	"github.com/credproxy/credproxy/logging"
 )
 
 func runCommand() *cobra.Command {
@@ -34,14 +33,13 @@ wrong. The sections admin, log.format and metrics are for the next start.`,
 		Example: `  credproxy run arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy run -c /etc/credproxy/credproxy.yaml`,
 		RunE: func(cmd *cobra.Command, arns []string) error {
-			r := reloader{file: file, load: func() (*config.Config, error) { return loadConfig(cmd, file, arns) }}
-			cfg, err := r.load()
+			load := func() (*config.Config, error) { return loadConfig(cmd, file, arns) }
+			cfg, err := load()
 			if err != nil {
 				return err
 			}
-			var log *zap.Logger
-			log, r.level = newLogger(cfg.Log, cmd.ErrOrStderr())
-			return runDaemon(cmd.Context(), cfg, log, r, cmd.OutOrStdout())
+			log, level := logging.New(cfg.Log.Level, cfg.Log.Format, cmd.ErrOrStderr())
+			return daemon.Run(cmd.Context(), cfg, daemon.Options{Log: log, Level: level, File: file, Load: load, EMF: cmd.OutOrStdout(), Version: version})
 		},
 	}
 	configFlag(cmd, &file)
@@ -111,37 +109,4 @@ func readConfig(cmd *cobra.Command, file string, arns []string) (cfg *config.Con
 		return nil, usageError{err}
 	}
 	return cfg, nil
-}
-
-// newLogger logs to w: for people on a terminal, for machines elsewhere.
-// The level can be changed later.
-func newLogger(cfg config.Log, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
-	level := zap.NewAtomicLevel()
-	_ = level.UnmarshalText([]byte(cfg.Level)) // config has checked it
-	format := cfg.Format
-	if format == "" {
-		format = "json"
-		if isTerminal(w) {
-			format = "console"
-		}
-	}
-	enc := zap.NewProductionEncoderConfig()
-	enc.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	enc.EncodeDuration = zapcore.StringDurationEncoder
-	encoder := zapcore.NewJSONEncoder(enc)
-	if format == "console" {
-		enc.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-		enc.EncodeLevel = zapcore.CapitalLevelEncoder
-		encoder = zapcore.NewConsoleEncoder(enc)
-	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), level
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 
 	"github.com/spf13/cobra"
 )
@@ -27,7 +26,7 @@ Exit status: 0 the drain has started; 1 it has not; 2 bad usage.`,
 		if err != nil {
 			return err
 		}
-		if err := c.ask(cmd.Context(), http.MethodPost, "/quitquitquit", nil); err != nil {
+		if err := c.ShutDown(cmd.Context()); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), "credproxy is shutting down")

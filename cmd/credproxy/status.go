@@ -2,120 +2,136 @@ package main
 
 import (
 	"cmp"
-	"net"
-	"os"
-	"strconv"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/credproxy/credproxy/admin"
-	"github.com/credproxy/credproxy/proxy/upstream"
-	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/admin/client"
 )
 
-// status is what the daemon knows now.
-func (d *daemon) status() admin.Status {
-	now := time.Now()
-	reasons := d.notReady()
-	s := admin.Status{
-		Version: version, PID: os.Getpid(),
-		Now: now.Round(0), Started: d.started.Round(0), UptimeSeconds: now.Sub(d.started).Seconds(),
-		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(), Reload: d.reloaded.Load(),
-		Databases: []admin.Database{},
+func statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what a running credproxy knows",
+		Long: `Status shows the databases of a running credproxy: whether clients can be logged in,
+with which credential, how many sessions there are and what failed.
+
+` + findingAdmin + `
+
+Exit status: 0 shown, also if something is wrong; 1 nobody answers; 2 bad usage.`,
+		Example: `  credproxy status
+  credproxy status --json | jq '.databases[] | select(.ready | not)'`,
+		Args: usage(cobra.NoArgs),
 	}
-	d.mu.Lock()
-	current := byName(d.current)
-	d.mu.Unlock()
-	for _, db := range d.databases() {
-		shown := db.status()
-		if next := current[db.cfg.Name]; next != nil && next != db {
-			shown.Replacement = cmp.Or(next.notReady(), "not listening yet")
+	client := adminFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the JSON of /status")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := client()
+		if err != nil {
+			return err
 		}
-		s.Databases = append(s.Databases, shown)
-	}
-	return s
-}
-
-func (db *database) status() admin.Database {
-	why := db.notReady()
-	s := admin.Database{
-		Name: db.cfg.Name, Reason: why, Credential: db.credentialStatus(),
-		Sessions: admin.Sessions{
-			Active: db.server.Active(), Limit: db.cfg.Limits.MaxConnections,
-			BytesToUpstream: db.server.Traffic.ToUpstream.Load(), BytesToClient: db.server.Traffic.ToClient.Load(),
-		},
-	}
-	if db.listening.Load() { // the engine and what follows from it are settled
-		s.Engine, s.Listeners, s.Upstream = string(db.cfg.Engine), db.addrs, db.upstreamName()
-	} else if s.Reason == "" {
-		s.Reason = "not listening yet"
-	}
-	s.Ready = s.Reason == ""
-	db.tally.fill(&s)
-	held := db.cache.Status()
-	s.BreakGlass = db.breakGlassStatus(held)
-	s.SourceBreaker = sourceBreaker(held)
-	s.DatabaseBreaker = databaseBreaker(db.upstream.Breaker.Status())
-	s.Probe = db.prober.status()
-	return s
-}
-
-func (db *database) credentialStatus() admin.Credential {
-	held := db.cache.Status()
-	s := admin.Credential{
-		Source: held.Source, Accepted: held.Accepted, Refused: held.Refused, Stale: held.Stale,
-		NextRefresh: held.NextRefresh.Round(0), NextRotation: held.NextRotation,
-	}
-	if held.Err != nil {
-		s.FetchError = string(secrets.ReasonOf(held.Err))
-	}
-	if held.First != nil {
-		s.User, s.VersionID, s.Expires = held.First.Username, held.First.VersionID, held.First.Expires
-		if held.Source == "secrets_manager" { // the others know no labels
-			s.Stage = string(held.Stage)
+		s, text, err := c.Status(cmd.Context())
+		if err != nil {
+			return err
 		}
-		s.Confirmed, s.AgeSeconds = held.Since.Round(0), time.Since(held.Since).Seconds()
-		s.UsableUntil = held.Since.Add(db.cfg.Rotation.MaxStale).Round(0)
+		if asJSON {
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		}
+		return writeStatus(cmd.OutOrStdout(), s)
 	}
-	return s
+	return cmd
 }
 
-func sourceBreaker(held secrets.Status) *admin.Breaker {
-	if !held.SourceLeftAlone {
-		return &admin.Breaker{State: admin.BreakerClosed}
+// writeStatus writes s as a table, and below it what is not as it should be.
+func writeStatus(w io.Writer, s admin.Status) error {
+	state := "ready"
+	switch {
+	case s.Draining:
+		state = "shutting down"
+	case !s.Ready:
+		state = "not ready"
 	}
-	b := &admin.Breaker{State: admin.BreakerOpen}
-	if held.Err != nil {
-		b.Error = string(secrets.ReasonOf(held.Err))
+	fmt.Fprintf(w, "credproxy %s, process %d, up %s: %s\n\n", client.Visible(s.Version), s.PID, s.Now.Sub(s.Started).Round(time.Second), state)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DATABASE\tSTATE\tLISTENERS\tUPSTREAM\tSESSIONS\tLOGINS/S\tFAILED\tUSER\tVERSION\tCONFIRMED\tNEXT ROTATION")
+	for _, db := range s.Databases {
+		state := "ready"
+		if !db.Ready {
+			state = "not ready"
+		}
+		confirmed := "-"
+		if at := db.Credential.Confirmed; !at.IsZero() {
+			confirmed = admin.Ago(s.Now, at)
+		}
+		cells := []string{
+			db.Name, state, dash(strings.Join(db.Listeners, ",")), dash(db.Upstream),
+			fmt.Sprintf("%d/%d", db.Sessions.Active, db.Sessions.Limit),
+			fmt.Sprintf("%.1f", db.Sessions.LoginsPerSecond), fmt.Sprint(db.Sessions.Failed),
+			dash(db.Credential.User), dash(fmt.Sprintf("%.8s", db.Credential.VersionID)),
+			confirmed, date(db.Credential.NextRotation),
+		}
+		for i, cell := range cells {
+			cells[i] = client.Visible(cell)
+		}
+		fmt.Fprintln(table, strings.Join(cells, "\t"))
 	}
-	return b
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	lines := troubles(s)
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, "\n"+strings.Join(lines, "\n"))
+	return err
 }
 
-func databaseBreaker(now upstream.BreakerStatus) *admin.Breaker {
-	b := &admin.Breaker{State: now.State, Since: now.Since.Round(0), RetryAt: now.RetryAt.Round(0)}
-	if now.Err != nil {
-		b.Error = now.Err.Message
+// troubles are lines about what an operator should look at.
+func troubles(s admin.Status) (lines []string) {
+	if r := s.Reload; r != nil && !r.OK {
+		lines = append(lines, fmt.Sprintf("the configuration read %s was refused, as the log tells; the one before is in force", admin.Ago(s.Now, r.At)))
 	}
-	return b
+	for _, db := range s.Databases {
+		say := func(format string, args ...any) {
+			lines = append(lines, client.Visible(db.Name+": "+fmt.Sprintf(format, args...)))
+		}
+		if db.Reason != "" {
+			say("%s", db.Reason)
+		}
+		if db.Replacement != "" {
+			say("the new configuration does not serve yet, and the one before goes on: %s", db.Replacement)
+		}
+		if g := db.BreakGlass; g != nil && g.Active {
+			say("the emergency credential is in use since %s, until %s: %s", date(g.Since), date(g.Until), g.Reason)
+		}
+		if b := db.SourceBreaker; b != nil && b.State != admin.BreakerClosed {
+			say("the breaker in front of the credential's source is %s: %s", b.State, dash(b.Error))
+		}
+		if b := db.DatabaseBreaker; b != nil && b.State != admin.BreakerClosed {
+			say("the breaker in front of the database is %s: %s", b.State, dash(b.Error))
+		}
+		if p := db.Probe; p != nil && !p.OK {
+			say("credproxy's own login failed %s: %s", admin.Ago(s.Now, p.At), p.Error)
+		}
+		for _, f := range db.Failures {
+			say("%d x %s, the last %s: %s", f.Count, f.Reason, admin.Ago(s.Now, f.Last), dash(f.Error))
+		}
+	}
+	return lines
 }
 
-// upstreamName is host:port of the database, "" while the secret that names it is
-// not there.
-func (db *database) upstreamName() string {
-	cred := db.cache.Status().First
-	if cred == nil {
-		cred = &secrets.Credential{}
-	}
-	host, port, err := db.upstream.Target(cred)
-	if err != nil {
-		return ""
-	}
-	return net.JoinHostPort(host, strconv.Itoa(port))
-}
+func dash(s string) string { return cmp.Or(s, "-") }
 
-// listenerName is a listener's address as the configuration would write it.
-func listenerName(ln net.Listener) string {
-	if a := ln.Addr(); a.Network() == "unix" {
-		return "unix:" + a.String()
+func date(t time.Time) string {
+	if t.IsZero() {
+		return "-"
 	}
-	return ln.Addr().String()
+	return t.UTC().Format("2006-01-02 15:04Z")
 }

@@ -1,0 +1,188 @@
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/credproxy/credproxy/admin"
+)
+
+const (
+	requestTimeout = 10 * time.Second // for one request to the admin server
+	maxAnswer      = 16 << 20         // bytes of its answer: 1000 databases fit many times
+)
+
+// Client asks the admin server of one running credproxy. [New] makes it.
+type Client struct {
+	address string // host:port
+	from    string // what said so
+	http    http.Client
+}
+
+// New returns a Client of the admin server at address, which is host:port.
+// from names in errors what said so. The error is about the address: nothing is asked yet.
+func New(address, from string) (*Client, error) {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case err != nil || port == "":
+		return nil, fmt.Errorf("%s: %q is not host:port; write one such as 127.0.0.1:9090", from, address)
+	case port == "0":
+		return nil, fmt.Errorf("%s: port 0 is another one at each start; give the one that credproxy said with --admin", from)
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // where a listener on all addresses is, too, and may be controlled
+	}
+	address = net.JoinHostPort(host, port)
+	if _, err := url.Parse("http://" + address); err != nil {
+		return nil, fmt.Errorf("%s: %q is not host:port", from, address)
+	}
+	// A zero Transport asks no proxy of the environment: this is a matter of one machine.
+	return &Client{address: address, from: from, http: http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// do sends a request and returns the answer's status and body.
+func (c *Client) do(ctx context.Context, method, path string, body any) (int, []byte, error) {
+	var send io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return 0, nil, err
+		}
+		send = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.address+path, send)
+	if err != nil {
+		return 0, nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, c.explain(err)
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return 0, nil, c.explain(err)
+	}
+	return res.StatusCode, answer, nil
+}
+
+func (c *Client) explain(err error) error {
+	at := fmt.Sprintf("%s (%s)", c.address, c.from)
+	netErr, isNet := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("nothing listens on %s: is credproxy running? If its admin.listen is another address, give it with --admin or name the file with -c", at)
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
+	case isNet && netErr.Timeout():
+		return fmt.Errorf("%s does not answer: is it credproxy's admin server?", at)
+	}
+	return fmt.Errorf("ask %s: %w", at, err)
+}
+
+// ask sends a request that is answered by an [admin.Answer]. The error has the reasons
+// why the answer is no.
+func (c *Client) ask(ctx context.Context, method, path string, body any) error {
+	code, text, err := c.do(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	var answer admin.Answer
+	if json.Unmarshal(text, &answer) != nil || !answer.OK && len(answer.Reasons) == 0 {
+		return fmt.Errorf("what answers on %s (%s) is not this version of credproxy: %s", c.address, c.from, cmp.Or(http.StatusText(code), fmt.Sprint("HTTP status ", code)))
+	}
+	if code != http.StatusOK {
+		return errors.New(Visible(strings.Join(answer.Reasons, "; ")))
+	}
+	return nil
+}
+
+// Ready reports why credproxy is not ready; nil means that it is.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.ask(ctx, http.MethodGet, "/readiness", nil)
+}
+
+// ShutDown starts the drain.
+func (c *Client) ShutDown(ctx context.Context) error {
+	return c.ask(ctx, http.MethodPost, "/quitquitquit", nil)
+}
+
+// BreakGlass begins or ends the use of the emergency credential.
+func (c *Client) BreakGlass(ctx context.Context, req admin.BreakGlassRequest) error {
+	return c.ask(ctx, http.MethodPost, "/break-glass", req)
+}
+
+// Status returns what credproxy knows, and the JSON that says so.
+func (c *Client) Status(ctx context.Context) (s admin.Status, text []byte, err error) {
+	code, text, err := c.do(ctx, http.MethodGet, "/status", nil)
+	if err != nil {
+		return s, nil, err
+	}
+	if err := json.Unmarshal(text, &s); code != http.StatusOK || err != nil {
+		return s, nil, fmt.Errorf("what answers on %s (%s) is not this version of credproxy: HTTP status %d", c.address, c.from, code)
+	}
+	return s, text, nil
+}
+
+// Visible replaces what would move a terminal's cursor: texts can come from a
+// database.
+func Visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// waitInterval is how long wait lets pass between two questions.
+const waitInterval = 200 * time.Millisecond
+
+// Wait returns when credproxy is ready. After timeout it gives up; 0 means never.
+func (c *Client) Wait(ctx context.Context, timeout time.Duration) error {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	tick := time.NewTicker(waitInterval)
+	defer tick.Stop()
+	var last error
+	for {
+		err := c.Ready(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil || last == nil { // the last one was perhaps only cut short
+			last = err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+		switch ctx.Err() {
+		case context.DeadlineExceeded:
+			return fmt.Errorf("not ready after %s: %w", timeout, last)
+		case context.Canceled:
+			return fmt.Errorf("interrupted, not ready: %w", last)
+		}
+	}
+}

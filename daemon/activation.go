@@ -1,0 +1,88 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+)
+
+// inherited is a listener that systemd opened, which is its to close: between two
+// processes clients wait in its queue.
+type inherited struct {
+	proxy.Listener
+	addr string // as the configuration would write it
+	name string // FileDescriptorName=, for a database that leaves its address open
+}
+
+// inheritListeners returns what systemd passes (sd_listen_fds(3)).
+func inheritListeners() (all []*inherited, err error) {
+	for _, f := range activation.Files(true) {
+		ln, err := net.FileListener(f)
+		if err != nil {
+			return nil, fmt.Errorf("socket %s from systemd: no listening stream socket: %w", f.Name(), err)
+		}
+		_ = f.Close() // ln has a copy
+		stream, ok := ln.(proxy.Listener)
+		if !ok {
+			return nil, fmt.Errorf("socket %s from systemd: neither TCP nor a unix stream socket", f.Name())
+		}
+		all = append(all, &inherited{Listener: stream, addr: listenerName(ln), name: f.Name()})
+	}
+	return all, nil
+}
+
+// takeNamed gives db, whose configuration names no address, the sockets that bear
+// its name. The rules for listeners off loopback hold for them too.
+func (l *listeners) takeNamed(db *database) error {
+	for _, in := range l.inherited {
+		if in.name != db.cfg.Name {
+			continue
+		}
+		if a, ok := in.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !db.cfg.AllowsRemote() {
+			return config.Invalid(fmt.Errorf("database %s: socket %s from systemd is open to other machines; set client_tls.client_ca_file or access.allow_remote, without access.uids", db.cfg.Name, in.addr))
+		}
+		l.add(db, in.addr, in)
+	}
+	return nil
+}
+
+// find returns the inherited listener at addr, nil if there is none.
+func (l *listeners) find(addr string) proxy.Listener {
+	i := slices.IndexFunc(l.inherited, func(in *inherited) bool { return canonical(in.addr) == canonical(addr) })
+	if i < 0 {
+		return nil
+	}
+	return l.inherited[i]
+}
+
+// unmatched returns an error if systemd passed a socket that no database has.
+func (l *listeners) unmatched(cfg *config.Config) error {
+	var names []string
+	for _, db := range cfg.Databases {
+		names = append(names, db.Name)
+	}
+	for _, in := range l.inherited {
+		if l.open[in.addr] == nil {
+			return config.Invalid(fmt.Errorf("socket %s (%s) from systemd is no database's: write its address at listen, or leave listen away and set FileDescriptorName= to one of %s",
+				in.addr, in.name, strings.Join(names, ", ")))
+		}
+	}
+	return nil
+}
+
+// forget closes this process's copies, for the exit.
+func (l *listeners) forget() {
+	for _, in := range l.inherited {
+		_ = in.Listener.Close()
+	}
+}
+
+// Close implements net.Listener: the socket stays, for a reload that wants it again
+// and for the next process.
+func (in *inherited) Close() error { return nil }

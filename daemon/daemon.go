@@ -1,0 +1,225 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/metrics"
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/peer"
+	"github.com/credproxy/credproxy/secrets/awssm"
+	"github.com/credproxy/credproxy/secrets/env"
+)
+
+// daemon holds everything that runs, from start to exit.
+type daemon struct {
+	log       *zap.Logger
+	version   string
+	metrics   *metrics.Metrics
+	queues    *awssm.Queues
+	peers     peer.Resolver
+	variables env.Variables
+	draining  atomic.Bool
+	reloaded  atomic.Pointer[admin.Reload] // nil: not yet
+	started   time.Time
+	quit      func()          // starts the drain
+	serving   context.Context // ends when the last session has
+	running   sync.WaitGroup  // what must end before serving does
+
+	mu        sync.Mutex
+	cfg       *config.Config
+	current   []*database        // in the order of cfg
+	alive     map[*database]bool // these, and those whose sessions go on after a reload
+	listeners listeners
+}
+
+// Options are what [Run] needs beside the configuration. All but File must be set.
+type Options struct {
+	Log     *zap.Logger
+	Level   zap.AtomicLevel                // of Log; a reload changes it
+	File    string                         // of the configuration, to watch; "": none
+	Load    func() (*config.Config, error) // reads the configuration again
+	EMF     io.Writer                      // for metrics.emf
+	Version string
+}
+
+// Run runs until ctx ends and then drains. It returns an error if something that
+// must run cannot. A SIGHUP has it read its configuration again.
+func Run(ctx context.Context, cfg *config.Config, opts Options) error {
+	log, r := opts.Log, reloader{file: opts.File, load: opts.Load, level: opts.Level}
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
+	d := &daemon{
+		log: log, version: opts.Version, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
+		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}},
+	}
+	defer d.peers.Close()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	failed := make(chan error, 2)
+	var err error
+	if d.listeners.inherited, err = inheritListeners(); err != nil {
+		return err
+	}
+	defer d.listeners.forget()
+	if err := d.apply(ctx, cfg, func(err error) { d.begun(err, failed) }); err != nil {
+		return err
+	}
+	limitMemory(os.DirFS("/"))
+	log.Info("credproxy starts", zap.String("version", opts.Version), zap.Int("databases", len(cfg.Databases)))
+	var administering sync.WaitGroup
+	administering.Go(func() { releaseMemory(serving, 30*time.Second) })
+	administering.Go(func() {
+		if err := d.serveAdmin(serving, cfg.Admin.Listen); err != nil {
+			failed <- err
+		}
+	})
+	if cfg.Metrics.EMF {
+		administering.Go(func() {
+			if err := metrics.NewEMF(d.metrics, opts.EMF).Run(serving); err != nil {
+				log.Error("metrics.emf writes no more", zap.Error(err)) // no reason to end
+			}
+		})
+	}
+	again := make(chan string)
+	administering.Go(func() { r.watch(ctx, hangups, again) })
+	administering.Go(func() { d.keepSystemd(serving) })
+	for ctx.Err() == nil && err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-failed: // no reason to cut off anybody
+		case why := <-again:
+			d.reload(ctx, r, why)
+		}
+	}
+	quit()
+	d.drain()
+	stopServing()
+	administering.Wait()
+	log.Info("credproxy ends", zap.Error(err))
+	return err
+}
+
+// begun is called when all databases of the start accept, or with why some do not.
+func (d *daemon) begun(err error, failed chan<- error) {
+	if err == nil {
+		d.mu.Lock()
+		err = d.listeners.unmatched(d.cfg)
+		d.mu.Unlock()
+	}
+	if err != nil {
+		failed <- err
+		return
+	}
+	d.notifyReady()
+}
+
+// drain turns readiness off, accepts for min_delay, closes the listeners, and waits for
+// the sessions to end, for drain_timeout at most.
+func (d *daemon) drain() {
+	d.draining.Store(true)
+	d.notify(systemd.SdNotifyStopping)
+	d.metrics.Draining()
+	limits := d.config().Shutdown
+	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
+	time.Sleep(limits.MinDelay)
+	d.mu.Lock()
+	for _, ln := range d.listeners.open {
+		d.listeners.close(ln)
+	}
+	for db := range d.alive {
+		db.remove()
+		d.retire(db)
+		db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
+	}
+	d.mu.Unlock()
+	d.running.Wait()
+}
+
+func (d *daemon) config() *config.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cfg
+}
+
+// databases returns those that clients reach now: the current ones, but for one that
+// does not accept yet the one that it replaces.
+func (d *daemon) databases() []*database {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := slices.Clone(d.current)
+	for i, db := range all {
+		if db.listening.Load() {
+			continue
+		}
+		for old := range d.alive {
+			if old.cfg.Name == db.cfg.Name && d.listeners.owned(old) {
+				all[i] = old
+			}
+		}
+	}
+	return all
+}
+
+// serveAdmin serves the admin server until ctx ends.
+func (d *daemon) serveAdmin(ctx context.Context, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("admin.listen: %w; choose another address, or \"\" for none", err)
+	}
+	srv := admin.Server(admin.State{Started: d.notStarted, Ready: d.notReady, Status: d.status, Quit: d.quit, BreakGlass: d.breakGlass},
+		promhttp.HandlerFor(d.metrics.Registry, promhttp.HandlerOpts{}))
+	srv.ErrorLog = zap.NewStdLog(d.log)
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	d.log.Info("admin server listens", zap.Stringer("address", ln.Addr()))
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin server: %w", err)
+	}
+	return nil
+}
+
+func (d *daemon) notStarted() (reasons []string) {
+	for _, db := range d.databases() {
+		if !db.listening.Load() {
+			reasons = append(reasons, db.cfg.Name+": not listening yet")
+		}
+	}
+	return reasons
+}
+
+func (d *daemon) notReady() []string {
+	if d.draining.Load() {
+		return []string{"shutting down"}
+	}
+	var reasons []string
+	for _, db := range d.databases() {
+		if why := db.notReady(); why != "" {
+			reasons = append(reasons, db.cfg.Name+": "+why)
+		}
+	}
+	return append(reasons, d.notStarted()...) // last: a consequence, as a rule
+}

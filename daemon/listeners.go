@@ -1,0 +1,159 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+)
+
+// listener is an open listener. It outlives the database that accepts on it when a
+// reload leads it to another one.
+type listener struct {
+	proxy.Listener
+	key   string
+	owner *database // that accepts on it; nil: none yet
+	stop  func()    // its accepting
+}
+
+// listeners are all that databases have. daemon.mu guards them.
+type listeners struct {
+	open      map[string]*listener // by key
+	defaults  map[string]int       // ports of databases that list none
+	inherited []*inherited
+}
+
+// key returns the name of the i-th listener of a database: its address, or, where the address
+// says any port, a name that no other database has.
+func (db *database) key(i int) string {
+	addr := db.cfg.Listen[i]
+	if _, port, err := net.SplitHostPort(addr); err == nil && port == "0" {
+		return fmt.Sprintf("%s, the %d. of %s", addr, i, db.cfg.Name)
+	}
+	return canonical(addr)
+}
+
+// canonical returns what addr binds to, whatever way it is spelled: a clean path, or an
+// address and a number. No address and each of 0.0.0.0 and [::] mean all, IPv4 and
+// IPv6 (net.Listen).
+func canonical(addr string) string {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return "unix:" + filepath.Clean(path)
+	}
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return addr
+	}
+	if a.IP == nil || a.IP.IsUnspecified() {
+		a.IP = net.IPv6unspecified
+	}
+	return a.String()
+}
+
+// listen opens what db's configuration lists and is not open yet. Systemd may have
+// passed it, or the listeners of a database that lists none.
+func (l *listeners) listen(ctx context.Context, db *database) error {
+	if len(db.cfg.Listen) == 0 {
+		return l.takeNamed(db)
+	}
+	for i, addr := range db.cfg.Listen {
+		if err := l.listenOn(ctx, db, db.key(i), addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listenDefault opens 127.0.0.1 at the engine's port, or at the next one that is
+// neither open for another database nor asked for by one of cfg. A database keeps its
+// port while it has its name and engine.
+func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config.Config) error {
+	name := fmt.Sprintf("%s, %s", db.cfg.Name, db.cfg.Engine)
+	taken := l.ports(cfg, db.cfg.Name)
+	port, ok := l.defaults[name]
+	if !ok || taken[port] {
+		for port = db.cfg.Engine.Port(); taken[port]; port++ {
+		}
+	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	if err := l.listenOn(ctx, db, addr, addr); err != nil {
+		return err
+	}
+	l.defaults[name] = port
+	return nil
+}
+
+func (l *listeners) listenOn(ctx context.Context, db *database, key, addr string) error {
+	ln := l.find(addr)
+	if ln == nil && l.open[key] == nil {
+		var err error
+		if ln, err = proxy.Listen(ctx, addr); err != nil {
+			return fmt.Errorf("database %s: %w", db.cfg.Name, err)
+		}
+	}
+	l.add(db, key, ln)
+	return nil
+}
+
+// add gives db the listener at key, which is ln if there is none yet.
+func (l *listeners) add(db *database, key string, ln proxy.Listener) {
+	if l.open[key] == nil {
+		l.open[key] = &listener{Listener: ln, key: key}
+	}
+	db.listeners = append(db.listeners, l.open[key])
+}
+
+// ports returns those that are open for databases of other names than the one given, or
+// that databases ask for by number.
+func (l *listeners) ports(cfg *config.Config, name string) map[int]bool {
+	taken := map[int]bool{}
+	for _, db := range cfg.Databases {
+		for _, addr := range db.Listen {
+			if _, port, err := net.SplitHostPort(addr); err == nil {
+				n, _ := strconv.Atoi(port)
+				taken[n] = true
+			}
+		}
+	}
+	for _, ln := range l.open {
+		if a, ok := ln.Addr().(*net.TCPAddr); ok && (ln.owner == nil || ln.owner.cfg.Name != name) {
+			taken[a.Port] = true
+		}
+	}
+	return taken
+}
+
+// accept has db accept on ln from now on, in place of who did.
+func (ln *listener) accept(db *database) {
+	ln.release()
+	ln.owner = db
+	ln.stop = db.server.Serve(db.daemon.serving, db.sessions, ln.Listener)
+}
+
+func (ln *listener) release() {
+	if ln.stop != nil {
+		ln.stop()
+	}
+	ln.owner, ln.stop = nil, nil
+}
+
+func (l *listeners) close(ln *listener) {
+	ln.release()
+	_ = ln.Close()
+	delete(l.open, ln.key)
+}
+
+// owned reports whether db accepts on any.
+func (l *listeners) owned(db *database) bool {
+	for _, ln := range l.open {
+		if ln.owner == db {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"net"
+	"testing"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+)
+
+// at is an open listener, which nobody needs to open.
+type at struct {
+	proxy.Listener
+	addr *net.TCPAddr
+}
+
+func (l at) Addr() net.Addr { return l.addr }
+
+// TestDefaultPort: a database that lists no address takes over the one that it had,
+// however that was written, goes past those of others, and keeps its port.
+func TestDefaultPort(t *testing.T) {
+	cfg := &config.Config{Databases: []config.Database{{Name: "orders"}, {Name: "other", Listen: []string{"127.0.0.1:5433"}}, {Name: "late"}}}
+	db := func(name string) *database {
+		return &database{cfg: &config.Database{Name: name, Engine: config.Postgres}}
+	}
+	l := &listeners{open: map[string]*listener{}, defaults: map[string]int{}}
+	open := func(port int, owner string) {
+		ln := at{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}}
+		l.open[ln.addr.String()] = &listener{Listener: ln, key: ln.addr.String(), owner: db(owner)}
+	}
+	open(5432, "orders") // which listed it until now
+	open(5433, "other")
+	open(5434, "late")
+	takes := func(name string, want int) {
+		t.Helper()
+		d := db(name)
+		if err := l.listenDefault(t.Context(), d, cfg); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.listeners[0].Addr().(*net.TCPAddr).Port; got != want {
+			t.Errorf("%s listens on %d, want %d", name, got, want)
+		}
+	}
+	takes("orders", 5432)
+	takes("late", 5434)
+	delete(l.open, "127.0.0.1:5432") // orders goes
+	takes("late", 5434)
+}
+
+func TestCanonical(t *testing.T) {
+	for addr, want := range map[string]string{
+		"localhost:5432": "127.0.0.1:5432", "127.0.0.1:5432": "127.0.0.1:5432", "[::1]:3306": "[::1]:3306",
+		":5432": "[::]:5432", "0.0.0.0:5432": "[::]:5432", "[::]:5432": "[::]:5432", "localhost:postgresql": "127.0.0.1:5432",
+		"[::ffff:127.0.0.1]:5432": "127.0.0.1:5432",
+		"unix:/run/x":             "unix:/run/x", "unix:/run/y/../x": "unix:/run/x", "unix:/run//x": "unix:/run/x", "nowhere.invalid:1": "nowhere.invalid:1",
+	} {
+		if got := canonical(addr); got != want {
+			t.Errorf("%s is %s, want %s", addr, got, want)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/secrets/file"
+)
+
+// reloader reads the configuration again.
+type reloader struct {
+	file  string // "": none to watch
+	load  func() (*config.Config, error)
+	level zap.AtomicLevel // of the log
+}
+
+// Why a configuration is read again.
+const (
+	onSignal = "SIGHUP"
+	onChange = "the file changed"
+)
+
+// watch sends why to again at each hangup and change of the file, until ctx ends.
+// A pipe is not watched: it can be read once.
+func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again chan<- string) {
+	tell := func(why string) {
+		select {
+		case again <- why:
+		case <-ctx.Done():
+		}
+	}
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		if info, err := os.Stat(r.file); err == nil && info.Mode().IsRegular() {
+			w := file.Watcher{Path: r.file, Look: r.look, Changed: func() { tell(onChange) }}
+			w.Run(ctx)
+		}
+	}()
+	for {
+		select {
+		case <-hangups:
+			tell(onSignal)
+		case <-ctx.Done():
+			<-watched
+			return
+		}
+	}
+}
+
+// look returns what of the file's state can matter.
+func (r reloader) look(context.Context) (seen any, whole bool) {
+	b, err := config.Read(r.file)
+	if err != nil {
+		return err.Error(), false
+	}
+	return string(b), len(b) > 0
+}
+
+// read loads the configuration again.
+func (r reloader) read() (*config.Config, error) {
+	if info, err := os.Stat(r.file); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return nil, config.Invalid(fmt.Errorf("%s is a pipe, which tells what it has once; start credproxy with a file to change its configuration", r.file))
+	}
+	return r.load()
+}
+
+// reload reads the configuration again and applies it. After an error nothing has changed
+// but what the log, the metrics and the status say.
+func (d *daemon) reload(ctx context.Context, r reloader, why string) {
+	before := d.config()
+	cfg, err := r.read()
+	last := d.reloaded.Load()
+	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) {
+		return // a comment, or what was read at the start; but a mistake that was put right is news
+	}
+	d.notifyReloading()
+	defer d.notifyReady()
+	if err == nil {
+		err = d.apply(ctx, cfg, func(err error) {
+			if err != nil {
+				d.log.Error("a database of the new configuration does not listen", zap.Error(err))
+			}
+		})
+	}
+	d.metrics.Reloaded(err == nil)
+	d.reloaded.Store(&admin.Reload{At: time.Now().Round(0), OK: err == nil})
+	if err != nil {
+		d.log.Error("new configuration refused; the old one stays in force", zap.String("because", why), zap.Error(err))
+		return
+	}
+	_ = r.level.UnmarshalText([]byte(cfg.Log.Level))
+	for _, key := range needRestart(before, cfg) {
+		d.log.Warn("changed in the configuration, but for the next start only", zap.String("key", key))
+	}
+	added, changed, removed := difference(before, cfg)
+	d.log.Info("new configuration in force", zap.String("because", why),
+		zap.Strings("added", added), zap.Strings("changed", changed), zap.Strings("removed", removed))
+}
+
+// needRestart lists the keys that differ and are read at the start only.
+func needRestart(before, after *config.Config) (keys []string) {
+	if before.Admin != after.Admin {
+		keys = append(keys, "admin")
+	}
+	if before.Log.Format != after.Log.Format {
+		keys = append(keys, "log.format")
+	}
+	if before.Metrics != after.Metrics {
+		keys = append(keys, "metrics")
+	}
+	return keys
+}
+
+func difference(before, after *config.Config) (added, changed, removed []string) {
+	old := map[string]config.Database{}
+	for _, db := range before.Databases {
+		old[db.Name] = db
+	}
+	for _, db := range after.Databases {
+		was, there := old[db.Name]
+		delete(old, db.Name)
+		switch {
+		case !there:
+			added = append(added, db.Name)
+		case !reflect.DeepEqual(was, db):
+			changed = append(changed, db.Name)
+		}
+	}
+	for _, db := range before.Databases {
+		if _, left := old[db.Name]; left {
+			removed = append(removed, db.Name)
+		}
+	}
+	return added, changed, removed
+}

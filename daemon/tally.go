@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// tally counts for the status page what the metrics count for Prometheus, and
+// remembers what a metric cannot say: texts, and the last rotation. It passes on
+// to the metrics all it hears.
+type tally struct {
+	proxy.Observer
+
+	mu       sync.Mutex
+	logins   int64
+	failed   int64
+	rate     rate
+	failures map[fault.Kind]admin.Failure // bounded by the kinds there are
+	version  string                       // of the credential accepted last
+	rotation *admin.Rotation              // replaced when it changes
+}
+
+func newTally(to proxy.Observer) *tally {
+	return &tally{Observer: to, failures: map[fault.Kind]admin.Failure{}}
+}
+
+// SessionEnded implements proxy.Observer.
+func (t *tally) SessionEnded(kind fault.Kind, told string) {
+	t.Observer.SessionEnded(kind, told)
+	if kind == fault.OK {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed++
+	t.failures[kind] = admin.Failure{Reason: string(kind), Count: t.failures[kind].Count + 1, Last: time.Now(), Error: told}
+}
+
+// LoginPhase implements proxy.Observer.
+func (t *tally) LoginPhase(phase string, d time.Duration) {
+	t.Observer.LoginPhase(phase, d)
+	if phase != "total" {
+		return
+	}
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.logins++
+	t.rate.add(now)
+	// Did this login wait while the new version was found?
+	if r := t.rotation; r != nil && now.Add(-d).Before(r.At) {
+		waited := *r
+		waited.WaitedLogins++
+		waited.WaitedSeconds = max(r.WaitedSeconds, d.Seconds())
+		t.rotation = &waited
+	}
+}
+
+// credential hears of what happens to the credential.
+func (t *tally) credential(e secrets.Event) {
+	if e.Kind != secrets.Tried || e.Err != nil || e.Stage == secrets.Emergency {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.version
+	t.version = e.Credential.VersionID
+	if before != "" && before != t.version && e.Credential.Expires.IsZero() { // tokens do not rotate
+		t.rotation = &admin.Rotation{At: time.Now(), VersionID: t.version}
+	}
+}
+
+// fill writes what was counted into db.
+func (t *tally) fill(db *admin.Database) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	db.Rotation = t.rotation
+	db.Sessions.Total, db.Sessions.Failed = t.logins, t.failed
+	db.Sessions.LoginsPerSecond = t.rate.perSecond(time.Now())
+	for _, f := range t.failures {
+		db.Failures = append(db.Failures, f)
+	}
+	slices.SortFunc(db.Failures, func(a, b admin.Failure) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
+	})
+}
+
+// rate counts events of the last minute, second by second.
+type rate struct {
+	counts [60]int64
+	second int64 // Unix time of the newest count
+}
+
+func (r *rate) add(now time.Time) {
+	r.forget(now)
+	r.counts[now.Unix()%int64(len(r.counts))]++
+}
+
+func (r *rate) perSecond(now time.Time) float64 {
+	r.forget(now)
+	var sum int64
+	for _, n := range r.counts {
+		sum += n
+	}
+	return float64(sum) / float64(len(r.counts))
+}
+
+// forget clears the seconds since the newest count, which hold events of a minute
+// before.
+func (r *rate) forget(now time.Time) {
+	n := int64(len(r.counts))
+	for s := max(r.second, now.Unix()-n) + 1; s <= now.Unix(); s++ {
+		r.counts[s%n] = 0
+	}
+	r.second = max(r.second, now.Unix())
+}

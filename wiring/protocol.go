@@ -1,0 +1,44 @@
+package wiring
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/mysql"
+	"github.com/credproxy/credproxy/proxy/postgres"
+	"github.com/credproxy/credproxy/proxy/upstream"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// Engine serves clients, and asks the database what credproxy itself wants to know.
+type Engine interface {
+	proxy.Engine
+	Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) ([][]string, error)
+}
+
+// NewEngine returns the engine for cfg.Engine, which must be known. It completes up with
+// what follows from that. certificate is for clients that ask for TLS; nil means none.
+func NewEngine(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *tls.Config) Engine {
+	up.DefaultPort = cfg.Engine.Port()
+	requireTLS := cfg.ClientTLS.ClientCAFile != ""
+	if cfg.Engine == config.Postgres {
+		e := &postgres.Engine{
+			Upstream: up, Credentials: cache,
+			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role,
+			RequireTLS: requireTLS,
+		}
+		if certificate != nil {
+			e.ClientTLS = postgres.NewClientTLS(certificate)
+		}
+		return e
+	}
+	// Servers of MySQL resume TLS sessions, which halves the handshake.
+	up.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	return &mysql.Engine{
+		Upstream: up, Credentials: cache,
+		Database: cfg.Database, Databases: cfg.Access.Databases,
+		ClientTLS: certificate, RequireTLS: requireTLS,
+	}
+}
