@@ -52,7 +52,7 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// leads tells whether a link in the document at path leads to a file, and to a heading
+// leads reports whether a link in the document at path leads to a file, and to a heading
 // if it names one.
 func leads(path, target, anchor string) bool {
 	file := path

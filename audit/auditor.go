@@ -42,7 +42,7 @@ func (a *Auditor) Event(e secrets.Event) {
 	switch e.Kind {
 	case secrets.Fetched, secrets.Checked:
 		a.asked(e, append(fields, zap.String("reason", e.Reason)))
-	case secrets.Described:
+	case secrets.DescribeDenied:
 		a.log.Warn("labels not described: each refresh reads the secret, and planned rotations are not known", zap.Error(e.Err))
 	case secrets.Rotated:
 		a.log.Info("credential rotated", fields...)

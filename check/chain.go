@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy/upstream"
+	"github.com/credproxy/credproxy/config"
 )
 
 // expiresSoon is how long before its end a certificate is worth a warning.
@@ -15,7 +15,7 @@ const expiresSoon = 30 * 24 * time.Hour
 
 // judge verifies a database's certificates, the leaf first, as mode does it, and
 // names the one at fault.
-func judge(chain []*x509.Certificate, roots *x509.CertPool, mode upstream.Mode, name string) Step {
+func judge(chain []*x509.Certificate, roots *x509.CertPool, mode config.TLSMode, name string) Step {
 	if len(chain) == 0 {
 		return Step{Result: Failed, Detail: "the database shows no certificate"}
 	}
@@ -23,11 +23,11 @@ func judge(chain []*x509.Certificate, roots *x509.CertPool, mode upstream.Mode, 
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
-	if mode == upstream.VerifyFull {
+	if mode == config.VerifyFull {
 		opts.DNSName = name
 	}
 	verified, err := chain[0].Verify(opts)
-	if mode == upstream.Require {
+	if mode == config.Require {
 		return Step{Result: Warning, Detail: "not verified, for tls.mode is require: " + describe(chain[0]), Advice: "Use verify-full."}
 	}
 	if err != nil {

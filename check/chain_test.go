@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credproxy/credproxy/proxy/upstream"
+	"github.com/credproxy/credproxy/config"
 )
 
 type authority struct {
@@ -59,23 +59,23 @@ func TestJudge(t *testing.T) {
 	pool.AddCert(root.cert)
 	for _, tt := range []struct {
 		name   string
-		mode   upstream.Mode
+		mode   config.TLSMode
 		leaf   *authority
 		above  *authority
 		result string
 		says   []string
 	}{
-		{"good", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), good, OK, []string{`certificate "db.test" of "middle" (until 2`, "is verified"}},
-		{"leaf ends soon", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 20), good, Warning, []string{`"db.test"`, "ends in 19 days"}},
-		{"middle ends soon", upstream.VerifyFull, soon.issue(t, "db.test", false, -9, 300), soon, Warning, []string{`"soon middle" of "root"`, "ends in 11 days"}},
-		{"leaf has ended", upstream.VerifyFull, good.issue(t, "db.test", false, -9, -1), good, Failed, []string{`"db.test" of "middle"`, "has expired"}},
-		{"middle has ended", upstream.VerifyCA, old.issue(t, "db.test", false, -9, 300), old, Failed, []string{`"old middle" of "root"`, "has expired"}},
-		{"not yet", upstream.VerifyFull, good.issue(t, "db.test", false, 2, 300), good, Failed, []string{`"db.test"`, "is not valid before 2"}},
-		{"unknown", upstream.VerifyFull, stranger.issue(t, "db.test", false, -9, 300), stranger, Failed, []string{`of "stranger"`, "does not know"}},
-		{"middle not sent", upstream.VerifyFull, good.issue(t, "db.test", false, -9, 300), nil, Failed, []string{`"db.test" of "middle"`, "does not know"}},
-		{"other name", upstream.VerifyFull, good.issue(t, "other.test", false, -9, 300), good, Failed, []string{"is for other.test, not for db.test"}},
-		{"other name, not looked at", upstream.VerifyCA, good.issue(t, "other.test", false, -9, 300), good, OK, nil},
-		{"nothing looked at", upstream.Require, stranger.issue(t, "db.test", false, -9, 300), stranger, Warning, []string{"not verified"}},
+		{"good", config.VerifyFull, good.issue(t, "db.test", false, -9, 300), good, OK, []string{`certificate "db.test" of "middle" (until 2`, "is verified"}},
+		{"leaf ends soon", config.VerifyFull, good.issue(t, "db.test", false, -9, 20), good, Warning, []string{`"db.test"`, "ends in 19 days"}},
+		{"middle ends soon", config.VerifyFull, soon.issue(t, "db.test", false, -9, 300), soon, Warning, []string{`"soon middle" of "root"`, "ends in 11 days"}},
+		{"leaf has ended", config.VerifyFull, good.issue(t, "db.test", false, -9, -1), good, Failed, []string{`"db.test" of "middle"`, "has expired"}},
+		{"middle has ended", config.VerifyCA, old.issue(t, "db.test", false, -9, 300), old, Failed, []string{`"old middle" of "root"`, "has expired"}},
+		{"not yet", config.VerifyFull, good.issue(t, "db.test", false, 2, 300), good, Failed, []string{`"db.test"`, "is not valid before 2"}},
+		{"unknown", config.VerifyFull, stranger.issue(t, "db.test", false, -9, 300), stranger, Failed, []string{`of "stranger"`, "does not know"}},
+		{"middle not sent", config.VerifyFull, good.issue(t, "db.test", false, -9, 300), nil, Failed, []string{`"db.test" of "middle"`, "does not know"}},
+		{"other name", config.VerifyFull, good.issue(t, "other.test", false, -9, 300), good, Failed, []string{"is for other.test, not for db.test"}},
+		{"other name, not looked at", config.VerifyCA, good.issue(t, "other.test", false, -9, 300), good, OK, nil},
+		{"nothing looked at", config.Require, stranger.issue(t, "db.test", false, -9, 300), stranger, Warning, []string{"not verified"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			chain := []*x509.Certificate{tt.leaf.cert}

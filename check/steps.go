@@ -13,8 +13,8 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/probe"
-	"github.com/credproxy/credproxy/proxy/mysql"
-	"github.com/credproxy/credproxy/proxy/postgres"
+	mysql "github.com/credproxy/credproxy/proxy/mysql/backend"
+	postgres "github.com/credproxy/credproxy/proxy/postgres/backend"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/env"
@@ -163,11 +163,10 @@ func (c *checker) database(cred *secrets.Credential) string {
 // query logs in and runs statements.
 func (c *checker) query(ctx context.Context, u *upstream.Dialer, cred *secrets.Credential, role string, statements ...string) ([][]string, error) {
 	if c.engine == config.Postgres {
-		e := &postgres.Engine{Upstream: u, Database: c.db.Database, Role: role}
-		return e.Query(ctx, cred, c.database(cred), statements...)
+		p := postgres.Params{Dialer: u, Database: c.db.Database, Role: role}
+		return postgres.Query(ctx, p, cred, c.database(cred), statements...)
 	}
-	e := &mysql.Engine{Upstream: u, Database: c.db.Database}
-	return e.Query(ctx, cred, "", statements...)
+	return mysql.Query(ctx, mysql.Params{Dialer: u, Database: c.db.Database}, cred, "", statements...)
 }
 
 // errSeen ends a handshake that has shown its certificates.
@@ -182,7 +181,7 @@ func (c *checker) tls(ctx context.Context) Step {
 	var seen []*x509.Certificate
 	u := &upstream.Dialer{
 		Host: c.upstream.Host, Port: c.upstream.Port, DefaultPort: c.upstream.DefaultPort, DialTimeout: c.upstream.DialTimeout,
-		Mode: upstream.Require, ServerName: c.upstream.ServerName, TLS: c.upstream.TLS.Clone(),
+		Mode: config.Require, ServerName: c.upstream.ServerName, TLS: c.upstream.TLS.Clone(),
 	}
 	u.TLS.VerifyConnection = func(cs tls.ConnectionState) error {
 		seen = cs.PeerCertificates

@@ -185,9 +185,9 @@ func (db *database) notReady() string {
 	emergency := s.Emergency != nil && !s.EmergencyRefused
 	switch {
 	case emergency: // the secret's does not matter
-	case s.First == nil && s.Err != nil:
+	case s.Preferred == nil && s.Err != nil:
 		return "no credential yet: " + string(secrets.ReasonOf(s.Err))
-	case s.First == nil:
+	case s.Preferred == nil:
 		return "no credential yet"
 	case s.Stale:
 		return "the credential has expired or is older than rotation.max_stale, and its source does not answer"

@@ -85,8 +85,8 @@ func (db *database) beginEmergency(cred *secrets.Credential, d time.Duration, re
 	if d <= 0 {
 		d = db.cfg.BreakGlass.MaxDuration
 	}
-	if held := db.cache.Status().First; cred.Endpoint.Host == "" && held != nil {
-		cred.Endpoint = held.Endpoint // nobody else has seen cred yet
+	if current := db.cache.Status().Preferred; cred.Endpoint.Host == "" && current != nil {
+		cred.Endpoint = current.Endpoint // nobody else has seen cred yet
 	}
 	db.emergency.mu.Lock()
 	db.emergency.reason, db.emergency.since = reason, time.Now()
@@ -114,14 +114,14 @@ func (db *database) inheritEmergency(old *database) {
 }
 
 // breakGlassStatus returns what the status shows, nil for a database without an emergency credential.
-func (db *database) breakGlassStatus(held secrets.Status) *admin.BreakGlass {
+func (db *database) breakGlassStatus(known secrets.Status) *admin.BreakGlass {
 	switch {
 	case db.cfg.BreakGlass.File == "":
 		return nil
-	case held.Emergency == nil:
+	case known.Emergency == nil:
 		return &admin.BreakGlass{}
 	}
 	db.emergency.mu.Lock()
 	defer db.emergency.mu.Unlock()
-	return &admin.BreakGlass{Active: true, Reason: db.emergency.reason, Since: db.emergency.since.Round(0), Until: held.EmergencyUntil.Round(0)}
+	return &admin.BreakGlass{Active: true, Reason: db.emergency.reason, Since: db.emergency.since.Round(0), Until: known.EmergencyUntil.Round(0)}
 }

@@ -52,30 +52,30 @@ func (db *database) status() admin.Database {
 	}
 	s.Ready = s.Reason == ""
 	db.tally.fill(&s)
-	held := db.cache.Status()
-	s.BreakGlass = db.breakGlassStatus(held)
-	s.SourceBreaker = sourceBreaker(held)
+	known := db.cache.Status()
+	s.BreakGlass = db.breakGlassStatus(known)
+	s.SourceBreaker = sourceBreaker(known)
 	s.DatabaseBreaker = databaseBreaker(db.upstream.Breaker.Status())
 	s.Probe = probeStatus(db.prober)
 	return s
 }
 
 func (db *database) credentialStatus() admin.Credential {
-	held := db.cache.Status()
+	known := db.cache.Status()
 	s := admin.Credential{
-		Source: held.Source, Accepted: held.Accepted, Refused: held.Refused, Stale: held.Stale,
-		NextRefresh: held.NextRefresh.Round(0), NextRotation: held.NextRotation,
+		Source: known.Source, Accepted: known.Accepted, Refused: known.Refused, Stale: known.Stale,
+		NextRefresh: known.NextRefresh.Round(0), NextRotation: known.NextRotation,
 	}
-	if held.Err != nil {
-		s.FetchError = string(secrets.ReasonOf(held.Err))
+	if known.Err != nil {
+		s.FetchError = string(secrets.ReasonOf(known.Err))
 	}
-	if held.First != nil {
-		s.User, s.VersionID, s.Expires = held.First.Username, held.First.VersionID, held.First.Expires
-		if held.Source == "secrets_manager" { // the others know no labels
-			s.Stage = string(held.Stage)
+	if known.Preferred != nil {
+		s.User, s.VersionID, s.Expires = known.Preferred.Username, known.Preferred.VersionID, known.Preferred.Expires
+		if known.Source == "secrets_manager" { // the others know no labels
+			s.Stage = string(known.Stage)
 		}
-		s.Confirmed, s.AgeSeconds = held.Since.Round(0), time.Since(held.Since).Seconds()
-		s.UsableUntil = held.Since.Add(db.cfg.Rotation.MaxStale).Round(0)
+		s.Confirmed, s.AgeSeconds = known.Since.Round(0), time.Since(known.Since).Seconds()
+		s.UsableUntil = known.Since.Add(db.cfg.Rotation.MaxStale).Round(0)
 	}
 	return s
 }
@@ -96,13 +96,13 @@ func probeStatus(p *probe.Prober) *admin.Probe {
 	return s
 }
 
-func sourceBreaker(held secrets.Status) *admin.Breaker {
-	if !held.SourceLeftAlone {
+func sourceBreaker(known secrets.Status) *admin.Breaker {
+	if !known.SourceLeftAlone {
 		return &admin.Breaker{State: admin.BreakerClosed}
 	}
 	b := &admin.Breaker{State: admin.BreakerOpen}
-	if held.Err != nil {
-		b.Error = string(secrets.ReasonOf(held.Err))
+	if known.Err != nil {
+		b.Error = string(secrets.ReasonOf(known.Err))
 	}
 	return b
 }
@@ -118,7 +118,7 @@ func databaseBreaker(now upstream.BreakerStatus) *admin.Breaker {
 // upstreamName returns host:port of the database, "" while the secret that names it is
 // not there.
 func (db *database) upstreamName() string {
-	cred := db.cache.Status().First
+	cred := db.cache.Status().Preferred
 	if cred == nil {
 		cred = &secrets.Credential{}
 	}

@@ -55,7 +55,7 @@ func TestTally(t *testing.T) {
 			t.Errorf("%+v", db)
 		}
 		time.Sleep(time.Minute)
-		tried("v1", secrets.Current, secrets.Rejected(fault.ErrShuttingDown(nil)))
+		tried("v1", secrets.Current, secrets.MarkRejected(fault.ErrShuttingDown(nil)))
 		tried("v2", secrets.Pending, nil)
 		at := time.Now()
 		tl.LoginPhase("total", 3*time.Second) // it has waited

@@ -20,13 +20,13 @@ func fill(m *Metrics) *Database {
 	cred := secrets.NewCredential("app", "planted-secret")
 	cred.VersionID = "0123456789abcdef"
 	d.Observe(&proxy.Server{}, func() secrets.Status {
-		return secrets.Status{First: cred, Since: time.Now().Add(-time.Minute)}
+		return secrets.Status{Preferred: cred, Since: time.Now().Add(-time.Minute)}
 	})
 	d.SessionEnded(fault.OK, "")
 	d.LoginPhase("auth", time.Millisecond)
 	d.CancelRequest("forwarded")
 	d.APICall("GetSecretValue", secrets.Errorf(secrets.Denied, "no"))
-	for _, err := range []error{nil, errors.New("x"), secrets.Rejected(errors.New("x"))} {
+	for _, err := range []error{nil, errors.New("x"), secrets.MarkRejected(errors.New("x"))} {
 		d.Credential("secrets_manager", secrets.Event{Kind: secrets.Tried, Stage: secrets.Current, Credential: cred, Err: err})
 	}
 	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Fetched, Reason: secrets.ReasonStart, Credential: cred})

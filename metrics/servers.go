@@ -116,8 +116,8 @@ func (c *servers) Collect(ch chan<- prometheus.Metric) {
 	s := c.all[len(c.all)-1].credential()
 	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, oneIf(s.SourceLeftAlone))
 	ch <- prometheus.MustNewConstMetric(emergencyDesc, prometheus.GaugeValue, oneIf(s.Emergency != nil))
-	if s.First != nil {
-		ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, 1, s.First.ShortVersion())
+	if s.Preferred != nil {
+		ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, 1, s.Preferred.ShortVersion())
 		ch <- prometheus.MustNewConstMetric(ageDesc, prometheus.GaugeValue, time.Since(s.Since).Seconds())
 	}
 }

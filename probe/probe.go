@@ -142,7 +142,7 @@ func (p *Prober) Run(ctx context.Context, from Credentials) {
 		case <-ctx.Done():
 			return
 		}
-		if held := from.Status(); held.First == nil || held.Emergency != nil {
+		if known := from.Status(); known.Preferred == nil || known.Emergency != nil {
 			continue // nothing to prove; an event will tell when there is
 		}
 		p.mu.Lock()

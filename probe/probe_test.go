@@ -64,7 +64,7 @@ func (w *world) Query(_ context.Context, cred *secrets.Credential, _ string, sta
 	case w.down != nil:
 		return nil, w.down
 	case !w.takes[cred.VersionID]:
-		return nil, secrets.Rejected(&fault.Error{Kind: fault.CredentialRejected, Message: "the database refused the credential"})
+		return nil, secrets.MarkRejected(&fault.Error{Kind: fault.CredentialRejected, Message: "the database refused the credential"})
 	case w.session != nil:
 		return nil, w.session
 	case len(statements) > 1 && w.write != nil:

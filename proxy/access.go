@@ -47,7 +47,7 @@ func (a Access) fields(id identity) []zap.Field {
 	return fields
 }
 
-// Allowed tells whether the client's user may connect. Who that is was looked up
+// Allowed reports whether the client's user may connect. Who that is was looked up
 // when the client connected. Who is not known is not allowed, unless everybody is.
 // The error is an *Error of kind NotAllowed or ClientGone.
 func (s *Session) Allowed() error {

@@ -22,7 +22,7 @@ type Legs struct {
 	// held is what Client.Scan held back when it stopped the relay; nil means that
 	// the session is over. Next returns what to relay next, as Engine.Serve does.
 	// Upstream is Next's to close, unless it goes on.
-	Next func(held []byte) (*Legs, error)
+	Next func(withheld []byte) (*Legs, error)
 }
 
 // serve logs a client in. The session then goes on without this goroutine.

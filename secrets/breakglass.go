@@ -31,19 +31,19 @@ func (c *Cache) setEmergency(cred *Credential, until time.Time) {
 	e := &emergency{cred: cred, until: until}
 	e.timer = time.AfterFunc(time.Until(until), func() { c.endEmergency(e) })
 	c.emergency = e
-	close(c.begins)
-	c.begins = make(chan struct{})
+	close(c.nextEmergency)
+	c.nextEmergency = make(chan struct{})
 }
 
-// alarm is closed when the next emergency begins: those who wait for a rotation
+// emergencyStarted is closed when the next emergency begins: those who wait for a rotation
 // need not wait any longer.
-func (c *Cache) alarm() <-chan struct{} {
+func (c *Cache) emergencyStarted() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.begins
+	return c.nextEmergency
 }
 
-// EndBreakGlass ends the emergency and tells whether there was one.
+// EndBreakGlass ends the emergency and reports whether there was one.
 func (c *Cache) EndBreakGlass() bool {
 	c.mu.Lock()
 	e := c.emergency
@@ -84,7 +84,7 @@ func (l *login) offerEmergency(ctx context.Context, cred *Credential) (done bool
 	if _, refused := c.remembered(cred); refused {
 		return false, nil
 	}
-	if err = l.try(ctx, cred); errors.Is(err, errOvertaken) {
+	if err = l.try(ctx, cred); errors.Is(err, errRejectedElsewhere) {
 		return false, nil
 	}
 	c.opt.Notify(Event{Kind: Tried, Stage: Emergency, Credential: cred, Err: err, Peer: peerOf(ctx)})

@@ -40,9 +40,9 @@ const (
 	// minLookAgain and maxLookAgain bound the wait between two rounds of a probe.
 	minLookAgain = 100 * time.Millisecond
 	maxLookAgain = 5 * time.Second
-	// maxStraight caps how often one login goes straight for a credential that
+	// maxTrustedTries caps how often one login goes straight for a credential that
 	// others vouch for.
-	maxStraight = 8
+	maxTrustedTries = 8
 	// maxBackoff caps the wait between refreshes that fail because the source
 	// cannot be asked, and so how late a recovery is noticed; maxBackoffAnswered
 	// between those that it answers with a no, which takes an operator to change.
@@ -92,27 +92,27 @@ type Cache struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu          sync.Mutex
-	closed      bool
-	labels      map[Stage]*lookup
-	described   *description  // nil until a Labelled source was asked
-	lastFailure error         // of a source that could not be asked
-	emergency   *emergency    // nil but in an emergency
-	begins      chan struct{} // closed when an emergency does
-	first       *Credential   // what the next login offers first
-	accepted    *Credential   // what the database took last, and has not refused since
-	acceptedAt  time.Time
-	doubted     time.Time // when it was refused by one that began before acceptedAt; zero if it was not
-	refused     map[string]refusal
-	lastGood    time.Time // when the source last gave AWSCURRENT
-	nextRefresh time.Time // when Run looks next
+	mu               sync.Mutex
+	closed           bool
+	labels           map[Stage]*lookup
+	described        *description  // nil until a Labelled source was asked
+	lastFailure      error         // of a source that could not be asked
+	emergency        *emergency    // nil but in an emergency
+	nextEmergency    chan struct{} // closed when an emergency does
+	preferred        *Credential   // what the next login offers first
+	accepted         *Credential   // what the database took last, and has not refused since
+	acceptedAt       time.Time
+	staleRejectionAt time.Time // when it was refused by one that began before acceptedAt; zero if it was not
+	refused          map[string]refusal
+	lastGood         time.Time // when the source last gave AWSCURRENT
+	nextRefresh      time.Time // when Run looks next
 
-	trustUntil time.Time // logins may offer first without waiting for a verdict
-	trouble    time.Time // since when the database refuses; zero if it does not
-	lost       bool      // it refuses what it had accepted
-	rotated    time.Time // when AWSCURRENT was last seen to have moved
+	trustUntil           time.Time // logins may offer first without waiting for a verdict
+	rejectedSince        time.Time // since when the database refuses; zero if it does not
+	acceptedThenRejected bool      // it refuses what it had accepted
+	rotated              time.Time // when AWSCURRENT was last seen to have moved
 
-	prober chan struct{} // holds a token while one login finds out what works
+	searchToken chan struct{} // holds a token while one login finds out what works
 }
 
 // refusal is the database's answer to one version.
@@ -140,13 +140,13 @@ func New(src Source, opt Options) *Cache {
 	base, cancel := context.WithCancel(context.Background())
 	return &Cache{
 		src: src, opt: opt, base: base, cancel: cancel,
-		changed:    make(chan struct{}, 1),
-		breaker:    newBreaker(),
-		prober:     make(chan struct{}, 1),
-		describing: make(chan struct{}, 1),
-		begins:     make(chan struct{}),
-		labels:     map[Stage]*lookup{},
-		refused:    map[string]refusal{},
+		changed:       make(chan struct{}, 1),
+		breaker:       newBreaker(),
+		searchToken:   make(chan struct{}, 1),
+		describing:    make(chan struct{}, 1),
+		nextEmergency: make(chan struct{}),
+		labels:        map[Stage]*lookup{},
+		refused:       map[string]refusal{},
 	}
 }
 
@@ -167,7 +167,7 @@ func (c *Cache) Get(ctx context.Context) (*Credential, error) {
 	if cred := c.inEmergency(); cred != nil && !c.refusedLately(cred) {
 		return cred, nil
 	}
-	if cred := c.firstHeld(); cred != nil {
+	if cred := c.preferredCached(); cred != nil {
 		return cred, nil
 	}
 	l, err := c.look(ctx, Current, time.Time{}, c.whyFetch())
@@ -177,18 +177,18 @@ func (c *Cache) Get(ctx context.Context) (*Credential, error) {
 	return l.cred, l.err
 }
 
-// firstHeld returns the credential to offer first if one is held that has
+// preferredCached returns the credential to offer first if one is held that has
 // neither expired nor gone stale.
-func (c *Cache) firstHeld() *Credential {
+func (c *Cache) preferredCached() *Credential {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.first == nil || c.stale(c.first) {
+	if c.preferred == nil || c.stale(c.preferred) {
 		return nil
 	}
-	return c.first
+	return c.preferred
 }
 
-// stale tells whether a held credential may not be used any more. c.mu is held.
+// stale reports whether a held credential may not be used any more. c.mu is held.
 func (c *Cache) stale(cred *Credential) bool {
 	now := time.Now()
 	return cred.Expired(now) || now.Sub(c.lastGood) > c.opt.MaxStale
@@ -198,9 +198,9 @@ func (c *Cache) whyFetch() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.first == nil:
+	case c.preferred == nil:
 		return ReasonStart
-	case c.first.Expired(time.Now()):
+	case c.preferred.Expired(time.Now()):
 		return ReasonExpiry
 	}
 	return ReasonSchedule

@@ -65,7 +65,7 @@ func (d *database) try(_ context.Context, c *Credential) error {
 	d.offered = append(d.offered, c.reveal())
 	if c.reveal() != d.password {
 		d.refused++
-		return Rejected(errPassword)
+		return MarkRejected(errPassword)
 	}
 	return nil
 }

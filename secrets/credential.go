@@ -84,24 +84,24 @@ func (c *Credential) WithUsername(username string) *Credential {
 	return NewCredential(username, c.reveal())
 }
 
-// Expired tells whether the credential has expired at now. It compares wall
+// Expired reports whether the credential has expired at now. It compares wall
 // clocks, so that a machine that slept notices.
 func (c *Credential) Expired(now time.Time) bool {
 	return !c.Expires.IsZero() && !now.Round(0).Before(c.Expires.Round(0))
 }
 
-// Overtaken returns an error if the database has refused the credential in another
+// RejectedSince returns an error if the database has refused the credential in another
 // login since this one began. A login asks just before it offers the credential, and
 // returns the error as it is: [Cache.Login] goes on as if the database had refused
 // it once more.
-func (c *Credential) Overtaken(since time.Time) error {
+func (c *Credential) RejectedSince(since time.Time) error {
 	if c.refused != nil && c.refused.Load() > since.UnixNano() {
-		return errOvertaken
+		return errRejectedElsewhere
 	}
 	return nil
 }
 
-var errOvertaken = errors.New("the database has refused the credential meanwhile")
+var errRejectedElsewhere = errors.New("the database has refused the credential meanwhile")
 
 func (c *Credential) noteRefusal() {
 	if c.refused != nil {

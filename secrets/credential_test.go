@@ -38,7 +38,7 @@ func TestCredentialRedactsItself(t *testing.T) {
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	log := zap.New(core)
-	log.Debug("x", zap.Any("c", c), zap.Reflect("r", holder), zap.Stringer("s", c), zap.Error(Rejected(errors.New(c.String()))))
+	log.Debug("x", zap.Any("c", c), zap.Reflect("r", holder), zap.Stringer("s", c), zap.Error(MarkRejected(errors.New(c.String()))))
 	enc := zapcore.NewJSONEncoder(zap.NewDevelopmentEncoderConfig())
 	for _, e := range logs.All() {
 		b, err := enc.EncodeEntry(e.Entry, e.Context)

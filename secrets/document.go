@@ -23,7 +23,7 @@ type Keys struct {
 	Password string
 }
 
-// Validate tells whether both pointers are well formed. Its errors name the
+// Validate reports whether both pointers are well formed. Its errors name the
 // pointer, which comes from the configuration.
 func (k Keys) Validate() error {
 	for _, pointer := range []string{k.Username, k.Password} {

@@ -47,44 +47,44 @@ type rejection struct{ err error }
 func (r *rejection) Error() string { return r.err.Error() }
 func (r *rejection) Unwrap() error { return r.err }
 
-// Rejected marks err as the database's refusal of the credential itself, which
+// MarkRejected marks err as the database's refusal of the credential itself, which
 // makes [Cache.Login] try the next version. Any other error ends the login.
-func Rejected(err error) error { return &rejection{err} }
+func MarkRejected(err error) error { return &rejection{err} }
 
-// IsRejected tells whether err carries the mark of [Rejected].
+// IsRejected reports whether err carries the mark of [Rejected].
 func IsRejected(err error) bool {
 	_, ok := errors.AsType[*rejection](err)
 	return ok
 }
 
-// unoffered marks an error as given before the database saw the credential.
-type unoffered struct{ err error }
+// notSent marks an error as given before the database saw the credential.
+type notSent struct{ err error }
 
-func (u *unoffered) Error() string { return u.err.Error() }
-func (u *unoffered) Unwrap() error { return u.err }
+func (u *notSent) Error() string { return u.err.Error() }
+func (u *notSent) Unwrap() error { return u.err }
 
-// Unoffered marks err as given before the credential was offered to the database:
+// MarkNotSent marks err as given before the credential was offered to the database:
 // it ends the login, and says nothing of whether others need to wait for a verdict.
-func Unoffered(err error) error { return &unoffered{err} }
+func MarkNotSent(err error) error { return &notSent{err} }
 
-func isUnoffered(err error) bool {
-	_, ok := errors.AsType[*unoffered](err)
+func isNotSent(err error) bool {
+	_, ok := errors.AsType[*notSent](err)
 	return ok
 }
 
-// unreached marks an error as the failure to get to the database.
-type unreached struct{ err error }
+// wrongEndpoint marks an error as the failure to get to the database.
+type wrongEndpoint struct{ err error }
 
-func (u *unreached) Error() string { return u.err.Error() }
-func (u *unreached) Unwrap() error { return u.err }
+func (u *wrongEndpoint) Error() string { return u.err.Error() }
+func (u *wrongEndpoint) Unwrap() error { return u.err }
 
-// Unreached marks err as the failure to reach a database at the place that the
+// MarkWrongEndpoint marks err as the failure to reach a database at the place that the
 // credential itself names, which makes [Cache.Login] look whether the secret
 // names another one by now.
-func Unreached(err error) error { return &unreached{err} }
+func MarkWrongEndpoint(err error) error { return &wrongEndpoint{err} }
 
-// IsUnreached tells whether err carries the mark of [Unreached].
-func IsUnreached(err error) bool {
-	_, ok := errors.AsType[*unreached](err)
+// IsWrongEndpoint reports whether err carries the mark of [Unreached].
+func IsWrongEndpoint(err error) bool {
+	_, ok := errors.AsType[*wrongEndpoint](err)
 	return ok
 }

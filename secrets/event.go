@@ -1,6 +1,8 @@
 package secrets
 
-import "context"
+import (
+	"context"
+)
 
 // EventKind says what happened to a credential.
 type EventKind string
@@ -12,9 +14,9 @@ const (
 	// Checked: a source was asked, and the label still names the version that is
 	// held; nothing was fetched. Reason is why it was asked.
 	Checked EventKind = "checked"
-	// Described: a [Labelled] source did not say which labels there are, because
+	// DescribeDenied: a [Labelled] source did not say which labels there are, because
 	// that is not allowed, with Err; the cache does without for a while.
-	Described EventKind = "described"
+	DescribeDenied EventKind = "described"
 	// Rotated: AWSCURRENT names another version than before.
 	Rotated EventKind = "rotated"
 	// Tried: a login offered Credential to the database. Err is nil when the
@@ -29,13 +31,13 @@ const (
 
 // Why a source was asked, for [Event.Reason].
 const (
-	ReasonStart     = "start"     // nothing was held yet
-	ReasonSchedule  = "schedule"  // the refresh interval passed
-	ReasonRotation  = "rotation"  // a planned rotation is near
-	ReasonExpiry    = "expiry"    // the held credential is about to expire
-	ReasonRejected  = "rejected"  // the database refused the held one
-	ReasonUnreached = "unreached" // the database is not where the held one says
-	ReasonChanged   = "changed"   // the source said that it changed
+	ReasonStart         = "start"     // nothing was held yet
+	ReasonSchedule      = "schedule"  // the refresh interval passed
+	ReasonRotation      = "rotation"  // a planned rotation is near
+	ReasonExpiry        = "expiry"    // the held credential is about to expire
+	ReasonRejected      = "rejected"  // the database refused the held one
+	ReasonWrongEndpoint = "unreached" // the database is not where the held one says
+	ReasonChanged       = "changed"   // the source said that it changed
 )
 
 // Event is one thing that happened to one secret. It never holds a password in

@@ -13,7 +13,7 @@ type lookup struct {
 	started time.Time
 	cred    *Credential // nil if err
 	err     error
-	held    bool   // the version was in memory already
+	cached  bool   // the version was in memory already
 	before  string // the version that the label named before, if that is known
 }
 
@@ -62,7 +62,7 @@ func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason s
 	}
 }
 
-// forbidden tells whether the source answered that there is nothing to be had,
+// forbidden reports whether the source answered that there is nothing to be had,
 // which takes an operator to change: a refusal by the database is no reason to
 // ask again.
 func (l *lookup) forbidden() bool {
@@ -70,7 +70,7 @@ func (l *lookup) forbidden() bool {
 	return l.err != nil && (reason == Denied || reason == NotFound)
 }
 
-// minted tells whether the credential was made for the asking, like an IAM token.
+// minted reports whether the credential was made for the asking, like an IAM token.
 // Another one made a moment later would fare no better, so nobody needs a look
 // from after a refusal.
 func (l *lookup) minted() bool { return l.cred != nil && !l.cred.Expires.IsZero() }
@@ -103,10 +103,10 @@ func (c *Cache) fetch(stage Stage, after time.Time, reason string) *lookup {
 	defer cancel()
 	l := c.ask(ctx, stage, after)
 	kind, answered := Fetched, l.cred
-	if l.held {
+	if l.cached {
 		kind = Checked
 	}
-	rotated := c.file(stage, l)
+	rotated := c.record(stage, l)
 	c.opt.Notify(Event{Kind: kind, Stage: stage, Credential: answered, Reason: reason, Err: l.err})
 	if rotated {
 		c.opt.Notify(Event{Kind: Rotated, Stage: stage, Credential: l.cred, Reason: reason})
@@ -143,7 +143,7 @@ func (c *Cache) named(ctx context.Context, src Labelled, stage Stage, d *descrip
 	c.mu.Lock()
 	l.cred = c.version(id)
 	c.mu.Unlock()
-	if l.held = l.cred != nil; !l.held {
+	if l.cached = l.cred != nil; !l.cached {
 		l.err = c.guard(func() (err error) { l.cred, err = src.FetchVersion(ctx, id); return err })
 	}
 	return l
@@ -166,7 +166,7 @@ func (c *Cache) describe(ctx context.Context, src Labelled, after time.Time) *de
 	c.described = d
 	c.mu.Unlock()
 	if d.err != nil && ReasonOf(d.err) == Denied {
-		c.opt.Notify(Event{Kind: Described, Err: d.err})
+		c.opt.Notify(Event{Kind: DescribeDenied, Err: d.err})
 	}
 	return d
 }
@@ -212,16 +212,16 @@ func (c *Cache) guard(ask func() error) error {
 	return err
 }
 
-// file stores a lookup and tells whether AWSCURRENT moved. A version already
+// record stores a lookup and reports whether AWSCURRENT moved. A version already
 // held stays the same *Credential. When AWSCURRENT moves, refusals are forgotten:
 // the database may have moved with it. What another label moves to has not been
 // tried in that role.
-func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
+func (c *Cache) record(stage Stage, l *lookup) (rotated bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l.err == nil {
-		if held := c.version(l.cred.VersionID); held != nil && held.same(l.cred) {
-			l.cred = held
+		if known := c.version(l.cred.VersionID); known != nil && known.same(l.cred) {
+			l.cred = known
 		}
 	}
 	prev := c.labels[stage]
@@ -244,11 +244,11 @@ func (c *Cache) file(stage Stage, l *lookup) (rotated bool) {
 		return false
 	}
 	c.lastGood = l.started
-	if c.first == nil || moved || c.first.VersionID == l.cred.VersionID || c.first.Expired(time.Now()) {
-		if c.first != nil && c.first.VersionID != l.cred.VersionID && l.cred.Expires.IsZero() {
+	if c.preferred == nil || moved || c.preferred.VersionID == l.cred.VersionID || c.preferred.Expired(time.Now()) {
+		if c.preferred != nil && c.preferred.VersionID != l.cred.VersionID && l.cred.Expires.IsZero() {
 			c.trustUntil = time.Time{} // the database may not know this one yet
 		}
-		c.first = l.cred // of the same version only the endpoint can differ
+		c.preferred = l.cred // of the same version only the endpoint can differ
 	}
 	if moved = moved && l.cred.Expires.IsZero(); moved {
 		c.rotated = l.started

@@ -84,7 +84,7 @@ func (f *fleet) try(_ context.Context, c *Credential) error {
 	defer f.mu.Unlock()
 	if c.VersionID != f.accepts {
 		f.refused++
-		return Rejected(errPassword)
+		return MarkRejected(errPassword)
 	}
 	return nil
 }

@@ -127,7 +127,7 @@ func TestDescribeDenied(t *testing.T) {
 		src.denied.Store(true)
 		var told atomic.Int64
 		c := New(src, Options{Grace: time.Minute, Notify: func(e Event) {
-			if e.Kind == Described && ReasonOf(e.Err) == Denied {
+			if e.Kind == DescribeDenied && ReasonOf(e.Err) == Denied {
 				told.Add(1)
 			}
 		}})

@@ -22,8 +22,8 @@ import (
 // given to an earlier login, or else the source's [Error].
 func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential) error) error {
 	l := login{cache: c, try: try, tried: map[string]bool{}}
-	for range maxStraight {
-		l.alarm = c.alarm()
+	for range maxTrustedTries {
+		l.emergencyStarted = c.emergencyStarted()
 		if cred := c.inEmergency(); cred != nil {
 			if done, err := l.offerEmergency(ctx, cred); done {
 				return err
@@ -31,8 +31,8 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 		}
 		if cred := c.trusted(); cred != nil {
 			delete(l.tried, cred.VersionID) // somebody else knows better by now
-			if done, err := l.offer(ctx, cred, c.heldUnder(cred)); done {
-				return l.elsewhere(ctx, cred, err)
+			if done, err := l.offer(ctx, cred, c.cachedUnder(cred)); done {
+				return l.retryAtNewEndpoint(ctx, cred, err)
 			}
 			continue
 		}
@@ -43,11 +43,11 @@ func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential
 			return err
 		}
 		if c.trusted() != nil { // the verdict came while we waited
-			<-c.prober
+			<-c.searchToken
 			continue
 		}
-		err := l.probe(ctx)
-		<-c.prober
+		err := l.search(ctx)
+		<-c.searchToken
 		if !errors.Is(err, errEmergency) && (!IsRejected(err) || c.trusted() == nil) {
 			return err
 		} // else there is an emergency, or the database turned: it took from another login what it refused us
@@ -65,9 +65,9 @@ func (l *login) turn(ctx context.Context) error {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case l.cache.prober <- struct{}{}:
+	case l.cache.searchToken <- struct{}{}:
 		return nil
-	case <-l.alarm:
+	case <-l.emergencyStarted:
 		return errEmergency
 	case <-timer.C:
 		return fmt.Errorf("waited %v for another login to find out which version of the credential works: %w", patience, context.DeadlineExceeded)
@@ -76,9 +76,9 @@ func (l *login) turn(ctx context.Context) error {
 	}
 }
 
-// probe finds out which version works, and looks again while a rotation may still
+// search finds out which version works, and looks again while a rotation may still
 // bring one. It runs alone.
-func (l *login) probe(ctx context.Context) error {
+func (l *login) search(ctx context.Context) error {
 	err := l.round(ctx, l.refusedAt)
 	for n := 1; IsRejected(err); n++ {
 		wait, ok := l.cache.lookAgainIn(n, l.grace(ctx))
@@ -87,7 +87,7 @@ func (l *login) probe(ctx context.Context) error {
 		}
 		select {
 		case <-time.After(wait):
-		case <-l.alarm:
+		case <-l.emergencyStarted:
 			return errEmergency
 		case <-ctx.Done():
 			return l.noTime(context.Cause(ctx))
@@ -119,9 +119,9 @@ func (l *login) round(ctx context.Context, after time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, l.cache.opt.LoginTimeout)
 	defer cancel()
 	l.source = nil
-	for _, cred := range l.cache.heldInOrder() {
-		if done, err := l.offer(ctx, cred, l.cache.heldUnder(cred)); done {
-			return l.elsewhere(ctx, cred, err)
+	for _, cred := range l.cache.cachedInOrder() {
+		if done, err := l.offer(ctx, cred, l.cache.cachedUnder(cred)); done {
+			return l.retryAtNewEndpoint(ctx, cred, err)
 		}
 	}
 	for _, stage := range []Stage{Current, Pending, Previous} {
@@ -148,14 +148,14 @@ func (l *login) round(ctx context.Context, after time.Time) error {
 	return l.failure()
 }
 
-// elsewhere goes on after a login that failed with err because the database is
+// retryAtNewEndpoint goes on after a login that failed with err because the database is
 // not where held says. The secret may name another place by now.
-func (l *login) elsewhere(ctx context.Context, held *Credential, err error) error {
-	if !IsUnreached(err) {
+func (l *login) retryAtNewEndpoint(ctx context.Context, offered *Credential, err error) error {
+	if !IsWrongEndpoint(err) {
 		return err
 	}
-	found, lookErr := l.cache.look(ctx, Current, time.Time{}, ReasonUnreached)
-	if lookErr != nil || found.err != nil || found.cred.Endpoint == held.Endpoint {
+	found, lookErr := l.cache.look(ctx, Current, time.Time{}, ReasonWrongEndpoint)
+	if lookErr != nil || found.err != nil || found.cred.Endpoint == offered.Endpoint {
 		return err
 	}
 	delete(l.tried, found.cred.VersionID) // a file's version is its login alone
@@ -167,13 +167,13 @@ func (l *login) elsewhere(ctx context.Context, held *Credential, err error) erro
 
 // login is one run of Cache.Login.
 type login struct {
-	cache     *Cache
-	try       func(context.Context, *Credential) error
-	tried     map[string]bool // version ids, in this round, or just before it
-	refusedAt time.Time       // when the latest refusal that we know of was given
-	refusal   error           // and what the database said
-	source    error           // the first failure of the source that matters
-	alarm     <-chan struct{} // closed when an emergency begins
+	cache            *Cache
+	try              func(context.Context, *Credential) error
+	tried            map[string]bool // version ids, in this round, or just before it
+	refusedAt        time.Time       // when the latest refusal that we know of was given
+	refusal          error           // and what the database said
+	source           error           // the first failure of the source that matters
+	emergencyStarted <-chan struct{} // closed when an emergency begins
 }
 
 // offer tries cred unless it was tried or is known to be refused. done says
@@ -192,7 +192,7 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 	switch {
 	case err == nil:
 		l.cache.accept(cred, began)
-	case errors.Is(err, errOvertaken):
+	case errors.Is(err, errRejectedElsewhere):
 		r, known := l.cache.remembered(cred)
 		if l.tried[cred.VersionID] = known; known { // else something has moved since
 			l.refused(r)
@@ -202,9 +202,9 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 		r := l.cache.reject(cred, stage, began, err)
 		l.tried[cred.VersionID] = !r.until.IsZero() // else it may be true no more
 		l.refused(r)
-	case isUnoffered(err):
+	case isNotSent(err):
 	case ctx.Err() == nil || errors.Is(context.Cause(ctx), context.DeadlineExceeded): // else the client left, which says nothing
-		l.cache.undecided(cred)
+		l.cache.inconclusive(cred)
 	}
 	l.cache.opt.Notify(Event{Kind: Tried, Stage: stage, Credential: cred, Err: err, Peer: peerOf(ctx), Stale: l.cache.unconfirmed()})
 	return err == nil || !IsRejected(err), err
@@ -232,7 +232,7 @@ func (l *login) sourceFailed(err error) {
 	}
 }
 
-// ofVersion tells whether err may be true of one version of the secret only, so
+// ofVersion reports whether err may be true of one version of the secret only, so
 // that another label is worth a look.
 func ofVersion(err error) bool {
 	reason := ReasonOf(err)

@@ -324,7 +324,7 @@ func TestLoginFollowsTheEndpoint(t *testing.T) {
 	defer c.Close()
 	dial := func(_ context.Context, cred *Credential) error {
 		if cred.Endpoint.Host == "old" {
-			return Unreached(errPassword)
+			return MarkWrongEndpoint(errPassword)
 		}
 		return nil
 	}
@@ -340,7 +340,7 @@ func TestLoginFollowsTheEndpoint(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := c.Status().First.Endpoint.Host; got != "new" {
+	if got := c.Status().Preferred.Endpoint.Host; got != "new" {
 		t.Errorf("next login goes to %s", got)
 	}
 }
@@ -361,7 +361,7 @@ func (f sourceFunc) Fetch(_ context.Context, stage Stage) (*Credential, error) {
 func (db *database) dialled(ctx context.Context, cred *Credential) error {
 	began := time.Now()
 	time.Sleep(rand.N(time.Second))
-	if err := cred.Overtaken(began); err != nil {
+	if err := cred.RejectedSince(began); err != nil {
 		return err
 	}
 	return db.try(ctx, cred)

@@ -111,7 +111,7 @@ func (w *world) try(ctx context.Context, c *Credential) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case !ok:
-		return Rejected(errPassword)
+		return MarkRejected(errPassword)
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (w *world) rotate(r *rand.Rand, alternating bool) {
 	}
 }
 
-// could tells whether a login from began to ended, which failed, could have got in
+// could reports whether a login from began to ended, which failed, could have got in
 // by the policy: a version that carried a label all the time and that the database
 // took all the time, and for long enough before that nobody can have been refused
 // with it, while the source could be asked; or, whatever the source did, the one

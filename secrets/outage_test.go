@@ -89,7 +89,7 @@ func (s *store) login(c *secrets.Cache) (version string, err error) {
 		defer s.mu.Unlock()
 		if !s.accepts[cred.VersionID] {
 			s.refused++
-			return secrets.Rejected(errors.New("password authentication failed"))
+			return secrets.MarkRejected(errors.New("password authentication failed"))
 		}
 		version = cred.VersionID
 		return nil
@@ -191,8 +191,8 @@ func TestColdStartAway(t *testing.T) {
 					if _, err := s.login(c); err == nil || secrets.IsRejected(err) {
 						t.Fatalf("login without a credential: %v", err)
 					}
-					if st := c.Status(); st.First != nil {
-						t.Fatalf("ready with %v", st.First)
+					if st := c.Status(); st.Preferred != nil {
+						t.Fatalf("ready with %v", st.Preferred)
 					}
 				}
 				// The clients add a call each at most.
@@ -222,7 +222,7 @@ func TestColdStartAway(t *testing.T) {
 				}
 				s.set(func() { s.fails = nil })
 				time.Sleep(tt.noticed)
-				if c.Status().First == nil {
+				if c.Status().Preferred == nil {
 					t.Errorf("not ready %v after the source is back", tt.noticed)
 				}
 			})

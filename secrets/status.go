@@ -8,14 +8,14 @@ import (
 
 // Status is what a cache knows, for probes and status pages.
 type Status struct {
-	Source   string      // the source's Kind
-	First    *Credential // what the next login offers first; nil if nothing is held
-	Stage    Stage       // the label First was last seen under
-	Accepted bool        // the database took First
-	Refused  bool        // the database refused First lately, and nothing moved since
-	Stale    bool        // First has expired, or is older than MaxStale
-	Since    time.Time   // when the source last gave AWSCURRENT; zero if never
-	Err      error       // why the source's last answer was an error; nil if it was not
+	Source    string      // the source's Kind
+	Preferred *Credential // what the next login offers first; nil if nothing is held
+	Stage     Stage       // the label First was last seen under
+	Accepted  bool        // the database took First
+	Refused   bool        // the database refused First lately, and nothing moved since
+	Stale     bool        // First has expired, or is older than MaxStale
+	Since     time.Time   // when the source last gave AWSCURRENT; zero if never
+	Err       error       // why the source's last answer was an error; nil if it was not
 
 	// SourceLeftAlone says that the source failed so often that it is asked only
 	// now and then (circuit breaker).
@@ -35,15 +35,15 @@ func (c *Cache) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{
-		Source: c.src.Kind(), First: c.first, Since: c.lastGood,
+		Source: c.src.Kind(), Preferred: c.preferred, Since: c.lastGood,
 		SourceLeftAlone: c.breaker.State() != gobreaker.StateClosed,
 		NextRefresh:     c.nextRefresh, LastRotation: c.rotated,
 	}
-	if c.first != nil {
-		s.Stale = c.stale(c.first)
-		s.Accepted = c.accepted == c.first
-		s.Stage = c.stageOf(c.first)
-		s.Refused = c.isRefused(c.first)
+	if c.preferred != nil {
+		s.Stale = c.stale(c.preferred)
+		s.Accepted = c.accepted == c.preferred
+		s.Stage = c.stageOf(c.preferred)
+		s.Refused = c.isRefused(c.preferred)
 	}
 	if l := c.labels[Current]; l != nil {
 		s.Err = l.err

@@ -1,6 +1,8 @@
 package secrets
 
-import "maps"
+import (
+	"maps"
+)
 
 // TakeOver makes what old knows the beginning of c: the credential and what labels
 // named, and, of the same database, what that said of versions. Their sources must
@@ -8,23 +10,23 @@ import "maps"
 func (c *Cache) TakeOver(old *Cache, sameDatabase bool) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	if old.first == nil {
+	if old.preferred == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.labels, c.described, c.first = maps.Clone(old.labels), old.described, old.first
+	c.labels, c.described, c.preferred = maps.Clone(old.labels), old.described, old.preferred
 	c.lastGood, c.rotated = old.lastGood, old.rotated
 	if sameDatabase {
 		c.refused, c.accepted, c.acceptedAt = maps.Clone(old.refused), old.accepted, old.acceptedAt
-		c.trouble, c.lost = old.trouble, old.lost
+		c.rejectedSince, c.acceptedThenRejected = old.rejectedSince, old.acceptedThenRejected
 	} else if l := c.labels[Current]; l != nil && l.cred != nil {
-		c.first = l.cred
+		c.preferred = l.cred
 	}
 }
 
 // TakeOverEmergency moves an emergency from old to c, where it ends when it would
-// have. It tells whether there was one.
+// have. It reports whether there was one.
 func (c *Cache) TakeOverEmergency(old *Cache) bool {
 	old.mu.Lock()
 	was := old.emergency

@@ -18,7 +18,7 @@ func TestTakeOver(t *testing.T) {
 		c := New(&failing{}, Options{MaxStale: 2 * time.Hour})
 		defer c.Close()
 		c.TakeOver(old, true) // which holds nothing yet
-		if s := c.Status(); s.First != nil {
+		if s := c.Status(); s.Preferred != nil {
 			t.Errorf("taken over from nothing: %+v", s)
 		}
 		if err := old.Login(t.Context(), db.try); err != nil {
@@ -76,7 +76,7 @@ func TestTakeOverEmergency(t *testing.T) {
 		if s := c.Status(); s.Emergency == nil || time.Until(s.EmergencyUntil) != 59*time.Minute || s.EmergencyRefused {
 			t.Errorf("status %+v", s)
 		}
-		refuse := func(context.Context, *Credential) error { return Rejected(errPassword) }
+		refuse := func(context.Context, *Credential) error { return MarkRejected(errPassword) }
 		if err := c.Login(t.Context(), refuse); !errors.Is(err, errPassword) {
 			t.Error(err)
 		}
@@ -108,7 +108,7 @@ func TestTakeOverToAnotherDatabase(t *testing.T) {
 		c := New(&failing{}, Options{})
 		defer c.Close()
 		c.TakeOver(old, false)
-		if s := c.Status(); s.Accepted || s.Refused || s.First == nil || s.First.VersionID != "v2" {
+		if s := c.Status(); s.Accepted || s.Refused || s.Preferred == nil || s.Preferred.VersionID != "v2" {
 			t.Errorf("status %+v", s)
 		}
 		ahead := &database{password: "v2"}

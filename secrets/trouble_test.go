@@ -225,8 +225,8 @@ func TestRotatedWhileAwayTooLong(t *testing.T) {
 		away(nil)
 		time.Sleep(10 * time.Minute)
 		storm(t, c, 1, both)
-		if s := c.Status(); offered != "v2" || s.First.VersionID != "v2" || rotated.Load() != 1 || s.LastRotation.IsZero() {
-			t.Errorf("offered %s, first %v, told of %d rotations, the last %v", offered, s.First, rotated.Load(), s.LastRotation)
+		if s := c.Status(); offered != "v2" || s.Preferred.VersionID != "v2" || rotated.Load() != 1 || s.LastRotation.IsZero() {
+			t.Errorf("offered %s, first %v, told of %d rotations, the last %v", offered, s.Preferred, rotated.Load(), s.LastRotation)
 		}
 	})
 }
@@ -243,7 +243,7 @@ func TestTrustIsNotEarnedUnoffered(t *testing.T) {
 		src.set(map[Stage]string{Current: "v1", Pending: "v2"})
 		db.set("v2")
 		forbidden := errors.New("not this database")
-		if err := c.Login(t.Context(), func(context.Context, *Credential) error { return Unoffered(forbidden) }); !errors.Is(err, forbidden) {
+		if err := c.Login(t.Context(), func(context.Context, *Credential) error { return MarkNotSent(forbidden) }); !errors.Is(err, forbidden) {
 			t.Fatal(err)
 		}
 		storm(t, c, 50, db.slow)

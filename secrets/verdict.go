@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// heldInOrder returns what can be offered without asking the source.
-func (c *Cache) heldInOrder() []*Credential {
-	first := c.firstHeld()
+// cachedInOrder returns what can be offered without asking the source.
+func (c *Cache) cachedInOrder() []*Credential {
+	first := c.preferredCached()
 	if first == nil {
 		return nil
 	}
@@ -19,9 +19,9 @@ func (c *Cache) heldInOrder() []*Credential {
 	return []*Credential{first}
 }
 
-// heldUnder returns the label that cred was last fetched under: until a refresh,
+// cachedUnder returns the label that cred was last fetched under: until a refresh,
 // that of a credential taken up in a rotation's window is AWSPENDING.
-func (c *Cache) heldUnder(cred *Credential) Stage {
+func (c *Cache) cachedUnder(cred *Credential) Stage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.stageOf(cred)
@@ -37,7 +37,7 @@ func (c *Cache) stageOf(cred *Credential) Stage {
 	return Current
 }
 
-// unconfirmed tells whether the source could not be asked when it last should
+// unconfirmed reports whether the source could not be asked when it last should
 // have been.
 func (c *Cache) unconfirmed() bool {
 	c.mu.Lock()
@@ -52,10 +52,10 @@ func (c *Cache) unconfirmed() bool {
 func (c *Cache) trusted() *Credential {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.first == nil || c.stale(c.first) || !time.Now().Before(c.trustUntil) || c.isRefused(c.first) {
+	if c.preferred == nil || c.stale(c.preferred) || !time.Now().Before(c.trustUntil) || c.isRefused(c.preferred) {
 		return nil
 	}
-	return c.first
+	return c.preferred
 }
 
 // accept files that the database took cred in an attempt that began at began. It
@@ -65,19 +65,19 @@ func (c *Cache) trusted() *Credential {
 func (c *Cache) accept(cred *Credential, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.accepted == cred && began.Before(c.doubted) {
+	if c.accepted == cred && began.Before(c.staleRejectionAt) {
 		return
 	}
 	delete(c.refused, cred.VersionID)
-	c.accepted, c.acceptedAt, c.doubted = cred, time.Now(), time.Time{}
-	if c.first == nil {
-		c.first = cred
-	} else if _, bad := c.refused[c.first.VersionID]; bad {
-		c.first = cred
+	c.accepted, c.acceptedAt, c.staleRejectionAt = cred, time.Now(), time.Time{}
+	if c.preferred == nil {
+		c.preferred = cred
+	} else if _, bad := c.refused[c.preferred.VersionID]; bad {
+		c.preferred = cred
 	}
-	if c.first == cred {
+	if c.preferred == cred {
 		c.trustUntil = time.Now().Add(trustFor)
-		c.trouble, c.lost = time.Time{}, false
+		c.rejectedSince, c.acceptedThenRejected = time.Time{}, false
 	}
 }
 
@@ -89,25 +89,25 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 	defer c.mu.Unlock()
 	r := refusal{at: time.Now(), err: err}
 	if c.accepted == cred && began.Before(c.acceptedAt) {
-		c.doubted = r.at
-		if c.first == cred {
+		c.staleRejectionAt = r.at
+		if c.preferred == cred {
 			c.trustUntil = time.Time{} // which of the two is true now, one login finds out
 		}
 		return r
 	}
 	cred.noteRefusal()
-	if c.trouble.IsZero() {
-		c.trouble = r.at
+	if c.rejectedSince.IsZero() {
+		c.rejectedSince = r.at
 	}
 	r.until = r.at.Add(rejectedFor)
-	if stage == Pending && r.at.Sub(c.trouble) < max(c.opt.Grace, rejectedFor) { // else it will not come right by itself
+	if stage == Pending && r.at.Sub(c.rejectedSince) < max(c.opt.Grace, rejectedFor) { // else it will not come right by itself
 		r.until = r.at.Add(rejectedPendingFor)
 	}
 	if c.accepted == cred {
 		clear(c.refused)
-		c.accepted, c.lost = nil, cred.Expires.IsZero() // tokens do not rotate
+		c.accepted, c.acceptedThenRejected = nil, cred.Expires.IsZero() // tokens do not rotate
 	}
-	if c.first == cred {
+	if c.preferred == cred {
 		c.trustUntil = time.Time{}
 	}
 	for id, old := range c.refused {
@@ -126,12 +126,12 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 func (c *Cache) lookAgainIn(n int, grace time.Duration) (wait time.Duration, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	rotating := c.lost
+	rotating := c.acceptedThenRejected
 	if p, cur := c.labels[Pending], c.labels[Current]; p != nil && p.cred != nil && cur != nil && cur.cred != nil {
 		rotating = rotating || p.cred.VersionID != cur.cred.VersionID
 	}
-	left := grace - time.Since(c.trouble)
-	if c.lost && n == 1 && left > -trustFor {
+	left := grace - time.Since(c.rejectedSince)
+	if c.acceptedThenRejected && n == 1 && left > -trustFor {
 		left = max(left, minLookAgain) // the database turned under our hands: look once more at least
 	}
 	if !rotating || left <= 0 {
@@ -145,13 +145,13 @@ func (c *Cache) lookAgainIn(n int, grace time.Duration) (wait time.Duration, ok 
 func (c *Cache) graceLeft() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.trouble.IsZero() {
+	if c.rejectedSince.IsZero() {
 		return c.opt.Grace
 	}
-	return max(0, c.opt.Grace-time.Since(c.trouble))
+	return max(0, c.opt.Grace-time.Since(c.rejectedSince))
 }
 
-// remembered tells whether cred was refused lately. When its time is up, the
+// remembered reports whether cred was refused lately. When its time is up, the
 // first to ask may try it again, alone.
 func (c *Cache) remembered(cred *Credential) (refusal, bool) {
 	c.mu.Lock()
@@ -167,7 +167,7 @@ func (c *Cache) remembered(cred *Credential) (refusal, bool) {
 	return r, true
 }
 
-// refusedLately tells whether the database refused cred and it is not time to try
+// refusedLately reports whether the database refused cred and it is not time to try
 // it again.
 func (c *Cache) refusedLately(cred *Credential) bool {
 	c.mu.Lock()
@@ -181,16 +181,16 @@ func (c *Cache) isRefused(cred *Credential) bool {
 	return ok && time.Now().Before(r.until)
 }
 
-// undecided files that a login with cred ended without the database's verdict on
+// inconclusive files that a login with cred ended without the database's verdict on
 // it: others need not wait for one.
-func (c *Cache) undecided(cred *Credential) {
+func (c *Cache) inconclusive(cred *Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r, ok := c.refused[cred.VersionID]; ok {
 		r.until = time.Now()
 		c.refused[cred.VersionID] = r
 	}
-	if c.first == cred {
+	if c.preferred == cred {
 		c.trustUntil = time.Now().Add(trustFor)
 	}
 }

@@ -16,7 +16,7 @@ import (
 func NewUpstream(cfg *config.Database) (*upstream.Dialer, error) {
 	u := &upstream.Dialer{
 		Host: cfg.Host, Port: cfg.Port, DialTimeout: cfg.Limits.DialTimeout,
-		Mode: upstream.Mode(cfg.TLS.Mode), ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
+		Mode: cfg.TLS.Mode, ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
 	}
 	var err error
 	if cfg.TLS.CAFile != "" {

@@ -68,7 +68,7 @@ func (e *Error) Told() string {
 	return e.Message + ". " + e.Hint
 }
 
-// NoReply tells whether k is a login that ended before the database could answer
+// NoReply reports whether k is a login that ended before the database could answer
 // it.
 func (k Kind) NoReply() bool {
 	return k == Unreachable || k == UpstreamTLS || k == UpstreamBroken
@@ -101,7 +101,7 @@ func ErrShuttingDown(cause error) *Error {
 // ErrDatabase is what a client hears that names a database it may not use.
 // The database has seen no credential then.
 func ErrDatabase(name string) error {
-	return secrets.Unoffered(&Error{Kind: NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", Clip(name)),
+	return secrets.MarkNotSent(&Error{Kind: NotAllowed, Message: fmt.Sprintf("database %q may not be used through this listener", Clip(name)),
 		Hint: "Add it to access.databases in the configuration of credproxy."})
 }
 

@@ -13,14 +13,14 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// changeUser answers a client's COM_CHANGE_USER: any password will do for the
+// answerChangeUser answers a client's COM_CHANGE_USER: any password will do for the
 // client, and the database gets the current credential. A database that refuses
 // it closes the connection; then the next credential is tried on a new one, which
 // is all the same to the client, because the command ends a session and begins
 // another.
-func (l *login) changeUser(held []byte) error {
+func (l *login) answerChangeUser(withheld []byte) error {
 	_ = l.client.SetDeadline(time.Now().Add(l.session.LoginTimeout()))
-	l.client.Resume(held)
+	l.client.Resume(withheld)
 	payload, err := l.client.ReadPacket()
 	if err != nil {
 		return clientError(err)

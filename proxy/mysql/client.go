@@ -117,8 +117,8 @@ func (c *client) satisfy(plugin string, auth []byte) error {
 	return clientError(c.WritePacket([]byte{mysql.MORE_DATE_HEADER, mysql.CACHE_SHA2_FAST_AUTH}))
 }
 
-// answer sends the client an error, if it awaits one.
-func (c *client) answer(err error) {
+// sendError sends the client an error, if it awaits one.
+func (c *client) sendError(err error) {
 	if fault.As(err).Silent {
 		return
 	}
@@ -130,8 +130,8 @@ func silent(kind fault.Kind, message string, err error) error {
 	return &fault.Error{Kind: kind, Message: message, Err: err, Silent: true}
 }
 
-// errProbe is a client that left without a byte: a health check of the port.
-var errProbe = errors.New("the client connected and left")
+// errPortCheck is a client that left without a byte: a health check of the port.
+var errPortCheck = errors.New("the client connected and left")
 
 // clientError classifies a failure to read from or write to the client. It
 // returns nil for nil.
@@ -140,7 +140,7 @@ func clientError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF):
-		return silent(fault.ClientGone, "the client left before it was logged in", errProbe)
+		return silent(fault.ClientGone, "the client left before it was logged in", errPortCheck)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return silent(fault.ClientTimeout, "the client did not answer the greeting in time", err)
 	}

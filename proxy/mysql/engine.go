@@ -14,15 +14,12 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// DefaultPort is that of MySQL and MariaDB.
-const DefaultPort = 3306
-
 // Credentials picks the credential of a login; [secrets.Cache] does.
 type Credentials interface {
 	Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error
 	// Get returns the credential that Login would offer first.
 	Get(ctx context.Context) (*secrets.Credential, error)
-	// Status tells whether the database has refused that one.
+	// Status reports whether the database has refused that one.
 	Status() secrets.Status
 }
 
@@ -45,12 +42,12 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (*proxy.Legs, erro
 	_ = s.Client.SetDeadline(s.Deadline())
 	c := &client{PacketConn: wire.NewPacketConn(s.Client)}
 	legs, err := e.session(ctx, s, c)
-	if errors.Is(err, errProbe) && c.want == nil {
+	if errors.Is(err, errPortCheck) && c.want == nil {
 		s.Quiet()
 		return nil, nil
 	}
 	if err != nil {
-		c.answer(err)
+		c.sendError(err)
 	}
 	return legs, err
 }
@@ -80,14 +77,14 @@ func (l *login) legs() *proxy.Legs {
 	stop := context.AfterFunc(l.ctx, func() { _ = database.Close() })
 	fromClient := relay.Leg{Conn: l.client.PacketConn.Conn, Buffered: l.client.Detach(), Scan: new(wire.CommandScanner).Scan, Farewell: farewell}
 	fromDatabase := relay.Leg{Conn: l.up.PacketConn.Conn, Buffered: l.up.Detach()}
-	return &proxy.Legs{Client: fromClient, Upstream: fromDatabase, Next: func(held []byte) (legs *proxy.Legs, err error) {
+	return &proxy.Legs{Client: fromClient, Upstream: fromDatabase, Next: func(withheld []byte) (legs *proxy.Legs, err error) {
 		stop()
 		defer l.closeUnless(&legs)
-		if held == nil {
+		if withheld == nil {
 			return nil, nil
 		}
-		if err := l.changeUser(held); err != nil {
-			l.client.answer(err)
+		if err := l.answerChangeUser(withheld); err != nil {
+			l.client.sendError(err)
 			return nil, err
 		}
 		return l.legs(), nil

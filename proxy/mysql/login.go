@@ -18,12 +18,12 @@ import (
 
 // login is one client's login, over as many attempts as it takes.
 type login struct {
-	engine  *Engine
-	session *proxy.Session
-	client  *client
-	ctx     context.Context // the session's
-	held    *heldConn       // what the first attempt goes on with
-	up      *backend.Conn   // the one logged in on
+	engine   *Engine
+	session  *proxy.Session
+	client   *client
+	ctx      context.Context // the session's
+	preLogin *preLogin       // what the first attempt goes on with
+	up       *backend.Conn   // the one logged in on
 }
 
 // run greets the client and logs in with whichever credential the database
@@ -42,7 +42,7 @@ func (l *login) run() error {
 		return l.searchGreeted(*last, cred)
 	}
 	up, err := l.dial(cred)
-	if secrets.IsUnreached(err) {
+	if secrets.IsWrongEndpoint(err) {
 		if last != nil {
 			return l.searchGreeted(*last, cred)
 		}
@@ -51,7 +51,7 @@ func (l *login) run() error {
 	if err != nil {
 		return err
 	}
-	if l.held, err = l.introduce(up); err != nil {
+	if l.preLogin, err = l.introduce(up); err != nil {
 		return err
 	}
 	defer l.release()
@@ -67,7 +67,7 @@ func (l *login) searchGreeted(g wire.Greeting, cred *secrets.Credential) error {
 }
 
 // errDialled ends a search that has found a database, and has offered it nothing.
-var errDialled = secrets.Unoffered(errors.New("dialled"))
+var errDialled = secrets.MarkNotSent(errors.New("dialled"))
 
 // dialElsewhere dials where the secret leads to by now.
 func (l *login) dialElsewhere() (up *backend.PreLoginConn, err error) {
@@ -108,12 +108,12 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 	p := l.params()
 	checked := l.engine.checkDatabase(p.DatabaseFor(cred))
 	var up *backend.PreLoginConn
-	if l.held != nil {
-		if up = l.held.take(); up != nil && (checked != nil || !up.LeadsTo(p.Dialer, cred)) {
+	if l.preLogin != nil {
+		if up = l.preLogin.take(); up != nil && (checked != nil || !up.LeadsTo(p.Dialer, cred)) {
 			l.engine.closeCleanly(ctx, l.session.Phase, up)
 			up = nil
 		}
-		l.held = nil
+		l.preLogin = nil
 	}
 	if checked != nil {
 		return checked

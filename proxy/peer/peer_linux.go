@@ -34,7 +34,7 @@ type Resolver struct {
 	partial  bool   // there are such users
 }
 
-// Check tells whether clients can be told apart on network "unix" or "tcp".
+// Check reports whether clients can be told apart on network "unix" or "tcp".
 func (p *Resolver) Check(ctx context.Context, network string) error {
 	if network == "unix" {
 		return nil
@@ -112,7 +112,7 @@ func (p *Resolver) tcpOwner(raw syscall.RawConn, client, server netip.AddrPort) 
 		return 0, fmt.Errorf("TCP_INFO: %w", ours)
 	case info.State == tcpClose:
 		return 0, ErrGone
-	case err == nil && s.local == client && s.remote == server && s.held():
+	case err == nil && s.local == client && s.remote == server && s.open():
 		return s.uid, nil
 	case err == nil || info.State != tcpEstablished:
 		return 0, ErrGone
@@ -212,7 +212,7 @@ func (p *Resolver) Close() {
 	p.closed = true
 }
 
-// isUnmapped tells whether uid stands for users without a number here
+// isUnmapped reports whether uid stands for users without a number here
 // (user_namespaces(7)): whoever they are, they must not pass for nobody.
 func (p *Resolver) isUnmapped(uid uint32) bool {
 	p.once.Do(func() {

@@ -193,7 +193,7 @@ func TestResolverOwnerPortTakenOver(t *testing.T) {
 	}, "the port to be free")
 	defer second.Close()
 	s, err := peers.ask(addrPort(from), addrPort(ln.Addr()))
-	if err != nil || !s.held() {
+	if err != nil || !s.open() {
 		t.Fatalf("the second client: %+v, %v", s, err)
 	}
 	if uid, err := peers.Owner(old); !errors.Is(err, ErrGone) {

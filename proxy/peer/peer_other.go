@@ -14,7 +14,7 @@ type Resolver struct{}
 
 var errNoResolver = errors.New("who connects can be told on Linux only")
 
-// Check tells whether clients can be told apart: no.
+// Check reports whether clients can be told apart: no.
 func (*Resolver) Check(context.Context, string) error { return errNoResolver }
 
 // Owner knows nobody.

@@ -35,12 +35,12 @@ type socket struct {
 	uid, inode    uint32
 }
 
-// held tells whether a process has the socket open, so that uid is that of who
+// open reports whether a process has the socket open, so that uid is that of who
 // made it. What nobody has open any more shows user 0, whoever made it: a socket
 // in TIME_WAIT, which in part goes by the name of FIN_WAIT2, and one that was
 // closed and still sends. Those have no inode. One that is still connecting is not
 // connected to us.
-func (s socket) held() bool {
+func (s socket) open() bool {
 	switch s.state {
 	case tcpEstablished, tcpFinWait1, tcpFinWait2, tcpCloseWait:
 		return s.inode != 0

@@ -53,8 +53,8 @@ func TestParseAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseAnswer(tc.message, 7)
-			if err != nil || got != tc.want || got.held() != tc.held {
-				t.Errorf("got %+v, held %v, %v", got, got.held(), err)
+			if err != nil || got != tc.want || got.open() != tc.held {
+				t.Errorf("got %+v, held %v, %v", got, got.open(), err)
 			}
 		})
 	}
@@ -94,7 +94,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil && s != (socket{}) {
 			t.Errorf("an error and a socket: %+v, %v", s, err)
 		}
-		if s.held() && (s.inode == 0 || !s.local.IsValid() || !s.remote.IsValid() || s.local.Addr().Is4In6() || s.remote.Addr().Is4In6()) {
+		if s.open() && (s.inode == 0 || !s.local.IsValid() || !s.remote.IsValid() || s.local.Addr().Is4In6() || s.remote.Addr().Is4In6()) {
 			t.Errorf("held by nobody, or nowhere: %+v", s)
 		}
 		if errors.Is(err, errOtherAnswer) && len(b) < nlHeader {

@@ -27,8 +27,8 @@ const alpn = "postgresql"
 // startup packet begins with it: its length would be above the cap.
 const tlsHandshakeRecord = 0x16
 
-// errProbe is a client that left without a byte: a health check of the port.
-var errProbe = errors.New("the client connected and left")
+// errPortCheck is a client that left without a byte: a health check of the port.
+var errPortCheck = errors.New("the client connected and left")
 
 // client is the connection to a client, inside TLS if it asked for it.
 type client struct {
@@ -63,7 +63,7 @@ type request struct {
 func (e *Engine) receive(ctx context.Context, c *client) (*client, request, error) {
 	first, err := c.r.Peek(1)
 	if err == io.EOF {
-		return c, request{}, errProbe
+		return c, request{}, errPortCheck
 	}
 	if err != nil {
 		return c, request{}, clientError(err)
@@ -168,8 +168,8 @@ func clientError(err error) error {
 	return &fault.Error{Kind: fault.ClientGone, Message: "the client left before it was logged in", Err: err, Silent: true}
 }
 
-// answer sends the client an error that ends the session, if it awaits one.
-func (c *client) answer(err error) {
+// sendError sends the client an error that ends the session, if it awaits one.
+func (c *client) sendError(err error) {
 	if fault.As(err).Silent {
 		return
 	}

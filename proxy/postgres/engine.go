@@ -18,9 +18,6 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// DefaultPort is PostgreSQL's.
-const DefaultPort = 5432
-
 // Credentials picks the credential of a login; [secrets.Cache] does.
 type Credentials interface {
 	Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error
@@ -55,7 +52,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 	_ = s.Client.SetDeadline(s.Deadline())
 	c, req, err := e.receive(ctx, newClient(s.Client))
 	switch {
-	case errors.Is(err, errProbe):
+	case errors.Is(err, errPortCheck):
 		s.Quiet()
 		return nil, nil
 	case err == nil && req.cancel != nil:
@@ -68,7 +65,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 		legs, err = e.session(ctx, s, c, *req.startup)
 	}
 	if err != nil {
-		c.answer(err)
+		c.sendError(err)
 	}
 	return legs, err
 }

@@ -14,10 +14,10 @@ import (
 
 	"github.com/xdg-go/scram"
 
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/proxytest"
-	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -93,51 +93,51 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		mode    upstream.Mode
+		mode    config.TLSMode
 		script  func(p *scripted)
 		code    string
 		message string
 	}{
-		{"does not offer TLS", upstream.VerifyFull, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
-		{"does not offer TLS, mode require", upstream.Require, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
-		{"answers nonsense to the TLS request", upstream.Require, func(p *scripted) { p.packet(); p.send("E\x00\x00") }, "08006", "request for TLS"},
-		{"breaks off the TLS handshake", upstream.Require, func(p *scripted) { p.packet(); p.send("S") }, "08001", "TLS handshake"},
-		{"closes at once", upstream.Disable, func(p *scripted) {}, "08006", "broke during login"},
-		{"claims 4 GiB", upstream.Disable, func(p *scripted) { p.packet(); p.send("R\xff\xff\xff\xff") }, "08006", "broke during login"},
-		{"length below itself", upstream.Disable, func(p *scripted) { p.packet(); p.send("R\x00\x00\x00\x03") }, "08006", "broke during login"},
-		{"truncated request", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00")) }, "08006", "without a code"},
-		{"row out of turn", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('D', "\xff\xff")) }, "08006", "out of turn"},
-		{"endless notices", upstream.Disable, func(p *scripted) {
+		{"does not offer TLS", config.VerifyFull, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
+		{"does not offer TLS, mode require", config.Require, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
+		{"answers nonsense to the TLS request", config.Require, func(p *scripted) { p.packet(); p.send("E\x00\x00") }, "08006", "request for TLS"},
+		{"breaks off the TLS handshake", config.Require, func(p *scripted) { p.packet(); p.send("S") }, "08001", "TLS handshake"},
+		{"closes at once", config.Disable, func(p *scripted) {}, "08006", "broke during login"},
+		{"claims 4 GiB", config.Disable, func(p *scripted) { p.packet(); p.send("R\xff\xff\xff\xff") }, "08006", "broke during login"},
+		{"length below itself", config.Disable, func(p *scripted) { p.packet(); p.send("R\x00\x00\x00\x03") }, "08006", "broke during login"},
+		{"truncated request", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00")) }, "08006", "without a code"},
+		{"row out of turn", config.Disable, func(p *scripted) { p.packet(); p.send(frame('D', "\xff\xff")) }, "08006", "out of turn"},
+		{"endless notices", config.Disable, func(p *scripted) {
 			p.packet()
 			for range 10_000 {
 				p.send(frame('N', "Mhello\x00\x00"+strings.Repeat("x", 100)))
 			}
 		}, "08006", "endless notices"},
-		{"Kerberos", upstream.Disable, func(p *scripted) { p.packet(); p.send(askKerberos) }, "28000", "Kerberos V5"},
-		{"unknown SASL", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aOAUTHBEARER\x00\x00")) }, "28000", "OAUTHBEARER"},
-		{"SASL list without end", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256")) }, "08006", "SASL mechanisms"},
-		{"SASL list with a leading NUL", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0a\x00SCRAM-SHA-256\x00\x00")) }, "08006", "SASL mechanisms"},
-		{"clear text without TLS", upstream.Disable, func(p *scripted) { p.packet(); p.send(askClear); p.wantNothing() }, "28000", "the password was not sent"},
-		{"OK before the proof", upstream.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(authOK) }, "08006", "without proving"},
-		{"clear text in the middle of SCRAM", upstream.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(askClear); p.wantNothing() }, "08006", "middle of SCRAM"},
-		{"nonce of its own", upstream.Disable, func(p *scripted) { challenge(p, func(string) string { return "r=other,s=c2FsdA==,i=4096" }) }, "08006", "SCRAM challenge"},
-		{"endless iterations", upstream.Disable, func(p *scripted) {
+		{"Kerberos", config.Disable, func(p *scripted) { p.packet(); p.send(askKerberos) }, "28000", "Kerberos V5"},
+		{"unknown SASL", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aOAUTHBEARER\x00\x00")) }, "28000", "OAUTHBEARER"},
+		{"SASL list without end", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256")) }, "08006", "SASL mechanisms"},
+		{"SASL list with a leading NUL", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0a\x00SCRAM-SHA-256\x00\x00")) }, "08006", "SASL mechanisms"},
+		{"clear text without TLS", config.Disable, func(p *scripted) { p.packet(); p.send(askClear); p.wantNothing() }, "28000", "the password was not sent"},
+		{"OK before the proof", config.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(authOK) }, "08006", "without proving"},
+		{"clear text in the middle of SCRAM", config.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(askClear); p.wantNothing() }, "08006", "middle of SCRAM"},
+		{"nonce of its own", config.Disable, func(p *scripted) { challenge(p, func(string) string { return "r=other,s=c2FsdA==,i=4096" }) }, "08006", "SCRAM challenge"},
+		{"endless iterations", config.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=2147483647" })
 		}, "08006", "SCRAM challenge"},
-		{"one iteration, unverified", upstream.Disable, func(p *scripted) { challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=1" }) }, "08006", "SCRAM challenge"},
-		{"endless nonce", upstream.Disable, func(p *scripted) {
+		{"one iteration, unverified", config.Disable, func(p *scripted) { challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=1" }) }, "08006", "SCRAM challenge"},
+		{"endless nonce", config.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + strings.Repeat("x", 5000) + ",s=c2FsdA==,i=4096" })
 		}, "08006", "SCRAM challenge"},
-		{"wrong proof", upstream.Disable, func(p *scripted) {
+		{"wrong proof", config.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=4096" })
 			p.message()
 			p.send(frame('R', "\x00\x00\x00\x0cv=AAAA"))
 		}, "08006", "does not prove"},
-		{"proof out of turn", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0cv=AAAA")) }, "08006", "out of turn"},
-		{"error without SQLSTATE", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00Mno\x00\x00")) }, "", "no"},
-		{"truncated error", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL")) }, "08006", "cannot be read"},
-		{"refuses the password", upstream.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, "28P01", "wrong"},
-		{"never answers", upstream.Disable, func(p *scripted) { p.packet(); p.wantNothing() }, "08001", "took too long"},
+		{"proof out of turn", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0cv=AAAA")) }, "08006", "out of turn"},
+		{"error without SQLSTATE", config.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00Mno\x00\x00")) }, "", "no"},
+		{"truncated error", config.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL")) }, "08006", "cannot be read"},
+		{"refuses the password", config.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, "28P01", "wrong"},
+		{"never answers", config.Disable, func(p *scripted) { p.packet(); p.wantNothing() }, "08001", "took too long"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -139,7 +139,7 @@ func TestNothingIsOfferedOnceRefused(t *testing.T) {
 	})
 	began := time.Now()
 	_, err := e.Query(t.Context(), cred, "", "SELECT 1")
-	if overtaken := cred.Overtaken(began); overtaken == nil || !errors.Is(err, overtaken) {
+	if overtaken := cred.RejectedSince(began); overtaken == nil || !errors.Is(err, overtaken) {
 		t.Errorf("the login ends with %v, want %v", err, overtaken)
 	}
 	if b := <-got; b != 0 {

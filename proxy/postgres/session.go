@@ -56,7 +56,7 @@ func (e *Engine) checkDatabase(want wire.Startup, database string) error {
 	case len(e.Databases) == 0, slices.Contains(e.Databases, database) && !physical:
 		return nil
 	case physical:
-		return secrets.Unoffered(&fault.Error{Kind: fault.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
+		return secrets.MarkNotSent(&fault.Error{Kind: fault.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
 			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."})
 	}
 	return fault.ErrDatabase(database)

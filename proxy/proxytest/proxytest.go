@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/upstream"
@@ -58,7 +59,7 @@ func Refuse(cred *secrets.Credential) {
 	c := secrets.New(only{cred}, secrets.Options{})
 	defer c.Close()
 	_ = c.Login(context.Background(), func(context.Context, *secrets.Credential) error {
-		return secrets.Rejected(errors.New("refused"))
+		return secrets.MarkRejected(errors.New("refused"))
 	})
 }
 
@@ -130,7 +131,7 @@ func Start(t *testing.T, build func(*upstream.Dialer) proxy.Engine, script func(
 		Log: zap.New(core), Observer: &r.Counts,
 		Limits: proxy.Limits{MaxConnections: 50, LoginTimeout: 3 * time.Second},
 		Engine: build(&upstream.Dialer{Host: "127.0.0.1", Port: database.Addr().(*net.TCPAddr).Port,
-			DialTimeout: 5 * time.Second, Mode: upstream.Disable, TLS: &tls.Config{}}),
+			DialTimeout: 5 * time.Second, Mode: config.Disable, TLS: &tls.Config{}}),
 	}
 	ln := Listen(t)
 	r.Addr = ln.Addr().String()

@@ -99,7 +99,7 @@ func (p *plainReader) next(rest []byte) ([]byte, error) {
 	return p.buf[:p.kept+p.n], err
 }
 
-// read is called when there may be something to read, and tells whether there
+// read is called when there may be something to read, and reports whether there
 // was. The first call of each wait comes unasked: an event that came since the
 // last read would else be missed.
 func (p *plainReader) read(fd uintptr) bool {

@@ -53,7 +53,7 @@ func (s *rawWriter) Write(b []byte) (int, error) {
 	return s.n, err
 }
 
-// write is called when there may be room, and tells whether all is written.
+// write is called when there may be room, and reports whether all is written.
 func (s *rawWriter) write(fd uintptr) bool {
 	for s.n < len(s.b) && s.err == nil {
 		var n int

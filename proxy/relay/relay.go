@@ -96,10 +96,10 @@ func (r *relay) leave() {
 
 func (r *relay) toUpstream(total *Traffic) {
 	defer r.recovered(&r.errs[0])
-	held, readErr, _ := copyBytes(&r.out.ToUpstream, &r.upstream, &r.client, &total.ToUpstream)
+	withheld, readErr, _ := copyBytes(&r.out.ToUpstream, &r.upstream, &r.client, &total.ToUpstream)
 	switch {
-	case held != nil:
-		r.out.Withheld = held
+	case withheld != nil:
+		r.out.Withheld = withheld
 		// Between two reads of the other copier nothing is lost.
 		_ = r.upstream.SetReadDeadline(Past)
 	case readErr == io.EOF:
@@ -149,7 +149,7 @@ func cut(client, upstream net.Conn) {
 
 // copyBytes copies from src to dst until one fails or src.Scan stops it. Exactly
 // one result is not nil.
-func copyBytes(n *int64, dst, src *Leg, total *atomic.Int64) (held []byte, readErr, writeErr error) {
+func copyBytes(n *int64, dst, src *Leg, total *atomic.Int64) (withheld []byte, readErr, writeErr error) {
 	from := newChunkReader(src.Conn)
 	defer from.end()
 	chunk := src.Buffered

@@ -4,7 +4,7 @@ package relay
 
 import "errors"
 
-// canAwait tells whether a socket can be waited for before it is used.
+// canAwait reports whether a socket can be waited for before it is used.
 const canAwait = false
 
 func readSocket(uintptr, []byte) (int, error)  { return 0, errors.ErrUnsupported }

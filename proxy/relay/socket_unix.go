@@ -4,7 +4,7 @@ package relay
 
 import "syscall"
 
-// canAwait tells whether a socket can be waited for before it is used.
+// canAwait reports whether a socket can be waited for before it is used.
 const canAwait = true
 
 // readSocket reads what is there, or fails with EAGAIN. 0 bytes are the end.

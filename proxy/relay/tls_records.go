@@ -39,7 +39,7 @@ func (b *recordConn) frame() {
 	}
 }
 
-// ready tells whether crypto/tls can go on without waiting. It is not made to wait
+// ready reports whether crypto/tls can go on without waiting. It is not made to wait
 // for a record that is longer than any: it will refuse it.
 func (b *recordConn) ready() bool {
 	b.frame()

@@ -173,7 +173,7 @@ func TestDialGoesThroughTheBreaker(t *testing.T) {
 		}
 	}
 	for range 2 * breakerFailures {
-		if _, err := u.Dial(t.Context(), "127.0.0.1", addr.Port); !secrets.IsUnreached(err) || !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := u.Dial(t.Context(), "127.0.0.1", addr.Port); !secrets.IsWrongEndpoint(err) || !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("nobody listens: %v", err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"testing"
 
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/nettest"
 )
 
@@ -30,7 +31,7 @@ func TestHandshakeLearnsTheKeyShare(t *testing.T) {
 		return link.ConnectionState()
 	}
 	nist := &tls.Config{Certificates: []tls.Certificate{cert}, CurvePreferences: []tls.CurveID{tls.CurveP521, tls.CurveP384, tls.CurveP256}}
-	u := &Dialer{Mode: VerifyFull, TLS: &tls.Config{RootCAs: roots}}
+	u := &Dialer{Mode: config.VerifyFull, TLS: &tls.Config{RootCAs: roots}}
 	for n, again := range []bool{true, false, false} {
 		if s := handshake(u, nist); s.HelloRetryRequest != again {
 			t.Errorf("handshake %d: another round trip: %v", n+1, s.HelloRetryRequest)
@@ -40,7 +41,7 @@ func TestHandshakeLearnsTheKeyShare(t *testing.T) {
 	if s := handshake(u, any); s.HelloRetryRequest {
 		t.Error("another round trip with a server that knows all")
 	}
-	u = &Dialer{Mode: VerifyFull, TLS: &tls.Config{RootCAs: roots}}
+	u = &Dialer{Mode: config.VerifyFull, TLS: &tls.Config{RootCAs: roots}}
 	for range 2 { // stays with what is safe from quantum computers
 		if s := handshake(u, any); s.CurveID != tls.X25519MLKEM768 {
 			t.Errorf("key exchange %v", s.CurveID)

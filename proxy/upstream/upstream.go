@@ -17,19 +17,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
-)
-
-// Mode says how a link to a database is protected. The names are libpq's.
-type Mode string
-
-const (
-	VerifyFull Mode = "verify-full" // chain and host name
-	VerifyCA   Mode = "verify-ca"   // chain only
-	Require    Mode = "require"     // encrypted, but to whom nobody knows
-	Disable    Mode = "disable"     // plaintext
 )
 
 // Dialer is where a database is and how to get there safely.
@@ -38,7 +29,7 @@ type Dialer struct {
 	Port        int           // 0: the secret's, else DefaultPort
 	DefaultPort int           // of the engine
 	DialTimeout time.Duration // for all addresses of the host together
-	Mode        Mode
+	Mode        config.TLSMode
 	ServerName  string      // the name to verify; empty: the host
 	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy at the first handshake
 	Breaker     *Breaker    // in front of the database; nil: none
@@ -46,6 +37,9 @@ type Dialer struct {
 	resolver *net.Resolver              // nil: the system's
 	last     atomic.Pointer[tls.Config] // the one in use; sessions share it
 }
+
+// Encrypts reports whether links are to be encrypted: all but in mode disable.
+func (u *Dialer) Encrypts() bool { return u.Mode != config.Disable }
 
 // Link returns what is known of a connection that was dialled here: whether it is
 // inside TLS that [Dialer.Handshake] started, and whether the far end has proved to be
@@ -55,7 +49,7 @@ func (u *Dialer) Link(conn net.Conn) secrets.Link {
 	switch {
 	case !ok || !tc.ConnectionState().HandshakeComplete:
 		return secrets.NotEncrypted
-	case u.Mode == VerifyFull || u.Mode == VerifyCA:
+	case u.Mode == config.VerifyFull || u.Mode == config.VerifyCA:
 		return secrets.Verified
 	}
 	return secrets.Encrypted
@@ -74,7 +68,7 @@ func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err er
 		port = u.DefaultPort
 	}
 	if host == "" {
-		return "", 0, secrets.Unreached(&fault.Error{Kind: fault.SecretProblem, Message: "neither the configuration nor the secret names the database's host",
+		return "", 0, secrets.MarkWrongEndpoint(&fault.Error{Kind: fault.SecretProblem, Message: "neither the configuration nor the secret names the database's host",
 			Hint: "Set host for this database in the configuration of credproxy."})
 	}
 	return host, port, nil
@@ -83,7 +77,7 @@ func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err er
 // Dial opens a TCP connection. The name is resolved anew, and its addresses, IPv6 and
 // IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
 // 32 are tried. While the Breaker is open nothing is tried. The error is an *Error of
-// kind Unreachable, marked as secrets.Unreached if the secret named the place, or of
+// kind Unreachable, marked as secrets.MarkWrongEndpoint if the secret named the place, or of
 // kind TooMany if no descriptor is left, or the cause of ctx if that was cancelled.
 func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
 	target := net.JoinHostPort(host, strconv.Itoa(port))
@@ -103,7 +97,7 @@ func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn
 		conn, err = u.Breaker.dial(target, dial)
 	}
 	if _, failed := unreachable(err); failed && (u.Host == "" || u.Port == 0) {
-		return nil, secrets.Unreached(err)
+		return nil, secrets.MarkWrongEndpoint(err)
 	}
 	return conn, err
 }
@@ -143,7 +137,7 @@ func dialError(err error, host string, port int) *fault.Error {
 	return e
 }
 
-// noDescriptor tells whether the process or the system has as many files open as it
+// noDescriptor reports whether the process or the system has as many files open as it
 // may. It looks at the text, which is all that net.DNSError keeps of the cause.
 func noDescriptor(err error) bool {
 	text := err.Error()
@@ -157,7 +151,7 @@ func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
 }
 
 // Handshake starts TLS on conn, to a server known as host, as the mode demands.
-// It must not be called in mode Disable. The error is an *Error of kind
+// It must not be called in mode disable. The error is an *Error of kind
 // UpstreamTLS.
 func (u *Dialer) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
 	cfg := u.config(host)
@@ -201,8 +195,8 @@ func (u *Dialer) config(host string) *tls.Config {
 	cfg.DynamicRecordSizingDisabled = true // a message is of no use before its last byte
 	cfg.ServerName = name
 	switch u.Mode {
-	case VerifyFull:
-	case VerifyCA:
+	case config.VerifyFull:
+	case config.VerifyCA:
 		// The standard way to verify the chain without the name: turn off both
 		// and do the one by hand (crypto/tls, Config.VerifyConnection).
 		cfg.InsecureSkipVerify = true
@@ -215,7 +209,7 @@ func (u *Dialer) config(host string) *tls.Config {
 			_, err := cs.PeerCertificates[0].Verify(opts)
 			return err
 		}
-	case Require:
+	case config.Require:
 		cfg.InsecureSkipVerify = true
 	}
 	u.last.Store(cfg)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/nettest"
 	"github.com/credproxy/credproxy/secrets"
@@ -58,19 +59,19 @@ func TestHandshakeVerifiesWhatTheModeSays(t *testing.T) {
 	known := x509.NewCertPool()
 	known.AddCert(cert.Leaf)
 	tests := []struct {
-		mode       Mode
+		mode       config.TLSMode
 		host, name string
 		roots      *x509.CertPool
 		fails      string
 	}{
-		{VerifyFull, "db.example", "", known, ""},
-		{VerifyFull, "other.example", "db.example", known, ""},
-		{VerifyFull, "other.example", "", known, `not for the name "other.example"`},
-		{VerifyFull, "127.0.0.1", "", known, "not for the name"},
-		{VerifyFull, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
-		{VerifyCA, "other.example", "", known, ""},
-		{VerifyCA, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
-		{Require, "other.example", "", x509.NewCertPool(), ""},
+		{config.VerifyFull, "db.example", "", known, ""},
+		{config.VerifyFull, "other.example", "db.example", known, ""},
+		{config.VerifyFull, "other.example", "", known, `not for the name "other.example"`},
+		{config.VerifyFull, "127.0.0.1", "", known, "not for the name"},
+		{config.VerifyFull, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
+		{config.VerifyCA, "other.example", "", known, ""},
+		{config.VerifyCA, "db.example", "", x509.NewCertPool(), "authority that credproxy does not know"},
+		{config.Require, "other.example", "", x509.NewCertPool(), ""},
 	}
 	for _, tt := range tests {
 		client, server := nettest.Pair(t)

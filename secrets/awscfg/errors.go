@@ -42,7 +42,7 @@ func skewed(api smithy.APIError) bool {
 		strings.HasPrefix(api.ErrorMessage(), "Signature not yet current")
 }
 
-// Expired tells whether AWS refused a call because the AWS credentials that
+// Expired reports whether AWS refused a call because the AWS credentials that
 // signed it have expired.
 func Expired(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)

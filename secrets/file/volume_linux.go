@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isPrivateVolume tells whether f is on a volume as orchestrators make them for
+// isPrivateVolume reports whether f is on a volume as orchestrators make them for
 // secrets (Kubernetes, the Secrets Store CSI driver, Docker Swarm): in memory, mounted
 // read-only, and a file system of its own. Only the containers that were given it
 // can reach it; the mode of its files is usually 0644. The machine's own file

@@ -73,7 +73,7 @@ func tokenLogin(c *secrets.Cache) error {
 			}
 		}
 		if !time.Now().Before(expires) {
-			return secrets.Rejected(fmt.Errorf("the token expired at %v, and it is %v", expires, time.Now()))
+			return secrets.MarkRejected(fmt.Errorf("the token expired at %v, and it is %v", expires, time.Now()))
 		}
 		return nil
 	})

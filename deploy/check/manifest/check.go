@@ -106,7 +106,7 @@ func containers(pod *core.PodSpec) []core.Container {
 	return append(append([]core.Container{}, pod.InitContainers...), pod.Containers...)
 }
 
-// has tells whether an object of the type is there.
+// has reports whether an object of the type is there.
 func has[T meta.Object](c *checker, namespace, name string) bool {
 	for _, object := range c.objects {
 		if _, ok := object.(T); ok && object.GetName() == name && object.GetNamespace() == namespace {

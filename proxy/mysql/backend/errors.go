@@ -24,7 +24,7 @@ func refusal(payload []byte, cred *secrets.Credential) error {
 		if !cred.Expires.IsZero() { // a token
 			e.Hint = "Is the user identified with AWSAuthenticationPlugin AS 'RDS', and rds-db:connect allowed to the AWS credentials? Have these expired? Is signing_host what RDS shows as endpoint?"
 		}
-		return secrets.Rejected(e)
+		return secrets.MarkRejected(e)
 	}
 	return e
 }

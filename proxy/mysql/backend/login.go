@@ -116,7 +116,7 @@ func (c *Conn) readGreeting() error {
 // Login makes one attempt at the database: dial, greeting, TLS, authentication. It ends
 // when ctx does. Without an error the connection is the caller's to close.
 //
-// The error is a *fault.Error, marked as secrets.Rejected if the database refused the
+// The error is a *fault.Error, marked as secrets.MarkRejected if the database refused the
 // credential itself. The database's own words are a *wire.ServerError in the chain.
 func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, error) {
 	start := time.Now()
@@ -203,7 +203,7 @@ func (c *Conn) login(ctx context.Context, p Params, want wire.HandshakeResponse,
 func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeResponse, began time.Time) error {
 	auth := authenticator{cred: c.Cred}
 	auth.begin(c.Greeting.Plugin, c.Greeting.Salt)
-	want = want.ForServer(c.Greeting.Capabilities, c.Cred.Username, want.Database, auth.plugin, p.Dialer.Mode != upstream.Disable)
+	want = want.ForServer(c.Greeting.Capabilities, c.Cred.Username, want.Database, auth.plugin, p.Dialer.Encrypts())
 	start := time.Now()
 	if err := c.encrypt(ctx, p.Dialer, want); err != nil {
 		return err
@@ -211,7 +211,7 @@ func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeRe
 	auth.link = p.Dialer.Link(c.PacketConn.Conn)
 	p.phase("tls", start, c.protection()...)
 	start = time.Now()
-	if overtaken := c.Cred.Overtaken(began); overtaken != nil {
+	if overtaken := c.Cred.RejectedSince(began); overtaken != nil {
 		auth.cred = nobody()
 		want.User = auth.cred.Username
 		want.Auth, _ = auth.scramble() // of no password
@@ -236,7 +236,7 @@ func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeRe
 // encrypt starts TLS, unless the mode is disable. The request carries the
 // client's flags, because MySQL takes them from here and not from the response.
 func (c *Conn) encrypt(ctx context.Context, d *upstream.Dialer, want wire.HandshakeResponse) error {
-	if d.Mode == upstream.Disable {
+	if !d.Encrypts() {
 		return nil
 	}
 	if c.Greeting.Capabilities&mysql.CLIENT_SSL == 0 {

@@ -52,10 +52,10 @@ func (c *PacketConn) Detach() []byte {
 	return b
 }
 
-// Resume puts back what a relay held, and starts a new count of packets.
-func (c *PacketConn) Resume(held []byte) {
-	c.R = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(held), c.Conn), max(len(held), 4096))
-	_, _ = c.R.Peek(len(held)) // into the buffer, where the next relay looks
+// Resume puts back what a relay withheld, and starts a new count of packets.
+func (c *PacketConn) Resume(withheld []byte) {
+	c.R = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(withheld), c.Conn), max(len(withheld), 4096))
+	_, _ = c.R.Peek(len(withheld)) // into the buffer, where the next relay looks
 	c.Seq = 0
 }
 

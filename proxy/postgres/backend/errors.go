@@ -36,7 +36,7 @@ func Refusal(m wire.Message, cred *secrets.Credential) error {
 		if !cred.Expires.IsZero() { // a token
 			e.Hint = "Is rds_iam granted to the user, and rds-db:connect allowed to the AWS credentials? Have these expired? Is signing_host what RDS shows as endpoint?"
 		}
-		return secrets.Rejected(e)
+		return secrets.MarkRejected(e)
 	}
 	return e
 }

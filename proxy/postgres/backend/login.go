@@ -65,7 +65,7 @@ type Conn struct {
 // Login makes one attempt at the database: dial, TLS, startup packet, authentication.
 // It ends when ctx does. Without an error the connection is the caller's to close.
 //
-// The error is a *fault.Error, marked as secrets.Rejected if the database refused the
+// The error is a *fault.Error, marked as secrets.MarkRejected if the database refused the
 // credential itself. The database's own words are a *ServerError in the chain.
 func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, error) {
 	if p.Phase == nil {
@@ -147,7 +147,7 @@ func (c *Conn) login(ctx context.Context, p Params) error {
 // mode is disable (section "SSL Session Encryption"). Exactly one byte of answer is
 // read: more would be taken for encrypted data. The state is nil without TLS.
 func Encrypt(ctx context.Context, d *upstream.Dialer, conn net.Conn, host string) (net.Conn, *tls.ConnectionState, error) {
-	if d.Mode == upstream.Disable {
+	if !d.Encrypts() {
 		return conn, nil, nil
 	}
 	if _, err := conn.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {
@@ -191,7 +191,7 @@ func (c *Conn) authenticate(p Params, state *tls.ConnectionState) error {
 			if reply == nil {
 				continue
 			}
-			if err := c.Cred.Overtaken(c.began); err != nil {
+			if err := c.Cred.RejectedSince(c.began); err != nil {
 				return err
 			}
 			if _, err := c.Write(reply); err != nil {

@@ -76,7 +76,7 @@ func (s Startup) Get(name string) string {
 	return ""
 }
 
-// PhysicalReplication tells whether the client wants a walsender that is
+// PhysicalReplication reports whether the client wants a walsender that is
 // connected to no database (parameter replication, section "Streaming
 // Replication Protocol").
 func (s Startup) PhysicalReplication() bool {

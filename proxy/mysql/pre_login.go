@@ -15,16 +15,16 @@ import (
 // handshake against the host.
 const clientPatience = 1500 * time.Millisecond
 
-// heldConn is a connection on which only the database's greeting has been read. It
+// preLogin is a connection on which only the database's greeting has been read. It
 // is brought to an end in order if nobody goes on with it in time.
-type heldConn struct {
+type preLogin struct {
 	up       *backend.PreLoginConn
 	patience *time.Timer
 	closed   chan struct{}
 }
 
-func (l *login) hold(up *backend.PreLoginConn) *heldConn {
-	g := &heldConn{up: up, closed: make(chan struct{})}
+func (l *login) bePatient(up *backend.PreLoginConn) *preLogin {
+	g := &preLogin{up: up, closed: make(chan struct{})}
 	g.patience = time.AfterFunc(clientPatience, func() {
 		defer close(g.closed)
 		l.engine.closeCleanly(l.ctx, l.session.Phase, up)
@@ -33,7 +33,7 @@ func (l *login) hold(up *backend.PreLoginConn) *heldConn {
 }
 
 // take returns the connection, or nil if it has been brought to an end.
-func (g *heldConn) take() *backend.PreLoginConn {
+func (g *preLogin) take() *backend.PreLoginConn {
 	if g.patience.Stop() {
 		return g.up
 	}
@@ -43,19 +43,19 @@ func (g *heldConn) take() *backend.PreLoginConn {
 
 // release ends the greeted connection if no attempt went on with it.
 func (l *login) release() {
-	if l.held == nil {
+	if l.preLogin == nil {
 		return
 	}
-	if up := l.held.take(); up != nil {
+	if up := l.preLogin.take(); up != nil {
 		l.engine.closeCleanly(l.ctx, l.session.Phase, up)
 	}
 }
 
 // introduce greets the client and returns when it has answered. If the client
 // left, or may not go on, the connection is brought to an end in order.
-func (l *login) introduce(up *backend.PreLoginConn) (*heldConn, error) {
+func (l *login) introduce(up *backend.PreLoginConn) (*preLogin, error) {
 	greeting, cred := up.Greeting(), up.Cred() // up is not ours alone from here on
-	g := l.hold(up)
+	g := l.bePatient(up)
 	if err := l.receive(greeting, cred); err != nil {
 		if up := g.take(); up != nil {
 			l.engine.closeCleanly(l.ctx, l.session.Phase, up)
@@ -70,7 +70,7 @@ func (l *login) introduce(up *backend.PreLoginConn) (*heldConn, error) {
 // logins may lock the user's account.
 func (e *Engine) closeCleanly(ctx context.Context, phase upstream.Phase, up *backend.PreLoginConn) {
 	cred, status := up.Cred(), e.Credentials.Status()
-	if !status.Accepted || status.First != cred || e.isRefused(cred) {
+	if !status.Accepted || status.Preferred != cred || e.isRefused(cred) {
 		_ = up.CloseCleanly(ctx, e.params(phase), nil)
 		return
 	}
@@ -79,11 +79,11 @@ func (e *Engine) closeCleanly(ctx context.Context, phase upstream.Phase, up *bac
 	}
 }
 
-// isRefused tells whether the database refused cred lately, as far as is known.
+// isRefused reports whether the database refused cred lately, as far as is known.
 func (e *Engine) isRefused(cred *secrets.Credential) bool {
 	if e.refused.Load() == cred {
 		return true
 	}
 	status := e.Credentials.Status()
-	return status.Refused && status.First == cred
+	return status.Refused && status.Preferred == cred
 }
