@@ -3,7 +3,7 @@
 // Load and Parse hold a file to the whole schema before anything starts: a key
 // nobody knows, a value of the wrong type and a setting that contradicts
 // another are errors, and all of them are reported at once, each with its file,
-// line, column and what to write instead. A *Config that came back without an
+// line, column and what to write instead. Invariant: a *Config that came back without an
 // error is complete: every default that can be known is filled in.
 //
 // What depends on a secret (engine, host, port and with them the default

@@ -18,10 +18,10 @@
 //	                                  moves or a refusal is old enough
 //
 // While a credential is trusted, any number of logins offer it at the same time.
-// In every other state one login at a time, the prober, offers the versions in
-// the order above, each once, and the others wait for its verdict: whatever the
+// In every other state one login at a time, the one that holds the search token, offers
+// the versions in the order above, each once, and the others wait for its verdict: whatever the
 // number of clients, a rotation costs the database a handful of failed logins: those
-// that were offering the old password when it changed ([Credential.Overtaken]). A
+// that were offering the old password when it changed ([Credential.RejectedSince]). A
 // login that ends without a verdict on its credential (no connection, no answer in
 // time, too many connections) lets the others through, because there is nothing to
 // wait for; one that ends before the credential was offered says nothing.

@@ -1,7 +1,7 @@
 // Package client asks a running credproxy, over its admin server, what the commands
 // want to know and to have done.
 //
-// Its errors are for an operator: they name the address, and what said that it is the
+// Invariant: its errors are for an operator. They name the address, and what said that it is the
 // one. What the server answers can hold texts of a database; in errors they are made
 // [Visible].
 //

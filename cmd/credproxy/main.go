@@ -2,7 +2,10 @@
 // password. See the README.
 //
 // This package holds the commands, one file each: their flags, what they print, and their
-// exit statuses. It starts no goroutine but for signals, and does nothing that another
+// exit statuses.
+//
+// Invariants: bad usage or configuration ends with status 2, every other failure with 1;
+// no command starts a goroutine but for signals. The package does nothing that another
 // program of this module could want as well: that is in packages of its own.
 package main
 

@@ -1,6 +1,6 @@
-// Package mysql speaks the MySQL client/server protocol, as MySQL and MariaDB do,
-// on both sides of a login: to the client as a server that takes any password, to
-// the database as a client that has the right one.
+// Package mysql speaks the MySQL client/server protocol, as MySQL and MariaDB do, to
+// clients: as a server that takes any password. The other side of a login, to the
+// database, is package backend; the packets are package wire.
 //
 // A session is a list of steps: dial and read the database's greeting → pass it
 // on with a salt of our own → read the client's answer → TLS and login at the
@@ -8,11 +8,10 @@
 // first is refused) → the database's OK → raw relay, until a COM_CHANGE_USER,
 // which credproxy answers itself.
 //
-// Invariants: the client hears OK only after the database said so; both legs
-// agree on every flag that changes framing, so results pass untouched; a password
-// goes out in clear text only inside TLS, and by mysql_clear_password only inside
-// verified TLS; a client that leaves before it answered leaves no half-done
-// handshake behind, which would count toward the database's max_connect_errors.
+// Invariants: the client hears OK only after the database said so; both legs agree on
+// every flag that changes framing, so results pass untouched; a client that leaves
+// before it answered leaves no half-done handshake behind, which would count toward the
+// database's max_connect_errors.
 //
 // The package does not compress, does not pool, and looks at nothing that a
 // client sends after login but the first byte of each command.

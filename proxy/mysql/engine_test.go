@@ -15,7 +15,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
-	"github.com/credproxy/credproxy/proxy/proxytest"
+	"github.com/credproxy/credproxy/proxy/nettest"
 )
 
 // trusting lets every login in and echoes what follows.
@@ -262,11 +262,11 @@ func TestProbesLeaveNoHandshakeBehind(t *testing.T) {
 	silent := r.Dial(t) // half-open
 	r.Await(t, fault.ClientTimeout, 1)
 	_ = silent
-	proxytest.Until(t, func() bool { return quit.Load() == greeted.Load() && quit.Load() > 30 }, "every handshake brought to an end")
+	nettest.Until(t, func() bool { return quit.Load() == greeted.Load() && quit.Load() > 30 }, "every handshake brought to an end")
 	if broken.Load() > 0 {
 		t.Errorf("%d handshakes broken off", broken.Load())
 	}
-	proxytest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
+	nettest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
 }
 
 func TestChangeUser(t *testing.T) {

@@ -1,6 +1,6 @@
 // Package nettest has what tests of connections share: two ends of one, a certificate,
-// and the wait for a condition. Its waits are bounded, and what it opens is closed when
-// the test ends. It knows nothing of the proxy.
+// and the wait for a condition. Invariant: its waits are bounded, and what it opens is
+// closed when the test ends. It knows nothing of the proxy.
 package nettest
 
 import (

@@ -16,8 +16,8 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/nettest"
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
-	"github.com/credproxy/credproxy/proxy/proxytest"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -361,7 +361,7 @@ func TestClientsThatVanishOrDawdleLeaveNothingBehind(t *testing.T) {
 	dawdler := newPeer(t, r.Dial(t))
 	dawdler.send(whole[:10])
 	r.Await(t, fault.ClientTimeout, 1)
-	proxytest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
+	nettest.Until(t, func() bool { return runtime.NumGoroutine() <= before }, "goroutines back to where they were")
 }
 
 func TestScramWithARealServerSide(t *testing.T) {

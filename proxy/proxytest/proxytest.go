@@ -1,7 +1,7 @@
 // Package proxytest runs a protocol engine between a test's client and a scripted
 // database, for what real servers do not do: break off, lie, and never end.
 //
-// A [Rig] checks at the test's end that the password is in no line of the log and
+// Invariant: a [Rig] checks at the test's end that the password is in no line of the log and
 // that every goroutine of the server has ended. It is used by tests only.
 package proxytest
 
@@ -23,6 +23,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/nettest"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -177,15 +178,5 @@ func (r *Rig) Dial(t *testing.T) net.Conn {
 // Await waits until n sessions have ended as k.
 func (r *Rig) Await(t *testing.T, k fault.Kind, n int) {
 	t.Helper()
-	Until(t, func() bool { return r.Counts.Of(k) >= n }, fmt.Sprintf("%d sessions ended as %s", n, k))
-}
-
-// Until waits until cond is true.
-func Until(t *testing.T, cond func() bool, what string) {
-	t.Helper()
-	for end := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
+	nettest.Until(t, func() bool { return r.Counts.Of(k) >= n }, fmt.Sprintf("%d sessions ended as %s", n, k))
 }

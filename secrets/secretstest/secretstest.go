@@ -1,5 +1,5 @@
-// Package secretstest lets tests look into credentials, through the gate that logins
-// use. It has no other part, and nothing but tests may import it.
+// Package secretstest lets tests look into credentials. Invariant: it does so through
+// the gate that logins use. It has no other part, and nothing but tests may import it.
 package secretstest
 
 import "github.com/credproxy/credproxy/secrets"
