@@ -200,7 +200,7 @@ func TestCommandsStartNothing(t *testing.T) {
 			case *ast.GoStmt:
 				t.Errorf("%s starts a goroutine", fset.Position(n.Pos()))
 			case *ast.SelectorExpr: // WaitGroup.Go, errgroup's Go, and timers
-				signals := filepath.Base(path) == "main.go" && n.Sel.Name == "AfterFunc"
+				signals := filepath.Base(path) == "signals.go" && n.Sel.Name == "AfterFunc"
 				if n.Sel.Name == "Go" || n.Sel.Name == "AfterFunc" && !signals {
 					t.Errorf("%s starts a goroutine", fset.Position(n.Pos()))
 				}

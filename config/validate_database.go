@@ -62,45 +62,6 @@ func (v *validator) identifier(path, name string) {
 	}
 }
 
-func (v *validator) listeners(at string, d *Database) {
-	if len(d.Listen) == 0 && v.written(at+".listen") {
-		v.fail(at+".listen", "empty; write a listener, or remove the key for 127.0.0.1 on the engine's port")
-	}
-	for i, s := range d.Listen {
-		path := v.entry(at+".listen", i)
-		network, address, err := ParseListener(s)
-		if err != nil {
-			v.fail(path, err.Error())
-			continue
-		}
-		if taken := v.listen.add(network, address, path); taken != "" {
-			v.failf(path, "%q is already taken by %s; use another port or path", s, taken)
-		}
-		if network == "tcp" {
-			v.remote(path, address, d)
-		}
-	}
-}
-
-// AllowsRemote reports whether d may have a listener that other machines can reach: its
-// clients show a certificate, or access.allow_remote is set, and access.uids, which cannot
-// be checked there, is not.
-func (d *Database) AllowsRemote() bool {
-	return len(d.Access.UIDs) == 0 && (d.ClientTLS.ClientCAFile != "" || d.Access.AllowRemote)
-}
-
-// remote checks a listener that other machines can reach.
-func (v *validator) remote(path, address string, d *Database) {
-	host, _, _ := splitHostPort(address)
-	switch {
-	case loopback(host) || d.AllowsRemote():
-	case len(d.Access.UIDs) > 0:
-		v.failf(path, "%q is open to other machines, where access.uids cannot be checked; listen on loopback or a unix socket, or remove access.uids", address)
-	default:
-		v.failf(path, "%q is open to other machines; set client_tls.client_ca_file so that clients must show a certificate, or write access.allow_remote: true", address)
-	}
-}
-
 func (v *validator) tls(at string, t TLS) {
 	v.oneOf(at+".mode", string(t.Mode), string(VerifyFull), string(VerifyCA), string(Require), string(Disable))
 	v.readable(at+".ca_file", t.CAFile)

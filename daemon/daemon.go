@@ -2,11 +2,7 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -15,14 +11,11 @@ import (
 	"syscall"
 	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/metrics"
-	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/secrets/awssm"
 	"github.com/credproxy/credproxy/secrets/env"
@@ -134,28 +127,6 @@ func (d *daemon) begun(err error, failed chan<- error) {
 	d.notifyReady()
 }
 
-// drain turns readiness off, accepts for min_delay, closes the listeners, and waits for
-// the sessions to end, for drain_timeout at most.
-func (d *daemon) drain() {
-	d.draining.Store(true)
-	d.notify(systemd.SdNotifyStopping)
-	d.metrics.Draining()
-	limits := d.config().Shutdown
-	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
-	time.Sleep(limits.MinDelay)
-	d.mu.Lock()
-	for _, ln := range d.listeners.open {
-		d.listeners.close(ln)
-	}
-	for db := range d.alive {
-		db.remove()
-		d.retire(db)
-		db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
-	}
-	d.mu.Unlock()
-	d.running.Wait()
-}
-
 func (d *daemon) config() *config.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -179,47 +150,4 @@ func (d *daemon) databases() []*database {
 		}
 	}
 	return all
-}
-
-// serveAdmin serves the admin server until ctx ends.
-func (d *daemon) serveAdmin(ctx context.Context, addr string) error {
-	if addr == "" {
-		return nil
-	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("admin.listen: %w; choose another address, or \"\" for none", err)
-	}
-	srv := admin.Server(admin.State{Started: d.notStarted, Ready: d.notReady, Status: d.status, Quit: d.quit, BreakGlass: d.breakGlass},
-		promhttp.HandlerFor(d.metrics.Registry, promhttp.HandlerOpts{}))
-	srv.ErrorLog = zap.NewStdLog(d.log)
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	d.log.Info("admin server listens", zap.Stringer("address", ln.Addr()))
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin server: %w", err)
-	}
-	return nil
-}
-
-func (d *daemon) notStarted() (reasons []string) {
-	for _, db := range d.databases() {
-		if !db.listening.Load() {
-			reasons = append(reasons, db.cfg.Name+": not listening yet")
-		}
-	}
-	return reasons
-}
-
-func (d *daemon) notReady() []string {
-	if d.draining.Load() {
-		return []string{"shutting down"}
-	}
-	var reasons []string
-	for _, db := range d.databases() {
-		if why := db.notReady(); why != "" {
-			reasons = append(reasons, db.cfg.Name+": "+why)
-		}
-	}
-	return append(reasons, d.notStarted()...) // last: a consequence, as a rule
 }

@@ -105,20 +105,6 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 		zap.Strings("added", added), zap.Strings("changed", changed), zap.Strings("removed", removed))
 }
 
-// needRestart lists the keys that differ and are read at the start only.
-func needRestart(before, after *config.Config) (keys []string) {
-	if before.Admin != after.Admin {
-		keys = append(keys, "admin")
-	}
-	if before.Log.Format != after.Log.Format {
-		keys = append(keys, "log.format")
-	}
-	if before.Metrics != after.Metrics {
-		keys = append(keys, "metrics")
-	}
-	return keys
-}
-
 func difference(before, after *config.Config) (added, changed, removed []string) {
 	old := map[string]config.Database{}
 	for _, db := range before.Databases {

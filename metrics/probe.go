@@ -6,17 +6,6 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 )
 
-// breakerGauge is 1 while a database is left alone.
-func breakerGauge() prometheus.Gauge {
-	return prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "database_breaker_open",
-		Help: "1 while the database cannot be reached, so that logins fail at once but for one trial at a time.",
-	})
-}
-
-// DatabaseBreaker says whether the breaker in front of the database is open.
-func (d *Database) DatabaseBreaker(open bool) { d.breaker.Set(oneIf(open)) }
-
 // probes are credproxy's own logins.
 type probes struct {
 	total   *prometheus.CounterVec

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"syscall"
 	"time"
@@ -66,26 +65,6 @@ func (s *Session) Deadline() time.Time { return s.Accepted.Add(s.server.Limits.L
 
 // LoginTimeout is how long a login may take.
 func (s *Session) LoginTimeout() time.Duration { return s.server.Limits.LoginTimeout }
-
-// Admit counts the session toward the limit of connections, if its user may
-// connect. The error is an *Error of kind TooMany or ShuttingDown, or Allowed's.
-func (s *Session) Admit() error {
-	s.server.leaveLobby(s.Client)
-	if err := s.Allowed(); err != nil {
-		return err
-	}
-	if s.server.draining.Load() {
-		return fault.ErrShuttingDown(nil)
-	}
-	limit := int64(s.server.Limits.MaxConnections)
-	if s.server.active.Add(1) > limit {
-		s.server.active.Add(-1)
-		return &fault.Error{Kind: fault.TooMany, Message: fmt.Sprintf("too many connections: limits.max_connections is %d", limit),
-			Hint: "Close connections, or raise the limit in the configuration of credproxy."}
-	}
-	s.admitted = true
-	return nil
-}
 
 // Phase reports how long a phase of the login took that began at start. At level debug
 // the log says so, with the details, which hold no secret.

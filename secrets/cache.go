@@ -19,9 +19,6 @@ const (
 const (
 	// fetchTimeout bounds one call to a source, its own retries included.
 	fetchTimeout = 10 * time.Second
-	// expiryMargin is how long before its end an expiring credential is replaced
-	// in the background. Up to its end it is still served.
-	expiryMargin = time.Minute
 	// rejectedFor is how long a version that the database refused is not
 	// offered again, unless something moved meanwhile. AWSPENDING is refused
 	// until setSecret, and then is right from one moment to the next: it is

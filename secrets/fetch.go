@@ -2,10 +2,7 @@ package secrets
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 )
 
 // lookup is what a staging label named at one moment.
@@ -27,13 +24,6 @@ func (l *lookup) version() string {
 		return l.cred.VersionID
 	}
 	return l.before
-}
-
-// description is what a Labelled source told at one moment.
-type description struct {
-	started time.Time
-	labels  Labels
-	err     error
 }
 
 // look tells what stage names, as learned after the moment given, and at most
@@ -130,86 +120,6 @@ func (c *Cache) ask(ctx context.Context, stage Stage, after time.Time) *lookup {
 	l := &lookup{started: time.Now()}
 	l.err = c.guard(func() (err error) { l.cred, err = c.src.Fetch(ctx, stage); return err })
 	return l
-}
-
-// named is the version that carries the label according to d.
-func (c *Cache) named(ctx context.Context, src Labelled, stage Stage, d *description) *lookup {
-	l := &lookup{started: d.started}
-	id := d.labels.Versions[stage]
-	if id == "" {
-		l.err = Errorf(NoVersion, "no version of the secret is labelled %s", stage)
-		return l
-	}
-	c.mu.Lock()
-	l.cred = c.version(id)
-	c.mu.Unlock()
-	if l.cached = l.cred != nil; !l.cached {
-		l.err = c.guard(func() (err error) { l.cred, err = src.FetchVersion(ctx, id); return err })
-	}
-	return l
-}
-
-// describe asks which labels there are. An answer from after the moment given
-// serves all that ask for lookAgain.
-func (c *Cache) describe(ctx context.Context, src Labelled, after time.Time) *description {
-	c.describing <- struct{}{} // for fetchTimeout at most
-	defer func() { <-c.describing }()
-	c.mu.Lock()
-	d := c.described
-	c.mu.Unlock()
-	if d != nil && !d.started.Before(after) && time.Since(d.started) < believed(d.err) {
-		return d
-	}
-	d = &description{started: time.Now()}
-	d.err = c.guard(func() (err error) { d.labels, err = src.Describe(ctx); return err })
-	c.mu.Lock()
-	c.described = d
-	c.mu.Unlock()
-	if d.err != nil && ReasonOf(d.err) == Denied {
-		c.opt.Notify(Event{Kind: DescribeDenied, Err: d.err})
-	}
-	return d
-}
-
-// describeFrom is when to ask for labels next: not for Options.Refresh after it
-// was denied.
-func (c *Cache) describeFrom() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d := c.described; d != nil && d.err != nil && ReasonOf(d.err) == Denied {
-		return d.started.Add(c.opt.Refresh)
-	}
-	return time.Time{}
-}
-
-// newBreaker makes the circuit breaker of a source. Only a source that cannot be
-// asked trips it: a refusal, or a secret that is none, is an answer.
-func newBreaker() *gobreaker.CircuitBreaker[struct{}] {
-	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		Timeout:      breakerOpen,
-		ReadyToTrip:  func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerFailures },
-		IsSuccessful: func(err error) bool { return err == nil || ReasonOf(err) != Unavailable },
-	})
-}
-
-// guard asks the source through its circuit breaker: after breakerFailures
-// failures in a row it is left alone for breakerOpen, then one call at a time
-// finds out whether it is back.
-func (c *Cache) guard(ask func() error) error {
-	var err error
-	_, refused := c.breaker.Execute(func() (struct{}, error) {
-		err = ask()
-		return struct{}{}, err
-	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case errors.Is(refused, gobreaker.ErrOpenState) || errors.Is(refused, gobreaker.ErrTooManyRequests):
-		return Errorf(Unavailable, "not asked again within %v of a failure: %w", breakerOpen, c.lastFailure)
-	case err != nil && ReasonOf(err) == Unavailable:
-		c.lastFailure = err
-	}
-	return err
 }
 
 // record stores a lookup and reports whether AWSCURRENT moved. A version already

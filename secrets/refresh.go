@@ -11,6 +11,10 @@ import (
 // window is open, and again as long after it.
 const looksPerWindow = 48
 
+// expiryMargin is how long before its end an expiring credential is replaced
+// in the background. Up to its end it is still served.
+const expiryMargin = time.Minute
+
 // Run refreshes AWSCURRENT until ctx ends: at once, then on schedule, more often
 // while a rotation is due, before the held credential expires, and whenever a
 // [Watcher] says that it changed. Failures are retried with exponential backoff

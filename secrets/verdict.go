@@ -27,7 +27,7 @@ func (c *Cache) cachedUnder(cred *Credential) Stage {
 	return c.stageOf(cred)
 }
 
-// stageOf is heldUnder with c.mu held.
+// stageOf is cachedUnder with c.mu held.
 func (c *Cache) stageOf(cred *Credential) Stage {
 	for _, stage := range []Stage{Current, Pending, Previous} {
 		if l := c.labels[stage]; l != nil && l.cred != nil && l.cred.VersionID == cred.VersionID {

@@ -2,27 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"github.com/credproxy/credproxy/config"
 )
-
-// Exit statuses.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2 // bad usage or configuration
-)
-
-// usageError marks an error that lies in how credproxy was called. One that lies in its
-// configuration is marked by config.Invalid, or comes from reading it.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
 
 // execute runs the command that args name and returns the exit status.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -35,17 +19,6 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "credproxy: %v\n", err)
 	}
 	return exitStatus(err)
-}
-
-// exitStatus returns the exit status of a command that returned err.
-func exitStatus(err error) int {
-	if err == nil {
-		return exitOK
-	}
-	if _, ok := errors.AsType[usageError](err); ok || config.IsInvalid(err) {
-		return exitUsage
-	}
-	return exitFailed
 }
 
 func rootCommand() *cobra.Command {

@@ -78,7 +78,7 @@ func (b *Breaker) Status() BreakerStatus {
 }
 
 // dial calls do, unless target is left alone now. do's error is counted if it is
-// an *Error of kind Unreachable.
+// a *fault.Error of kind Unreachable.
 func (b *Breaker) dial(target string, do func() (net.Conn, error)) (net.Conn, error) {
 	c := b.of(target)
 	conn, err := c.Execute(func() (net.Conn, error) {

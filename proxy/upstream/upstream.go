@@ -76,7 +76,7 @@ func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err er
 
 // Dial opens a TCP connection. The name is resolved anew, and its addresses, IPv6 and
 // IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
-// 32 are tried. While the Breaker is open nothing is tried. The error is an *Error of
+// 32 are tried. While the Breaker is open nothing is tried. The error is a *fault.Error of
 // kind Unreachable, marked as secrets.MarkWrongEndpoint if the secret named the place, or of
 // kind TooMany if no descriptor is left, or the cause of ctx if that was cancelled.
 func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
@@ -151,7 +151,7 @@ func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
 }
 
 // Handshake starts TLS on conn, to a server known as host, as the mode demands.
-// It must not be called in mode disable. The error is an *Error of kind
+// It must not be called in mode disable. The error is a *fault.Error of kind
 // UpstreamTLS.
 func (u *Dialer) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
 	cfg := u.config(host)

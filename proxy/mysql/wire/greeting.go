@@ -12,10 +12,6 @@ import (
 // scrambled with, in bytes.
 const SaltSize = 20
 
-// NotOffered are the capabilities that a client is never offered: what is
-// compressed cannot be passed on unseen, and TLS is offered only with client_tls.
-const NotOffered = mysql.CLIENT_COMPRESS | mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM | mysql.CLIENT_SSL
-
 // Greeting is a server's first packet (page "Protocol::HandshakeV10").
 type Greeting struct {
 	Version      string
@@ -59,20 +55,6 @@ func ParseGreeting(payload []byte) (Greeting, error) {
 		g.Plugin = f.Text()
 	}
 	return g, f.Err
-}
-
-// ForClient returns the greeting that a client hears: the database's own, but
-// with our salt, without what is not offered, and with a plugin that we can play.
-func (g Greeting) ForClient(tls bool) Greeting {
-	g.Capabilities &^= NotOffered
-	if tls {
-		g.Capabilities |= mysql.CLIENT_SSL
-	}
-	g.Salt = NewSalt()
-	if g.Plugin != mysql.AUTH_CACHING_SHA2_PASSWORD {
-		g.Plugin = mysql.AUTH_NATIVE_PASSWORD
-	}
-	return g
 }
 
 func (g Greeting) Encode() []byte {

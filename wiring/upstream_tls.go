@@ -41,22 +41,6 @@ func NewUpstream(cfg *config.Database) (*upstream.Dialer, error) {
 	return u, nil
 }
 
-// NewClientTLS returns the side of TLS that clients see who ask for it.
-func NewClientTLS(cfg config.ClientTLS) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("client_tls.cert_file: %w", err)
-	}
-	t := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	if cfg.ClientCAFile != "" {
-		t.ClientAuth = tls.RequireAndVerifyClientCert
-		if t.ClientCAs, err = readPool("client_tls.client_ca_file", cfg.ClientCAFile); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
 func readPool(key, path string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {

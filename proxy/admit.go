@@ -3,53 +3,34 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net"
-
-	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/peer"
 )
 
-// Access says which users of this machine may connect.
-type Access struct {
-	// Owner tells the id of the user at the other end of a connection; [Peers]
-	// does. nil: nobody can tell.
-	Owner func(net.Conn) (uid uint32, err error)
-	// UIDs are the users who may connect, each with the name that the log gives
-	// it, or "". Empty: everybody.
-	UIDs map[uint32]string
-}
-
-// identity is who the client of a session is.
-type identity struct {
-	uid uint32
-	err error // why it is not known
-}
-
-func (a Access) identify(c net.Conn) identity {
-	if a.Owner == nil {
-		return identity{err: errors.New("nothing here tells the users of connections")}
+// Admit counts the session toward the limit of connections, if its user may
+// connect. The error is a *fault.Error of kind TooMany or ShuttingDown, or Allowed's.
+func (s *Session) Admit() error {
+	s.server.leaveLobby(s.Client)
+	if err := s.Allowed(); err != nil {
+		return err
 	}
-	uid, err := a.Owner(c)
-	return identity{uid, err}
-}
-
-// fields describes the client for the log.
-func (a Access) fields(id identity) []zap.Field {
-	if id.err != nil {
-		return nil
+	if s.server.draining.Load() {
+		return fault.ErrShuttingDown(nil)
 	}
-	fields := []zap.Field{zap.Uint32("peer_uid", id.uid)}
-	if name := a.UIDs[id.uid]; name != "" {
-		fields = append(fields, zap.String("peer_user", name))
+	limit := int64(s.server.Limits.MaxConnections)
+	if s.server.active.Add(1) > limit {
+		s.server.active.Add(-1)
+		return &fault.Error{Kind: fault.TooMany, Message: fmt.Sprintf("too many connections: limits.max_connections is %d", limit),
+			Hint: "Close connections, or raise the limit in the configuration of credproxy."}
 	}
-	return fields
+	s.admitted = true
+	return nil
 }
 
 // Allowed reports whether the client's user may connect. Who that is was looked up
 // when the client connected. Who is not known is not allowed, unless everybody is.
-// The error is an *Error of kind NotAllowed or ClientGone.
+// The error is a *fault.Error of kind NotAllowed or ClientGone.
 func (s *Session) Allowed() error {
 	access, id := s.server.Access, s.identity
 	if len(access.UIDs) == 0 {

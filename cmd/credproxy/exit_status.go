@@ -1,0 +1,31 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/credproxy/credproxy/config"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // bad usage or configuration
+)
+
+// usageError marks an error that lies in how credproxy was called. One that lies in its
+// configuration is marked by config.Invalid, or comes from reading it.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// exitStatus returns the exit status of a command that returned err.
+func exitStatus(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[usageError](err); ok || config.IsInvalid(err) {
+		return exitUsage
+	}
+	return exitFailed
+}

@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy/fault"
+)
+
+// drain turns readiness off, accepts for min_delay, closes the listeners, and waits for
+// the sessions to end, for drain_timeout at most.
+func (d *daemon) drain() {
+	d.draining.Store(true)
+	d.notify(systemd.SdNotifyStopping)
+	d.metrics.Draining()
+	limits := d.config().Shutdown
+	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
+	time.Sleep(limits.MinDelay)
+	d.mu.Lock()
+	for _, ln := range d.listeners.open {
+		d.listeners.close(ln)
+	}
+	for db := range d.alive {
+		db.remove()
+		d.retire(db)
+		db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
+	}
+	d.mu.Unlock()
+	d.running.Wait()
+}
+
+// endAfter ends the sessions that are left after limit. Their clients hear why. Call it with daemon.mu held.
+func (db *database) endAfter(limit time.Duration, why error) {
+	if db.drainTimer != nil {
+		return
+	}
+	db.terminated = make(chan struct{})
+	db.drainTimer = time.AfterFunc(limit, func() {
+		defer close(db.terminated)
+		if n := db.server.Active(); n > 0 {
+			db.log.Warn("ending the sessions that are left", zap.Int64("sessions", n))
+		}
+		db.server.Terminate(why)
+		db.endSessions()
+	})
+}
+
+// stopDrainTimer stops drainTimer, or waits until it has done its work. Call it when no
+// session is left.
+func (db *database) stopDrainTimer() {
+	if db.drainTimer != nil && !db.drainTimer.Stop() {
+		<-db.terminated
+	}
+}

@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"github.com/credproxy/credproxy/proxy/fault"
+)
+
+func byName(all []*database) map[string]*database {
+	m := map[string]*database{}
+	for _, db := range all {
+		m[db.cfg.Name] = db
+	}
+	return m
+}
+
+// precedes reports whether db accepts, or was to accept, the clients that next is for.
+func (db *database) precedes(next *database) bool {
+	return db != next && !db.retired && db.failure.Load() == nil && db.cfg.Name == next.cfg.Name
+}
+
+// predecessor returns the one that accepts in place of db until db does, nil if there
+// is none. Call it with mu held.
+func (d *daemon) predecessor(db *database) *database {
+	for old := range d.alive {
+		if old.precedes(db) && d.listeners.owned(old) {
+			return old
+		}
+	}
+	return nil
+}
+
+// reconcile removes the databases that are not current. One that is replaced goes on
+// accepting until its successor does. Call it with mu held.
+func (d *daemon) reconcile() {
+	current := byName(d.current)
+	for db := range d.alive {
+		if current[db.cfg.Name] != db {
+			db.remove()
+		}
+	}
+	d.closeUnused()
+	for db := range d.alive {
+		successor := current[db.cfg.Name]
+		if successor == db || d.listeners.owned(db) {
+			continue
+		}
+		d.retire(db)
+		if successor == nil {
+			db.endAfter(d.cfg.Shutdown.DrainTimeout, fault.ErrRemoved())
+		}
+	}
+}
+
+// closeUnused closes the listeners that no current database has or waits for, and
+// has a database that was removed accept no more. Call it with mu held.
+func (d *daemon) closeUnused() {
+	used := map[*listener]bool{}
+	waiting, current := map[string]bool{}, byName(d.current) // waiting: that do not accept yet
+	for _, db := range d.current {
+		waiting[db.cfg.Name] = !db.listening.Load()
+		for _, ln := range db.listeners {
+			used[ln] = true
+		}
+	}
+	for _, ln := range d.listeners.open {
+		if !used[ln] && (ln.owner == nil || !waiting[ln.owner.cfg.Name]) {
+			d.listeners.close(ln)
+		} else if ln.owner != nil && current[ln.owner.cfg.Name] == nil {
+			ln.release() // clients wait for whoever has the listener now
+		}
+	}
+}
+
+// retire has a goroutine wait for the sessions of a database that accepts no longer, and
+// then stop what they needed.
+func (d *daemon) retire(db *database) {
+	if db.retired {
+		return
+	}
+	db.retired = true
+	db.server.CloseLobby()
+	d.running.Go(func() {
+		db.server.Wait()
+		db.cancel()
+		db.refreshing.Wait()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.alive, db)
+		db.stopDrainTimer()
+		if !d.draining.Load() { // else the metrics stay to be read to the end
+			db.observer.Release(db.server)
+		}
+	})
+}
