@@ -51,7 +51,7 @@ type needs struct {
 }
 
 // Generate returns the least policy of each role that cfg needs, by the ARN of
-// the role or ownRole. A role that needs nothing is missing. Notes tell what the
+// the role or OwnRole. A role that needs nothing is missing. Notes tell what the
 // operator should know, incomplete which placeholders are in the documents.
 func Generate(cfg *config.Config, facts Facts) (policies map[string]Document, notes, incomplete []string) {
 	n := &needs{facts: facts, roles: map[string]map[string]*Statement{}}

@@ -1,0 +1,115 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/relay"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// Dialer is where a database is and how to get there safely.
+type Dialer struct {
+	Host        string        // empty: the secret's
+	Port        int           // 0: the secret's, else DefaultPort
+	DefaultPort int           // of the engine
+	DialTimeout time.Duration // for all addresses of the host together
+	Mode        config.TLSMode
+	ServerName  string      // the name to verify; empty: the host
+	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy at the first handshake
+	Breaker     *Breaker    // in front of the database; nil: none
+
+	resolver *net.Resolver              // nil: the system's
+	last     atomic.Pointer[tls.Config] // the one in use; sessions share it
+}
+
+// Encrypts reports whether links are to be encrypted: all but in mode disable.
+func (u *Dialer) Encrypts() bool { return u.Mode != config.Disable }
+
+// Link returns what is known of a connection that was dialled here: whether it is
+// inside TLS that [Dialer.Handshake] started, and whether the far end has proved to be
+// the database.
+func (u *Dialer) Link(conn net.Conn) secrets.Link {
+	tc, ok := conn.(*tls.Conn)
+	switch {
+	case !ok || !tc.ConnectionState().HandshakeComplete:
+		return secrets.NotEncrypted
+	case u.Mode == config.VerifyFull || u.Mode == config.VerifyCA:
+		return secrets.Verified
+	}
+	return secrets.Encrypted
+}
+
+// Target returns host and port to dial with cred.
+func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err error) {
+	host, port = u.Host, u.Port
+	if host == "" {
+		host = cred.Endpoint.Host
+	}
+	if port == 0 {
+		port = cred.Endpoint.Port
+	}
+	if port == 0 {
+		port = u.DefaultPort
+	}
+	if host == "" {
+		return "", 0, secrets.MarkWrongEndpoint(&fault.Error{Kind: fault.SecretProblem, Message: "neither the configuration nor the secret names the database's host",
+			Hint: "Set host for this database in the configuration of credproxy."})
+	}
+	return host, port, nil
+}
+
+// Dial opens a TCP connection. The name is resolved anew, and its addresses, IPv6 and
+// IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
+// 32 are tried. While the Breaker is open nothing is tried. The error is a *fault.Error of
+// kind Unreachable, marked as secrets.MarkWrongEndpoint if the secret named the place, or of
+// kind TooMany if no descriptor is left, or the cause of ctx if that was cancelled.
+func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
+	target := net.JoinHostPort(host, strconv.Itoa(port))
+	dial := func() (net.Conn, error) {
+		conn, err := u.dial(ctx, host, port)
+		switch {
+		case err == nil:
+			return conn, nil
+		case errors.Is(ctx.Err(), context.Canceled):
+			return nil, fmt.Errorf("%v: %w", err, context.Cause(ctx))
+		}
+		return nil, dialError(err, host, port)
+	}
+	if u.Breaker == nil {
+		conn, err = dial()
+	} else {
+		conn, err = u.Breaker.dial(target, dial)
+	}
+	if _, failed := unreachable(err); failed && (u.Host == "" || u.Port == 0) {
+		return nil, secrets.MarkWrongEndpoint(err)
+	}
+	return conn, err
+}
+
+func (u *Dialer) dial(ctx context.Context, host string, port int) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.DialTimeout)
+	defer cancel()
+	addrs, err := cmp.Or(u.resolver, net.DefaultResolver).LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	return race(ctx, addrs, func(ctx context.Context, addr net.IPAddr) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
+	})
+}
+
+// BreakOff makes the end of ctx break off what waits on conn. Call stop when conn
+// outlives ctx.
+func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(relay.Past) })
+}
