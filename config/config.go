@@ -12,7 +12,9 @@
 // reads no credential and never quotes a value found under "credentials".
 package config
 
-import "time"
+import (
+	"time"
+)
 
 // Config is a whole configuration file.
 type Config struct {
@@ -64,27 +66,12 @@ type Database struct {
 	Session     Session     `yaml:"session"`
 }
 
-// Engine is the kind of database server.
-type Engine string
-
 // The engines that credproxy speaks to.
 const (
 	Postgres Engine = "postgres"
 	MySQL    Engine = "mysql"
 	MariaDB  Engine = "mariadb"
 )
-
-// Port returns the port the engine's servers and listeners use by default, 0
-// for the zero Engine.
-func (e Engine) Port() int {
-	switch e {
-	case Postgres:
-		return 5432
-	case MySQL, MariaDB:
-		return 3306
-	}
-	return 0
-}
 
 // TLSMode says how the link to the database is protected. The names and their
 // meaning are libpq's sslmode.

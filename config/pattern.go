@@ -2,7 +2,6 @@ package config
 
 import (
 	"regexp"
-	"strings"
 )
 
 // What the names in a configuration may look like. None is stricter than the
@@ -40,26 +39,4 @@ func (c capped) FindStringSubmatch(s string) []string {
 		return nil
 	}
 	return m
-}
-
-// arnRegion returns the region of a secret's ARN, "" for a name.
-func arnRegion(secretID string) string {
-	if m := secretARN.FindStringSubmatch(secretID); m != nil {
-		return m[1]
-	}
-	return ""
-}
-
-// rdsRegion returns the region in the host name of an RDS endpoint, "" if the
-// name is not one: name.id.REGION.rds.amazonaws.com, or in China
-// name.id.rds.REGION.amazonaws.com.cn.
-func rdsRegion(hostPort string) string {
-	host, _, _ := strings.Cut(strings.ToLower(hostPort), ":")
-	host = strings.TrimSuffix(host, ".")
-	for _, pattern := range []*regexp.Regexp{rdsHost, rdsHostChina} {
-		if m := pattern.FindStringSubmatch(host); m != nil {
-			return m[1]
-		}
-	}
-	return ""
 }

@@ -16,44 +16,6 @@ const (
 	DefaultLoginTimeout = 15 * time.Second
 )
 
-const (
-	// fetchTimeout bounds one call to a source, its own retries included.
-	fetchTimeout = 10 * time.Second
-	// rejectedFor is how long a version that the database refused is not
-	// offered again, unless something moved meanwhile. AWSPENDING is refused
-	// until setSecret, and then is right from one moment to the next: it is
-	// offered more often for as long as logins wait for that, Options.Grace or
-	// rejectedFor.
-	rejectedFor        = 30 * time.Second
-	rejectedPendingFor = 3 * time.Second
-	// lookAgain is how long what a label named is believed by logins that were
-	// refused; that a source cannot be asked is believed for a shorter time.
-	lookAgain        = 5 * time.Second
-	lookAgainFailure = time.Second
-	// trustFor is how long after an acceptance logins need no further proof. It
-	// bounds how many of them a rotation can surprise: those that begin within
-	// this time of a login before it, and no others.
-	trustFor = time.Second
-	// minLookAgain and maxLookAgain bound the wait between two rounds of a probe.
-	minLookAgain = 100 * time.Millisecond
-	maxLookAgain = 5 * time.Second
-	// maxTrustedTries caps how often one login goes straight for a credential that
-	// others vouch for.
-	maxTrustedTries = 8
-	// maxBackoff caps the wait between refreshes that fail because the source
-	// cannot be asked, and so how late a recovery is noticed; maxBackoffAnswered
-	// between those that it answers with a no, which takes an operator to change.
-	maxBackoff         = 15 * time.Second
-	maxBackoffAnswered = time.Minute
-	// breakerFailures is after how many failures in a row a source is left alone,
-	// for breakerOpen. Logins that need it fail at once meanwhile.
-	breakerFailures = 5
-	breakerOpen     = 2 * time.Second
-	// maxRefused caps the memory of refused versions. A secret has at most
-	// about 100 versions; three carry labels.
-	maxRefused = 16
-)
-
 // Options tune a [Cache]. The zero value is ready to use.
 type Options struct {
 	// Refresh is how often to look for a new version, ±10 % of jitter; zero

@@ -5,6 +5,15 @@ import (
 	"time"
 )
 
+const (
+	// fetchTimeout bounds one call to a source, its own retries included.
+	fetchTimeout = 10 * time.Second
+	// lookAgain is how long what a label named is believed by logins that were
+	// refused; that a source cannot be asked is believed for a shorter time.
+	lookAgain        = 5 * time.Second
+	lookAgainFailure = time.Second
+)
+
 // lookup is what a staging label named at one moment.
 type lookup struct {
 	started time.Time

@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+const (
+	// maxTrustedTries caps how often one login goes straight for a credential that
+	// others vouch for.
+	maxTrustedTries = 8
+)
+
 // Login calls try with one credential after another until the database accepts
 // one. try returns nil if it did, an error made by [Rejected] if the database
 // refused the credential itself, and any other error to end the login as it is.

@@ -7,6 +7,14 @@ import (
 	"time"
 )
 
+const (
+	// maxBackoff caps the wait between refreshes that fail because the source
+	// cannot be asked, and so how late a recovery is noticed; maxBackoffAnswered
+	// between those that it answers with a no, which takes an operator to change.
+	maxBackoff         = 15 * time.Second
+	maxBackoffAnswered = time.Minute
+)
+
 // looksPerWindow is how many times a planned rotation is looked for while its
 // window is open, and again as long after it.
 const looksPerWindow = 48

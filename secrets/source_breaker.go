@@ -2,8 +2,16 @@ package secrets
 
 import (
 	"errors"
+	"time"
 
 	"github.com/sony/gobreaker/v2"
+)
+
+const (
+	// breakerFailures is after how many failures in a row a source is left alone,
+	// for breakerOpen. Logins that need it fail at once meanwhile.
+	breakerFailures = 5
+	breakerOpen     = 2 * time.Second
 )
 
 // newBreaker makes the circuit breaker of a source. Only a source that cannot be

@@ -5,6 +5,26 @@ import (
 	"time"
 )
 
+const (
+	// rejectedFor is how long a version that the database refused is not
+	// offered again, unless something moved meanwhile. AWSPENDING is refused
+	// until setSecret, and then is right from one moment to the next: it is
+	// offered more often for as long as logins wait for that, Options.Grace or
+	// rejectedFor.
+	rejectedFor        = 30 * time.Second
+	rejectedPendingFor = 3 * time.Second
+	// trustFor is how long after an acceptance logins need no further proof. It
+	// bounds how many of them a rotation can surprise: those that begin within
+	// this time of a login before it, and no others.
+	trustFor = time.Second
+	// minLookAgain and maxLookAgain bound the wait between two rounds of a probe.
+	minLookAgain = 100 * time.Millisecond
+	maxLookAgain = 5 * time.Second
+	// maxRefused caps the memory of refused versions. A secret has at most
+	// about 100 versions; three carry labels.
+	maxRefused = 16
+)
+
 // cachedInOrder returns what can be offered without asking the source.
 func (c *Cache) cachedInOrder() []*Credential {
 	first := c.preferredCached()

@@ -82,3 +82,24 @@ func (r HandshakeResponse) Encode() []byte {
 	}
 	return b
 }
+
+// ForServer returns the response that the database hears from us: the client's
+// own, with another user, with the database if the client named none, and with
+// the flags that say how we send the password. No flag that changes what follows
+// the login is added or taken away.
+func (r HandshakeResponse) ForServer(server uint32, user, database, plugin string, tls bool) HandshakeResponse {
+	r.User, r.Plugin, r.Auth = user, plugin, nil
+	r.Capabilities &^= NotOffered | mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+	r.Capabilities |= mysql.CLIENT_SECURE_CONNECTION
+	r.Capabilities |= server & (mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
+	if tls {
+		r.Capabilities |= mysql.CLIENT_SSL
+	}
+	if r.Database == "" {
+		r.Database = database
+	}
+	if r.Database != "" {
+		r.Capabilities |= mysql.CLIENT_CONNECT_WITH_DB
+	}
+	return r
+}
