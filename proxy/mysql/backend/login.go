@@ -253,6 +253,6 @@ func (c *Conn) encrypt(ctx context.Context, d *upstream.Dialer, want wire.Handsh
 	if err != nil {
 		return err
 	}
-	c.Conn = c.Over(tc)
+	c.PacketConn = c.Over(tc)
 	return nil
 }
