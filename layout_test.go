@@ -96,6 +96,26 @@ func packages(t *testing.T) []pkg {
 	}
 }
 
+// TestImageHasAllPackages holds that the build of the image gets what the program is
+// made of.
+func TestImageHasAllPackages(t *testing.T) {
+	ignored, err := os.ReadFile(".dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/credproxy").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.FieldsSeq(string(out)) {
+		ours, ok := strings.CutPrefix(name, module+"/")
+		top, _, _ := strings.Cut(ours, "/")
+		if ok && !strings.Contains(string(ignored), "\n!"+top+"\n") {
+			t.Errorf(".dockerignore leaves out %s, of package %s", top, ours)
+		}
+	}
+}
+
 func TestImports(t *testing.T) {
 	seen := 0
 	for _, p := range packages(t) {
