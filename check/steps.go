@@ -135,6 +135,8 @@ func (c *checker) dns(ctx context.Context) (s Step) {
 	if c.host, c.port, err = c.upstream.Target(c.cred); err != nil {
 		return failure(err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.upstream.LookupTimeout)
+	defer cancel()
 	addrs, err := net.DefaultResolver.LookupHost(ctx, c.host)
 	if err != nil {
 		return Step{Result: Failed, Detail: err.Error(), Advice: "Check host for a typing error, and the name servers of this machine."}
@@ -180,7 +182,8 @@ func (c *checker) tls(ctx context.Context) Step {
 	}
 	var seen []*x509.Certificate
 	u := &upstream.Dialer{
-		Host: c.upstream.Host, Port: c.upstream.Port, DefaultPort: c.upstream.DefaultPort, DialTimeout: c.upstream.DialTimeout,
+		Host: c.upstream.Host, Port: c.upstream.Port, DefaultPort: c.upstream.DefaultPort,
+		LookupTimeout: c.upstream.LookupTimeout, DialTimeout: c.upstream.DialTimeout,
 		Mode: config.Require, ServerName: c.upstream.ServerName, TLS: c.upstream.TLS.Clone(),
 	}
 	u.TLS.VerifyConnection = func(cs tls.ConnectionState) error {

@@ -175,6 +175,7 @@ type BreakGlass struct {
 type Limits struct {
 	MaxConnections int           `yaml:"max_connections"` // 1 to 1,000,000; default 1000
 	LoginTimeout   time.Duration `yaml:"login_timeout"`   // client accept to OK, one attempt; default 15s
+	LookupTimeout  time.Duration `yaml:"lookup_timeout"`  // for the addresses of the database's host; default 10s
 	DialTimeout    time.Duration `yaml:"dial_timeout"`    // for a TCP connection to the database; default 5s
 }
 

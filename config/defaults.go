@@ -18,6 +18,7 @@ const (
 	defaultBreakGlass     = time.Hour
 	defaultMaxConnections = 1000
 	defaultLoginTimeout   = 15 * time.Second
+	defaultLookupTimeout  = 10 * time.Second
 	defaultDialTimeout    = 5 * time.Second
 )
 
@@ -42,6 +43,7 @@ func applyDatabaseDefaults(d *Database, written func(path string) bool) {
 	setDefault(&d.BreakGlass.MaxDuration, defaultBreakGlass, written("break_glass.max_duration"))
 	setDefault(&d.Limits.MaxConnections, defaultMaxConnections, written("limits.max_connections"))
 	setDefault(&d.Limits.LoginTimeout, defaultLoginTimeout, written("limits.login_timeout"))
+	setDefault(&d.Limits.LookupTimeout, defaultLookupTimeout, written("limits.lookup_timeout"))
 	setDefault(&d.Limits.DialTimeout, defaultDialTimeout, written("limits.dial_timeout"))
 
 	// For these an empty string says nothing either.

@@ -98,6 +98,7 @@ func (v *validator) limits(at string, l Limits) {
 		v.failf(at+".max_connections", "%d is out of range; write a number from 1 to %d", l.MaxConnections, maxConnections)
 	}
 	v.aboveZero(at+".login_timeout", l.LoginTimeout)
+	v.aboveZero(at+".lookup_timeout", l.LookupTimeout)
 	v.aboveZero(at+".dial_timeout", l.DialTimeout)
 }
 

@@ -94,6 +94,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database) (_ 
 	if db.upstream, err = wiring.NewUpstream(cfg); err != nil {
 		return nil, err
 	}
+	db.upstream.Log = db.log
 	db.upstream.Breaker = upstream.NewBreaker(db.log, observer.DatabaseBreaker)
 	observer.DatabaseBreaker(false) // whatever the one said that this replaces
 	if cfg.ClientTLS.CertFile != "" {

@@ -12,10 +12,10 @@ import (
 )
 
 // NewUpstream returns the dialer of the database, with the certificates for the way
-// there. Its DefaultPort is not set before [NewEngine].
+// there. Its DefaultPort is not set before [Engines.New].
 func NewUpstream(cfg *config.Database) (*upstream.Dialer, error) {
 	u := &upstream.Dialer{
-		Host: cfg.Host, Port: cfg.Port, DialTimeout: cfg.Limits.DialTimeout,
+		Host: cfg.Host, Port: cfg.Port, LookupTimeout: cfg.Limits.LookupTimeout, DialTimeout: cfg.Limits.DialTimeout,
 		Mode: cfg.TLS.Mode, ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
 	}
 	var err error

@@ -106,17 +106,17 @@ func (e *Engine) forwardCancel(ctx context.Context, t *cancelTarget) error {
 		return err
 	}
 	defer conn.Close()
-	stop := upstream.BreakOff(ctx, conn)
-	defer stop()
-	link, _, err := backend.Encrypt(ctx, e.Upstream, conn, t.host)
-	if err != nil {
-		return err
-	}
-	if _, err := link.Write(t.upstream.Request()); err != nil {
-		return err
-	}
-	// The server closes when it has passed the signal on. What ends a
-	// connection does not matter, and without TLS it may well be a reset.
-	_, _ = io.Copy(io.Discard, io.LimitReader(link, wire.MaxLoginMessage))
-	return ctx.Err()
+	return upstream.BreakOff(ctx, conn, func() error {
+		link, _, err := backend.Encrypt(ctx, e.Upstream, conn, t.host)
+		if err != nil {
+			return err
+		}
+		if _, err := link.Write(t.upstream.Request()); err != nil {
+			return err
+		}
+		// The server closes when it has passed the signal on. What ends a
+		// connection does not matter, and without TLS it may well be a reset.
+		_, _ = io.Copy(io.Discard, io.LimitReader(link, wire.MaxLoginMessage))
+		return nil
+	})
 }

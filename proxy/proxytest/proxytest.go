@@ -132,7 +132,7 @@ func Start(t *testing.T, build func(*upstream.Dialer) proxy.Engine, script func(
 		Log: zap.New(core), Observer: &r.Counts,
 		Limits: proxy.Limits{MaxConnections: 50, LoginTimeout: 3 * time.Second},
 		Engine: build(&upstream.Dialer{Host: "127.0.0.1", Port: database.Addr().(*net.TCPAddr).Port,
-			DialTimeout: 5 * time.Second, Mode: config.Disable, TLS: &tls.Config{}}),
+			LookupTimeout: 5 * time.Second, DialTimeout: 5 * time.Second, Mode: config.Disable, TLS: &tls.Config{}}),
 	}
 	ln := Listen(t)
 	r.Addr = ln.Addr().String()

@@ -164,7 +164,7 @@ func TestDialGoesThroughTheBreaker(t *testing.T) {
 	}
 	addr := ln.Addr().(*net.TCPAddr)
 	_ = ln.Close()
-	u := &Dialer{DialTimeout: 5 * time.Second, Breaker: NewBreaker(zap.NewNop(), func(bool) {})}
+	u := &Dialer{LookupTimeout: 5 * time.Second, DialTimeout: 5 * time.Second, Breaker: NewBreaker(zap.NewNop(), func(bool) {})}
 	leaving, leave := context.WithCancelCause(t.Context())
 	leave(&fault.Error{Kind: fault.ClientGone})
 	for range 2 * breakerFailures {
@@ -195,6 +195,11 @@ func TestDialGoesThroughTheBreaker(t *testing.T) {
 
 // names is a name server that says that every name has the addresses given.
 func names(t *testing.T, addrs *atomic.Pointer[[]string]) *net.Resolver {
+	return nameServer(t, func(query []byte) []byte { return answerTo(query, *addrs.Load()) })
+}
+
+// nameServer returns a resolver whose only server answers as said; nil says nothing.
+func nameServer(t *testing.T, answer func(query []byte) []byte) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
 		t.Cleanup(func() { _ = here.Close() })
@@ -209,7 +214,9 @@ func names(t *testing.T, addrs *atomic.Pointer[[]string]) *net.Resolver {
 				if _, err := io.ReadFull(there, query[:n]); err != nil {
 					return
 				}
-				if _, err := there.Write(answerTo(query[:n], *addrs.Load())); err != nil {
+				if b := answer(query[:n]); b == nil {
+					continue
+				} else if _, err := there.Write(b); err != nil {
 					return
 				}
 			}
@@ -242,7 +249,7 @@ func answerTo(query []byte, addrs []string) []byte {
 // again after the name has moved, as in a failover.
 func TestDialTriesAllAddressesAnew(t *testing.T) {
 	var addrs atomic.Pointer[[]string]
-	u := &Dialer{Host: "db.test", DialTimeout: 5 * time.Second, resolver: names(t, &addrs)}
+	u := &Dialer{Host: "db.test", LookupTimeout: 5 * time.Second, DialTimeout: 5 * time.Second, resolver: names(t, &addrs)}
 	for _, living := range []string{"127.0.0.1", "127.0.0.2"} { // whichever is tried first
 		ln, err := net.Listen("tcp", living+":0")
 		if err != nil {

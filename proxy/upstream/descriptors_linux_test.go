@@ -21,7 +21,7 @@ func TestDialWithoutDescriptors(t *testing.T) {
 	}
 	defer ln.Close()
 	port := ln.Addr().(*net.TCPAddr).Port
-	u := &Dialer{DialTimeout: 2 * time.Second, resolver: &net.Resolver{PreferGo: true}}
+	u := &Dialer{LookupTimeout: 5 * time.Second, DialTimeout: 2 * time.Second, resolver: &net.Resolver{PreferGo: true}}
 	u.Breaker = NewBreaker(zap.NewNop(), func(open bool) { t.Errorf("the breaker is open: %v", open) })
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -23,6 +23,8 @@ func dialError(err error, host string, port int) *fault.Error {
 		e.Hint = "Raise the limit of open files (ulimit -n, LimitNOFILE=): a session takes two. Or lower limits.max_connections."
 	case isDNS && dns.IsNotFound:
 		e.Message, e.Hint = fmt.Sprintf("the database's host %q has no address", host), "Check host for a typing error, and the name servers of this machine."
+	case isDNS && dns.IsTimeout:
+		e.Message, e.Hint = fmt.Sprintf("the name servers do not answer for the database's host %q", host), "Check the name servers of this machine, or raise limits.lookup_timeout."
 	case isDNS:
 		e.Message, e.Hint = fmt.Sprintf("the database's host %q cannot be looked up", host), "Check the name servers of this machine."
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,25 +10,29 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
-	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
 )
 
 // Dialer is where a database is and how to get there safely.
 type Dialer struct {
-	Host        string        // empty: the secret's
-	Port        int           // 0: the secret's, else DefaultPort
-	DefaultPort int           // of the engine
-	DialTimeout time.Duration // for all addresses of the host together
-	Mode        config.TLSMode
-	ServerName  string      // the name to verify; empty: the host
-	TLS         *tls.Config // roots and client certificate; mode and name are applied to a copy at the first handshake
-	Breaker     *Breaker    // in front of the database; nil: none
+	Host          string        // empty: the secret's
+	Port          int           // 0: the secret's, else DefaultPort
+	DefaultPort   int           // of the engine
+	LookupTimeout time.Duration // for the host's addresses
+	DialTimeout   time.Duration // for all addresses of the host together
+	Mode          config.TLSMode
+	ServerName    string      // the name to verify; empty: the host
+	TLS           *tls.Config // roots and client certificate; mode and name are applied to a copy at the first handshake
+	Breaker       *Breaker    // in front of the database; nil: none
+	Log           *zap.Logger // nil: none
 
 	resolver *net.Resolver              // nil: the system's
 	last     atomic.Pointer[tls.Config] // the one in use; sessions share it
+	known    lastLookup
 }
 
 // Encrypts reports whether links are to be encrypted: all but in mode disable.
@@ -68,8 +71,8 @@ func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err er
 	return host, port, nil
 }
 
-// Dial opens a TCP connection. The name is resolved anew, and its addresses, IPv6 and
-// IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
+// Dial opens a TCP connection. The name is resolved anew; its last known addresses serve
+// while name servers do not answer. The addresses, IPv6 and IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
 // 32 are tried. While the Breaker is open nothing is tried. The error is a *fault.Error of
 // kind Unreachable, marked as secrets.MarkWrongEndpoint if the secret named the place, or of
 // kind TooMany if no descriptor is left, or the cause of ctx if that was cancelled.
@@ -97,19 +100,13 @@ func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn
 }
 
 func (u *Dialer) dial(ctx context.Context, host string, port int) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.DialTimeout)
-	defer cancel()
-	addrs, err := cmp.Or(u.resolver, net.DefaultResolver).LookupIPAddr(ctx, host)
+	addrs, err := u.lookup(ctx, host)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, u.DialTimeout)
+	defer cancel()
 	return race(ctx, addrs, func(ctx context.Context, addr net.IPAddr) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
 	})
-}
-
-// BreakOff makes the end of ctx break off what waits on conn. Call stop when conn
-// outlives ctx.
-func BreakOff(ctx context.Context, conn net.Conn) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(relay.Past) })
 }

@@ -23,7 +23,7 @@ func TestDialErrors(t *testing.T) {
 	}
 	port := refusing.Addr().(*net.TCPAddr).Port
 	_ = refusing.Close()
-	u := &Dialer{DialTimeout: 5 * time.Second, DefaultPort: port}
+	u := &Dialer{LookupTimeout: 5 * time.Second, DialTimeout: 5 * time.Second, DefaultPort: port}
 	for host, want := range map[string]string{"127.0.0.1": "refuses connections", "no-such-host.invalid": "no-such-host.invalid"} {
 		_, err := u.Dial(t.Context(), host, port)
 		e, ok := errors.AsType[*fault.Error](err)

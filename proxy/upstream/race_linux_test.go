@@ -49,7 +49,7 @@ func TestDialDoesNotWaitForASilentAddress(t *testing.T) {
 	defer silent.Close()
 	silence(t, silent)
 	var addrs atomic.Pointer[[]string]
-	u := &Dialer{Host: "db.test", DialTimeout: 2 * time.Second, resolver: names(t, &addrs)}
+	u := &Dialer{Host: "db.test", LookupTimeout: 5 * time.Second, DialTimeout: 2 * time.Second, resolver: names(t, &addrs)}
 	for _, found := range [][]string{{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}} { // whichever is tried first
 		addrs.Store(&found)
 		conn, err := u.Dial(t.Context(), "db.test", port)

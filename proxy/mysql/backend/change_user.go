@@ -14,15 +14,13 @@ import (
 // closes the connection if it fails, unless the database refused something else than the
 // credential: what follows is up to the database then. The errors are those of [Login].
 func (c *Conn) ChangeUser(ctx context.Context, p Params, want wire.ChangeUser, cred *secrets.Credential) error {
-	stop := upstream.BreakOff(ctx, c.TCP)
-	defer stop()
 	c.PacketConn = wire.NewPacketConn(c.PacketConn.Conn)
 	c.Cred, want.User = cred, cred.Username
 	if want.Database == "" {
 		want.Database = p.DefaultDatabase(cred)
 	}
-	err := c.changeUser(p, want)
-	if _, said := errors.AsType[*wire.ServerError](err); said && !secrets.IsRejected(err) {
+	err := upstream.BreakOff(ctx, c.TCP, func() error { return c.changeUser(p, want) })
+	if _, said := errors.AsType[*wire.ServerError](err); said && !secrets.IsRejected(err) && ctx.Err() == nil {
 		return err
 	}
 	if err != nil {

@@ -91,9 +91,7 @@ func Dial(ctx context.Context, p Params, cred *secrets.Credential) (*PreLoginCon
 	}
 	p.phase("dial", start, zap.Stringer("upstream", tcp.RemoteAddr()), zap.String("version", cred.ShortVersion()))
 	c := &Conn{PacketConn: wire.NewPacketConn(tcp), TCP: tcp, Host: host, Port: port, Cred: cred}
-	stop := upstream.BreakOff(ctx, tcp)
-	defer stop()
-	if err := c.readGreeting(); err != nil {
+	if err := upstream.BreakOff(ctx, tcp, c.readGreeting); err != nil {
 		return nil, c.fail(ctx, err)
 	}
 	return &PreLoginConn{c}, nil
@@ -192,9 +190,8 @@ func (c *Conn) fail(ctx context.Context, err error) error {
 // login logs in as want on a connection whose greeting has been read, in an attempt that
 // began at the time given. It closes the connection if it fails.
 func (c *Conn) login(ctx context.Context, p Params, want wire.HandshakeResponse, began time.Time) error {
-	stop := upstream.BreakOff(ctx, c.TCP)
-	defer stop()
-	if err := c.authenticate(ctx, p, want, began); err != nil {
+	err := upstream.BreakOff(ctx, c.TCP, func() error { return c.authenticate(ctx, p, want, began) })
+	if err != nil {
 		return c.fail(ctx, err)
 	}
 	return nil

@@ -45,13 +45,14 @@ func Query(ctx context.Context, p Params, cred *secrets.Credential, database str
 // What the database says against a statement is a *fault.SQLError in the chain of the
 // error; the connection then is as it was. After any other error it is closed.
 func (c *Conn) Query(ctx context.Context, statements ...string) (rows [][]string, err error) {
-	stop := upstream.BreakOff(ctx, c.TCP)
-	defer stop()
-	for _, sql := range statements {
-		if rows, err = c.query(sql); err != nil {
-			break
+	err = upstream.BreakOff(ctx, c.TCP, func() (err error) {
+		for _, sql := range statements {
+			if rows, err = c.query(sql); err != nil {
+				return err
+			}
 		}
-	}
+		return nil
+	})
 	if _, said := errors.AsType[*fault.SQLError](err); err != nil && !said {
 		return nil, c.fail(ctx, err)
 	}

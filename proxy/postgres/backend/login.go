@@ -85,9 +85,7 @@ func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, erro
 	}
 	p.Phase("dial", start, zap.Stringer("upstream", tcp.RemoteAddr()), zap.String("version", cred.ShortVersion()))
 	c := &Conn{TCP: tcp, Host: host, Cred: cred, began: start, Database: p.DatabaseFor(cred)}
-	stop := upstream.BreakOff(ctx, tcp)
-	defer stop()
-	if err := c.login(ctx, p); err != nil {
+	if err := upstream.BreakOff(ctx, tcp, func() error { return c.login(ctx, p) }); err != nil {
 		return nil, c.fail(ctx, err)
 	}
 	return c, nil

@@ -42,9 +42,11 @@ func Query(ctx context.Context, p Params, cred *secrets.Credential, database str
 // the chain of the error; the connection then is as it was. After any other error it is
 // closed.
 func (c *Conn) Query(ctx context.Context, statements ...string) (rows [][]string, err error) {
-	stop := upstream.BreakOff(ctx, c.TCP)
-	defer stop()
-	if rows, err = c.query(statements); err != nil {
+	err = upstream.BreakOff(ctx, c.TCP, func() (err error) {
+		rows, err = c.query(statements)
+		return err
+	})
+	if err != nil {
 		if _, said := errors.AsType[*fault.SQLError](err); !said {
 			return nil, c.fail(ctx, err)
 		}
