@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy/upstream"
 )
 
 // expiresSoon is how long before its end a certificate is worth a warning.
@@ -51,6 +52,9 @@ func chainError(chain []*x509.Certificate, err error) Step {
 	host, isHost := errors.AsType[x509.HostnameError](err)
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
+	case isHost && upstream.NamesNoHost(host.Certificate):
+		s.Detail = fmt.Sprintf("%s is not for %s: it has no subject alternative name, and a common name does not count", describe(host.Certificate), host.Host)
+		s.Advice = upstream.AdviceNoSAN
 	case isHost:
 		names := host.Certificate.DNSNames
 		for _, ip := range host.Certificate.IPAddresses {
@@ -64,6 +68,9 @@ func chainError(chain []*x509.Certificate, err error) Step {
 	case isInvalid && invalid.Reason == x509.Expired:
 		s.Detail = describe(invalid.Cert) + " has expired"
 		s.Advice = "Renew it: on RDS, choose a current certificate authority for the instance. And check this machine's clock."
+	case isUnknown && upstream.WeaklySigned(chain) != nil:
+		s.Detail = describe(upstream.WeaklySigned(chain)) + " is signed with SHA-1 or MD5"
+		s.Advice = upstream.AdviceSHA1
 	case isUnknown:
 		at := unknown.Cert
 		if at == nil {

@@ -20,8 +20,8 @@ type authority struct {
 }
 
 // issue makes a certificate that is valid from and until so many days from now,
-// signed by a, or by itself if a is nil.
-func (a *authority) issue(t *testing.T, name string, isCA bool, from, until int) *authority {
+// signed by a, or by itself if a is nil, with changes.
+func (a *authority) issue(t *testing.T, name string, isCA bool, from, until int, changes ...func(*x509.Certificate)) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -33,6 +33,9 @@ func (a *authority) issue(t *testing.T, name string, isCA bool, from, until int)
 	}
 	if !isCA {
 		c.DNSNames = []string{name}
+	}
+	for _, change := range changes {
+		change(c)
 	}
 	parent, signer := c, key
 	if a != nil {
@@ -55,6 +58,8 @@ func TestJudge(t *testing.T) {
 	old := root.issue(t, "old middle", true, -9, -2)
 	soon := root.issue(t, "soon middle", true, -9, 12)
 	stranger := (*authority)(nil).issue(t, "stranger", true, -9, 900)
+	sha1 := func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }
+	weak := root.issue(t, "weak middle", true, -9, 900, sha1)
 	pool := x509.NewCertPool()
 	pool.AddCert(root.cert)
 	for _, tt := range []struct {
@@ -75,6 +80,9 @@ func TestJudge(t *testing.T) {
 		{"middle not sent", config.VerifyFull, good.issue(t, "db.test", false, -9, 300), nil, Failed, []string{`"db.test" of "middle"`, "does not know"}},
 		{"other name", config.VerifyFull, good.issue(t, "other.test", false, -9, 300), good, Failed, []string{"is for other.test, not for db.test"}},
 		{"other name, not looked at", config.VerifyCA, good.issue(t, "other.test", false, -9, 300), good, OK, nil},
+		{"no SAN", config.VerifyFull, good.issue(t, "db.test", false, -9, 300, func(c *x509.Certificate) { c.DNSNames = nil }), good, Failed, []string{"is not for db.test", "no subject alternative name"}},
+		{"SHA-1", config.VerifyFull, good.issue(t, "db.test", false, -9, 300, sha1), good, Failed, []string{`"db.test" of "middle"`, "signed with SHA-1"}},
+		{"middle with SHA-1", config.VerifyCA, weak.issue(t, "db.test", false, -9, 300), weak, Failed, []string{`"weak middle" of "root"`, "signed with SHA-1"}},
 		{"nothing looked at", config.Require, stranger.issue(t, "db.test", false, -9, 300), stranger, Warning, []string{"not verified"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

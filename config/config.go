@@ -88,7 +88,7 @@ const (
 // TLS protects the link from credproxy to the database.
 type TLS struct {
 	Mode           TLSMode `yaml:"mode"`             // verify-full, verify-ca, require or disable; default verify-full
-	CAFile         string  `yaml:"ca_file"`          // PEM; "": the embedded RDS bundle plus the system's roots
+	CAFile         string  `yaml:"ca_file"`          // PEM; required with verify-ca; "": the embedded RDS bundle plus the system's roots
 	ServerName     string  `yaml:"server_name"`      // "": the database's host
 	ClientCertFile string  `yaml:"client_cert_file"` // PEM; shown to the database; with client_key_file
 	ClientKeyFile  string  `yaml:"client_key_file"`  // PEM; with client_cert_file

@@ -126,6 +126,7 @@ func TestParseErrors(t *testing.T) {
 		{"certificate without key", db("tls: {client_cert_file: testdata/present.pem}"), "3:29: databases[0].tls.client_cert_file: needs client_key_file beside it; set both or neither"},
 		{"key without certificate", db("client_tls: {key_file: testdata/present.pem}"), "3:28: databases[0].client_tls.key_file: needs cert_file beside it; set both or neither"},
 		{"client CA without certificate", db("client_tls: {client_ca_file: testdata/present.pem}"), "3:34: databases[0].client_tls.client_ca_file: needs cert_file and key_file beside it; TLS from clients starts with credproxy's own certificate"},
+		{"verify-ca without a CA", db("tls: {mode: verify-ca}"), "3:17: databases[0].tls.mode: verify-ca without ca_file would take any certificate of any public authority; set ca_file, or use verify-full"},
 		{"CA that is not used", db("tls: {mode: require, ca_file: testdata/present.pem}"), "3:35: databases[0].tls.ca_file: mode require verifies nothing and would ignore it; use mode verify-full or verify-ca, or remove it"},
 
 		// The rest of a database.
@@ -172,7 +173,8 @@ func TestCredentialErrors(t *testing.T) {
 			"1:13: databases[0].host: missing; write the database's host name, since credentials.iam cannot tell\n" +
 			"1:37: " + at + ".iam.user: missing; write the database user that may log in with a token"},
 		{"iam without region", "{iam: {user: u}}, host: db.example, engine: mysql", "1:37: " + at + ".iam.region: missing, and not part of the host name; write the region of the database, such as eu-west-1"},
-		{"iam in plain text", "{iam: {user: u, region: eu-west-1}}, host: db, engine: mysql, tls: {mode: disable}", "1:110: databases[0].tls.mode: RDS takes IAM tokens over TLS only; use verify-full"},
+		{"iam in plain text", "{iam: {user: u, region: eu-west-1}}, host: db, engine: mysql, tls: {mode: disable}", "1:110: databases[0].tls.mode: IAM tokens are sent over verified TLS only; use verify-full"},
+		{"iam over TLS that nobody verifies", "{iam: {user: u, region: eu-west-1}}, host: db, engine: mysql, tls: {mode: require}", "1:110: databases[0].tls.mode: IAM tokens are sent over verified TLS only; use verify-full"},
 		{"signing host", "{iam: {user: u, region: eu-west-1, signing_host: 'https://x'}}, host: db, engine: mysql", "1:85: " + at + ".iam.signing_host: neither a host nor host:port; write the RDS endpoint"},
 		{"value for a variable", "{env: {username: U, password: 'hunter2!'}}, host: db, engine: mysql", "1:66: " + at + ".env.password: not the name of an environment variable; write the name, not the value"},
 		{"misplaced password", "{file: {path: x, pasword: hunter2}}", "1:53: " + at + `.file.pasword: unknown key; the nearest valid key is "path"`},

@@ -104,8 +104,8 @@ func (v *validator) iam(at string, s *IAM, d *Database) {
 		}
 	}
 	v.assumeRole(at+".assume_role", s.AssumeRole)
-	if d.TLS.Mode == Disable {
-		v.fail(strings.TrimSuffix(at, ".credentials.iam")+".tls.mode", "RDS takes IAM tokens over TLS only; use verify-full")
+	if d.TLS.Mode == Require || d.TLS.Mode == Disable {
+		v.fail(strings.TrimSuffix(at, ".credentials.iam")+".tls.mode", "IAM tokens are sent over verified TLS only; use verify-full")
 	}
 }
 

@@ -74,6 +74,9 @@ func (v *validator) tls(at string, t TLS) {
 	if t.CAFile != "" && (t.Mode == Require || t.Mode == Disable) {
 		v.failf(at+".ca_file", "mode %s verifies nothing and would ignore it; use mode verify-full or verify-ca, or remove it", t.Mode)
 	}
+	if t.CAFile == "" && t.Mode == VerifyCA {
+		v.fail(at+".mode", "verify-ca without ca_file would take any certificate of any public authority; set ca_file, or use verify-full")
+	}
 	if t.ClientCertFile != "" && t.Mode == Disable {
 		v.fail(at+".client_cert_file", "mode disable uses no certificate; use another mode, or remove it")
 	}

@@ -64,7 +64,7 @@ func TestUsage(t *testing.T) {
 			at("typo.yaml") + ":3:", "engin", `"engine"`, at("typo.yaml") + ":4:", "verify-full, verify-ca, require or disable",
 		}},
 		{"authority that would be ignored", []string{"run", "-c", at("tls.yaml")}, 2, []string{"verifies nothing"}},
-		{"token in clear", []string{"run", "-c", at("plain.yaml")}, 2, []string{"over TLS only"}},
+		{"token in clear", []string{"run", "-c", at("plain.yaml")}, 2, []string{"over verified TLS only"}},
 		{"open to everybody", []string{"run", "-c", at("open.yaml")}, 2, []string{"open to other machines"}},
 		{"no certificate", []string{"run", "-c", at("pem.yaml")}, 2, []string{"tls.ca_file", "no certificate"}},
 	} {

@@ -37,7 +37,6 @@ var tlsMatrix = []struct {
 	{"", "right", encrypted, expired, wrongName, noTLS},           // the default is verify-full
 	{"verify-ca", "right", encrypted, expired, encrypted, noTLS},
 	{"verify-ca", "wrong", unknownCA, expired, unknownCA, noTLS},
-	{"verify-ca", "none", unknownCA, expired, unknownCA, noTLS},
 	{"require", "none", encrypted, encrypted, encrypted, noTLS},
 	{"disable", "none", noEntry, noEntry, noEntry, inClear},
 }
