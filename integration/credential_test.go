@@ -110,7 +110,7 @@ func TestSecretNamesAnotherHost(t *testing.T) {
 	good := secretJSON(pg, "app", appPassword)
 	aws.CreateSecret("prod/main", strings.Replace(good, `"localhost"`, `"old-cluster.invalid"`, 1))
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", "prod/main", "tls: "+tlsYAML("", pg.CAFile))}, appPassword)
-	w.ours(t, w.refused(t, "main", "postgres"), "08001", "old-cluster.invalid")
+	w.ours(t, w.refused(t, "main", "postgres"), "57P03", "old-cluster.invalid")
 	aws.PutSecret("prod/main", good)
 	w.recovers(t, "main", "postgres")
 }

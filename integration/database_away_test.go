@@ -124,7 +124,7 @@ func TestDatabaseSilent(t *testing.T) {
 	const clients = 20
 	w.crowd(t, clients)
 	w.crowd(t, clients)
-	if e := w.refused(t, "main", "postgres"); e.Code != "08001" || !strings.Contains(e.Message, "does not answer") ||
+	if e := w.refused(t, "main", "postgres"); e.Code != "57P03" || !strings.Contains(e.Message, "does not answer") ||
 		!strings.Contains(e.Hint, "Check security groups") {
 		t.Errorf("a client is told %+v", e)
 	}

@@ -93,11 +93,11 @@ func TestServerFullAndStopping(t *testing.T) {
 		t.Errorf("the session that the server waits for answers %s", got)
 	}
 	_ = last.Close(t.Context())
-	gone := func() bool { return hasCode(w.logIn(t.Context(), w.Addr(t, "main"), "postgres"), "08001") }
+	gone := func() bool { return hasCode(w.logIn(t.Context(), w.Addr(t, "main"), "postgres"), "57P03") }
 	if !eventually(10*time.Second, gone) {
 		t.Fatal("clients are not told that the server is gone")
 	}
-	w.ours(t, w.refused(t, "main", "postgres"), "08001", "refuses connections")
+	w.ours(t, w.refused(t, "main", "postgres"), "57P03", "refuses connections")
 }
 
 // signalPostmaster signals the server itself, not one of its sessions.
@@ -156,7 +156,7 @@ func TestUnreachable(t *testing.T) {
 		{"nowhere", `host "db.invalid"`, []string{`"result":"unreachable"`, "lookup db.invalid"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w.ours(t, w.refused(t, tt.name, "postgres"), "08001", tt.message)
+			w.ours(t, w.refused(t, tt.name, "postgres"), "57P03", tt.message)
 			w.failure(t, tt.name, tt.logged...)
 			if tt.repair != nil {
 				tt.repair(t)

@@ -99,7 +99,7 @@ func (w *watched) tlsCell(t *testing.T, name, want string) {
 			t.Errorf("client is told %v, want the server's word: %s", e, want)
 		}
 	default:
-		w.ours(t, w.refused(t, name, "postgres"), "08001", want)
+		w.ours(t, w.refused(t, name, "postgres"), "57P03", want)
 		w.failure(t, name, `"result":"upstream_tls"`, "hint")
 	}
 }
@@ -179,7 +179,7 @@ func TestNoTLSNothingSent(t *testing.T) {
 		smDatabase("strict", arn, "tls: "+tlsYAML("require", ""), fmt.Sprintf("port: %d", strict.port())) +
 		smDatabase("open", arn, "tls: "+tlsYAML("disable", ""), fmt.Sprintf("port: %d", open.port())),
 	}, appPassword)
-	w.ours(t, w.refused(t, "strict", "postgres"), "08001", noTLS)
+	w.ours(t, w.refused(t, "strict", "postgres"), "57P03", noTLS)
 	request := []byte{0, 0, 0, 8, 4, 210, 22, 47}
 	if sent := strict.sent(); !bytes.HasPrefix(sent, request) || len(bytes.ReplaceAll(sent, request, nil)) > 0 {
 		t.Errorf("credproxy sent %q, want an SSLRequest alone on each connection", sent)

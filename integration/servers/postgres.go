@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/credproxy/credproxy/integration/pki"
 )
@@ -27,6 +28,7 @@ type PostgresOptions struct {
 	CA          *pki.CA          // who issued Certificate; alone: who issues the default one
 	ClientCA    *pki.CA          // if set, clients must show a certificate of this authority
 	NoTLS       bool             // ssl=off, and logins in the clear are let in
+	Starting    bool             // never gets further than that: it waits for WAL, and nobody may log in
 
 	Auth     string            // pg_hba method of TCP logins: scram-sha-256 (default), md5, password, trust
 	IAM      *TokenVerifier    // decides about members of rds_iam; without it there are none
@@ -132,10 +134,14 @@ func startPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	return pg, nil
 }
 
-// awaitReady returns when the superuser can log in and, for IAM, the role exists.
+// awaitReady returns when the superuser can log in, or hears that the server is starting,
+// and, for IAM, the role exists.
 func (pg *Postgres) awaitReady(ctx context.Context, o PostgresOptions) error {
 	err := pg.process.awaitLogin(ctx, func(ctx context.Context) error {
 		conn, err := pg.Superuser(ctx)
+		if said, ok := errors.AsType[*pgconn.PgError](err); ok && o.Starting && said.Code == "57P03" {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

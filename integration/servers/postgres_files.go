@@ -27,6 +27,11 @@ func (pg *Postgres) writeFolder(ctx context.Context, as *syscall.Credential, o P
 		return fmt.Errorf("write certificates: %w", err)
 	}
 	conf := pg.conf(o, settings)
+	if o.Starting {
+		if err := os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(filepath.Join(data, "postgresql.conf"), []byte(conf), 0o644); err != nil {
 		return err
 	}
@@ -66,6 +71,9 @@ func (pg *Postgres) conf(o PostgresOptions, more map[string]string) string {
 		"log_connections":            "on",
 		"log_disconnections":         "on",
 		"password_encryption":        "scram-sha-256",
+	}
+	if o.Starting {
+		settings["hot_standby"] = "off"
 	}
 	if o.Auth == "md5" {
 		settings["password_encryption"] = "md5" // else the server falls back to SCRAM

@@ -98,46 +98,46 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 		code    string
 		message string
 	}{
-		{"does not offer TLS", config.VerifyFull, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
-		{"does not offer TLS, mode require", config.Require, func(p *scripted) { p.packet(); p.send("N") }, "08001", "does not offer TLS"},
-		{"answers nonsense to the TLS request", config.Require, func(p *scripted) { p.packet(); p.send("E\x00\x00") }, "08006", "request for TLS"},
-		{"breaks off the TLS handshake", config.Require, func(p *scripted) { p.packet(); p.send("S") }, "08001", "TLS handshake"},
-		{"closes at once", config.Disable, func(p *scripted) {}, "08006", "broke during login"},
-		{"claims 4 GiB", config.Disable, func(p *scripted) { p.packet(); p.send("R\xff\xff\xff\xff") }, "08006", "broke during login"},
-		{"length below itself", config.Disable, func(p *scripted) { p.packet(); p.send("R\x00\x00\x00\x03") }, "08006", "broke during login"},
-		{"truncated request", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00")) }, "08006", "without a code"},
-		{"row out of turn", config.Disable, func(p *scripted) { p.packet(); p.send(frame('D', "\xff\xff")) }, "08006", "out of turn"},
+		{"does not offer TLS", config.VerifyFull, func(p *scripted) { p.packet(); p.send("N") }, "57P03", "does not offer TLS"},
+		{"does not offer TLS, mode require", config.Require, func(p *scripted) { p.packet(); p.send("N") }, "57P03", "does not offer TLS"},
+		{"answers nonsense to the TLS request", config.Require, func(p *scripted) { p.packet(); p.send("E\x00\x00") }, "57P03", "request for TLS"},
+		{"breaks off the TLS handshake", config.Require, func(p *scripted) { p.packet(); p.send("S") }, "57P03", "TLS handshake"},
+		{"closes at once", config.Disable, func(p *scripted) {}, "57P03", "broke during login"},
+		{"claims 4 GiB", config.Disable, func(p *scripted) { p.packet(); p.send("R\xff\xff\xff\xff") }, "57P03", "broke during login"},
+		{"length below itself", config.Disable, func(p *scripted) { p.packet(); p.send("R\x00\x00\x00\x03") }, "57P03", "broke during login"},
+		{"truncated request", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00")) }, "57P03", "without a code"},
+		{"row out of turn", config.Disable, func(p *scripted) { p.packet(); p.send(frame('D', "\xff\xff")) }, "57P03", "out of turn"},
 		{"endless notices", config.Disable, func(p *scripted) {
 			p.packet()
 			for range 10_000 {
 				p.send(frame('N', "Mhello\x00\x00"+strings.Repeat("x", 100)))
 			}
-		}, "08006", "endless notices"},
+		}, "57P03", "endless notices"},
 		{"Kerberos", config.Disable, func(p *scripted) { p.packet(); p.send(askKerberos) }, "28000", "Kerberos V5"},
 		{"unknown SASL", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aOAUTHBEARER\x00\x00")) }, "28000", "OAUTHBEARER"},
-		{"SASL list without end", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256")) }, "08006", "SASL mechanisms"},
-		{"SASL list with a leading NUL", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0a\x00SCRAM-SHA-256\x00\x00")) }, "08006", "SASL mechanisms"},
+		{"SASL list without end", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0aSCRAM-SHA-256")) }, "57P03", "SASL mechanisms"},
+		{"SASL list with a leading NUL", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0a\x00SCRAM-SHA-256\x00\x00")) }, "57P03", "SASL mechanisms"},
 		{"clear text without TLS", config.Disable, func(p *scripted) { p.packet(); p.send(askClear); p.wantNothing() }, "28000", "the password was not sent"},
-		{"OK before the proof", config.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(authOK) }, "08006", "without proving"},
-		{"clear text in the middle of SCRAM", config.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(askClear); p.wantNothing() }, "08006", "middle of SCRAM"},
-		{"nonce of its own", config.Disable, func(p *scripted) { challenge(p, func(string) string { return "r=other,s=c2FsdA==,i=4096" }) }, "08006", "SCRAM challenge"},
+		{"OK before the proof", config.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(authOK) }, "57P03", "without proving"},
+		{"clear text in the middle of SCRAM", config.Disable, func(p *scripted) { p.packet(); p.send(sasl); p.message(); p.send(askClear); p.wantNothing() }, "57P03", "middle of SCRAM"},
+		{"nonce of its own", config.Disable, func(p *scripted) { challenge(p, func(string) string { return "r=other,s=c2FsdA==,i=4096" }) }, "57P03", "SCRAM challenge"},
 		{"endless iterations", config.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=2147483647" })
-		}, "08006", "SCRAM challenge"},
-		{"one iteration, unverified", config.Disable, func(p *scripted) { challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=1" }) }, "08006", "SCRAM challenge"},
+		}, "57P03", "SCRAM challenge"},
+		{"one iteration, unverified", config.Disable, func(p *scripted) { challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=1" }) }, "57P03", "SCRAM challenge"},
 		{"endless nonce", config.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + strings.Repeat("x", 5000) + ",s=c2FsdA==,i=4096" })
-		}, "08006", "SCRAM challenge"},
+		}, "57P03", "SCRAM challenge"},
 		{"wrong proof", config.Disable, func(p *scripted) {
 			challenge(p, func(n string) string { return "r=" + n + "x,s=c2FsdA==,i=4096" })
 			p.message()
 			p.send(frame('R', "\x00\x00\x00\x0cv=AAAA"))
-		}, "08006", "does not prove"},
-		{"proof out of turn", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0cv=AAAA")) }, "08006", "out of turn"},
+		}, "57P03", "does not prove"},
+		{"proof out of turn", config.Disable, func(p *scripted) { p.packet(); p.send(frame('R', "\x00\x00\x00\x0cv=AAAA")) }, "57P03", "out of turn"},
 		{"error without SQLSTATE", config.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00Mno\x00\x00")) }, "", "no"},
-		{"truncated error", config.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL")) }, "08006", "cannot be read"},
+		{"truncated error", config.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL")) }, "57P03", "cannot be read"},
 		{"refuses the password", config.Disable, func(p *scripted) { p.packet(); p.send(frame('E', "SFATAL\x00C28P01\x00Mwrong\x00\x00")) }, "28P01", "wrong"},
-		{"never answers", config.Disable, func(p *scripted) { p.packet(); p.wantNothing() }, "08001", "took too long"},
+		{"never answers", config.Disable, func(p *scripted) { p.packet(); p.wantNothing() }, "57P03", "took too long"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

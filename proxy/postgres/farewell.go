@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"bytes"
+
+	"github.com/credproxy/credproxy/proxy/fault"
 )
 
 // ready is a ReadyForQuery without its last byte, the state of the transaction.
@@ -11,11 +13,11 @@ var ready = []byte{'Z', 0, 0, 0, 5}
 // at any time; that a client was sent a whole one is known of ReadyForQuery.
 func farewell(tail []byte, why error) (message []byte, idle bool) {
 	if len(tail) == 0 { // the last message was ours, the cancel key
-		return errorResponse(why), false
+		return fatal(adminShutdown, fault.As(why)), false
 	}
 	n := len(tail) - len(ready) - 1
 	if n < 0 || !bytes.HasPrefix(tail[n:], ready) {
 		return nil, false
 	}
-	return errorResponse(why), tail[len(tail)-1] == 'I'
+	return fatal(adminShutdown, fault.As(why)), tail[len(tail)-1] == 'I'
 }

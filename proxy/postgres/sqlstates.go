@@ -10,23 +10,34 @@ import (
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 )
 
-// sqlstates maps what went wrong to the code that drivers know (appendix
-// "PostgreSQL Error Codes").
+// cannotConnectNow is the one code after which libpq goes on to the next host of its list
+// and pg_isready says that the server rejects connections: to libpq any other means that
+// a server is there and minds the client (PQconnectPoll and internal_ping in
+// fe-connect.c). pgjdbc tries the next host after any error; so does pgx, but for 28P01,
+// 3D000 and 42501.
+const cannotConnectNow = "57P03"
+
+// adminShutdown is what the server says to a session that it ends.
+const adminShutdown = "57P01"
+
+// sqlstates maps what keeps a client out to the code with which drivers do the right
+// thing (appendix "PostgreSQL Error Codes"): what another host, or a later attempt, may
+// not have is cannotConnectNow.
 var sqlstates = map[fault.Kind]string{
 	fault.ClientProtocol: "08P01", // protocol_violation
 	fault.NotAllowed:     "28000", // invalid_authorization_specification
 	fault.TooMany:        "53300", // too_many_connections
-	fault.ShuttingDown:   "57P01", // admin_shutdown
-	fault.SecretProblem:  "57P03", // cannot_connect_now
-	fault.Unreachable:    "08001", // sqlclient_unable_to_establish_sqlconnection
-	fault.UpstreamTLS:    "08001",
-	fault.Timeout:        "08001",
+	fault.ShuttingDown:   cannotConnectNow,
+	fault.SecretProblem:  cannotConnectNow,
+	fault.Unreachable:    cannotConnectNow,
+	fault.UpstreamTLS:    cannotConnectNow,
+	fault.Timeout:        cannotConnectNow,
 	fault.UpstreamAuth:   "28000",
-	fault.UpstreamBroken: "08006", // connection_failure
+	fault.UpstreamBroken: cannotConnectNow,
 }
 
-// errorResponse encodes err for the client: the database's own message as it
-// came, or one of ours.
+// errorResponse encodes err for a client that is not logged in: the database's own
+// message as it came, or one of ours.
 func errorResponse(err error) []byte {
 	if se, ok := errors.AsType[*backend.ServerError](err); ok {
 		return se.Raw
@@ -39,11 +50,16 @@ func errorResponse(err error) []byte {
 	if code == "" {
 		code = "XX000" // internal_error
 	}
-	b, encodeErr := (&pgproto3.ErrorResponse{
+	return fatal(code, e)
+}
+
+// fatal encodes e as the end of a connection.
+func fatal(code string, e *fault.Error) []byte {
+	b, err := (&pgproto3.ErrorResponse{
 		Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code,
 		Message: "credproxy: " + e.Message, Hint: e.Hint,
 	}).Encode(nil)
-	if encodeErr != nil {
+	if err != nil {
 		return nil
 	}
 	return b
