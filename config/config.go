@@ -183,6 +183,7 @@ type Limits struct {
 type Access struct {
 	UIDs        []string `yaml:"uids,numbers"` // numeric or names; empty: any local user
 	Databases   []string `yaml:"databases"`    // empty: any database
+	Replication bool     `yaml:"replication"`  // PostgreSQL only: with databases, let clients replicate, which reads every database; default false
 	AllowRemote bool     `yaml:"allow_remote"` // listen off loopback without client certificates; default false
 }
 

@@ -140,6 +140,8 @@ func TestParseErrors(t *testing.T) {
 		{"no time for the look-up", db("limits: {lookup_timeout: 0s}"), "3:30: databases[0].limits.lookup_timeout: 0s is too short; write a duration above 0s"},
 		{"uid", db("access: {uids: [1000, -1]}"), `3:27: databases[0].access.uids[1]: "-1" is neither a user id nor a user name; write one such as 1000 or app`},
 		{"no user's uid", db("access: {uids: 4294967295}"), `3:20: databases[0].access.uids: "4294967295" is neither a user id nor a user name; write one such as 1000 or app`},
+		{"replication everywhere", db("access: {replication: true}"), "3:27: databases[0].access.replication: does nothing without databases, where nothing is refused; remove it"},
+		{"replication of MySQL", db("engine: mysql", "access: {databases: a, replication: true}"), "4:41: databases[0].access.replication: mysql has no such thing; remove it, or use it with engine postgres"},
 		{"empty database", db("access: {databases: ['']}"), "3:26: databases[0].access.databases[0]: empty; write the name of a database, or remove the entry"},
 	}
 	for _, tt := range tests {

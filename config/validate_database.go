@@ -22,7 +22,7 @@ func (v *validator) database(at string, d *Database) {
 	v.credentials(at, d)
 	v.rotation(at, d)
 	v.limits(at+".limits", d.Limits)
-	v.access(at+".access", d.Access)
+	v.access(at+".access", d)
 	v.clientTLS(at+".client_tls", d.ClientTLS)
 	v.identifier(at+".session.role", d.Session.Role)
 	if d.Session.Role != "" && (d.Engine == MySQL || d.Engine == MariaDB) {
@@ -105,7 +105,13 @@ func (v *validator) limits(at string, l Limits) {
 	v.aboveZero(at+".dial_timeout", l.DialTimeout)
 }
 
-func (v *validator) access(at string, a Access) {
+func (v *validator) access(at string, d *Database) {
+	a := d.Access
+	if a.Replication && (d.Engine == MySQL || d.Engine == MariaDB) {
+		v.failf(at+".replication", "%s has no such thing; remove it, or use it with engine postgres", d.Engine)
+	} else if a.Replication && len(a.Databases) == 0 {
+		v.fail(at+".replication", "does nothing without databases, where nothing is refused; remove it")
+	}
 	for i, uid := range a.UIDs {
 		number, err := strconv.ParseUint(uid, 10, 32)
 		isUID := uidNumber.MatchString(uid) && err == nil && number < math.MaxUint32 // the last means "no user"

@@ -19,6 +19,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/secrets/awssm"
 	"github.com/credproxy/credproxy/secrets/env"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // daemon holds everything that runs, from start to exit.
@@ -29,6 +30,7 @@ type daemon struct {
 	queues    *awssm.Queues
 	peers     peer.Resolver
 	variables env.Variables
+	engines   wiring.Engines
 	draining  atomic.Bool
 	reloaded  atomic.Pointer[admin.Reload] // nil: not yet
 	started   time.Time

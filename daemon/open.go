@@ -5,8 +5,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/credproxy/credproxy/wiring"
 )
 
 // openAll has databases accept once it is known what protocol they speak. Those
@@ -58,7 +56,7 @@ func (d *daemon) open(db *database) (err error) {
 		d.fail(db, err)
 		return err
 	}
-	engine := wiring.NewEngine(db.cfg, db.upstream, db.cache, db.clientTLS)
+	engine := d.engines.New(db.cfg, db.upstream, db.cache, db.clientTLS)
 	db.server.Engine = engine
 	if old := d.predecessor(db); old != nil {
 		db.inheritEmergency(old)

@@ -47,7 +47,7 @@ type Observer interface {
 	// that then failed: "request",
 	// "dial", "tls", "auth" or "total".
 	LoginPhase(phase string, d time.Duration)
-	// CancelRequest is called with "forwarded", "unknown" or "failed".
+	// CancelRequest is called with "forwarded", "unknown", "limited" or "failed".
 	CancelRequest(result string)
 }
 

@@ -18,16 +18,20 @@ type Engine interface {
 	Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) ([][]string, error)
 }
 
-// NewEngine returns the engine for cfg.Engine, which must be known. It completes up with
+// Engines makes the engines of one process, which share what outlives each of them. The
+// zero value is ready to use.
+type Engines struct{ cancelKeys postgres.CancelKeys }
+
+// New returns the engine for cfg.Engine, which must be known. It completes up with
 // what follows from that. certificate is for clients that ask for TLS; nil means none.
-func NewEngine(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *tls.Config) Engine {
+func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *tls.Config) Engine {
 	up.DefaultPort = cfg.Engine.Port()
 	requireTLS := cfg.ClientTLS.ClientCAFile != ""
 	if cfg.Engine == config.Postgres {
 		e := &postgres.Engine{
 			Upstream: up, Credentials: cache,
 			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role,
-			RequireTLS: requireTLS,
+			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys,
 		}
 		if certificate != nil {
 			e.ClientTLS = postgres.NewClientTLS(certificate)

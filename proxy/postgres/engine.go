@@ -30,12 +30,14 @@ type Engine struct {
 	Credentials Credentials
 	Database    string      // for clients that name none; empty: the secret's
 	Databases   []string    // the only ones allowed; empty: all
+	Replication bool        // may be used although Databases are set
 	Role        string      // to take on at login; empty: none
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: they hear no
 	RequireTLS  bool        // TCP clients must use TLS
+	CancelKeys  *CancelKeys // of all engines of the process
 
 	keys    backend.ScramKeys
-	targets cancelTargets
+	guesses guesses
 	warnMD5 sync.Once
 }
 

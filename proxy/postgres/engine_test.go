@@ -284,12 +284,111 @@ func TestAccessToDatabases(t *testing.T) {
 			t.Errorf("database %q: %+v", database, e)
 		}
 	}
-	for _, word := range []string{"true", "t", "TR", "on", "y", "1"} {
+	for _, word := range []string{"true", "t", "TR", "on", "y", "1", "database", "Database", "o", ""} {
+		for _, pairs := range [][]string{{"replication", word}, {"replication", word, "replication", "off"}, {"replication", "off", "replication", word}} {
+			c := newPeer(t, r.Dial(t))
+			c.startup(append(pairs, "database", "orders")...)
+			if e := c.fatal(); e.Code != "28000" || !strings.Contains(e.Message, "replication reads every database") {
+				t.Errorf("%q: %+v", pairs, e)
+			}
+		}
+	}
+	for _, word := range []string{"false", "F", "off", "of", "no", "0"} {
 		c := newPeer(t, r.Dial(t))
 		c.startup("database", "orders", "replication", word)
-		if e := c.fatal(); e.Code != "28000" || !strings.Contains(e.Message, "physical replication") {
-			t.Errorf("replication=%s reads every database: %+v", word, e)
+		if kind, _ := c.message(); kind != 'R' {
+			t.Errorf("replication=%s: message %q", word, kind)
 		}
+	}
+}
+
+func TestReplicationAllowed(t *testing.T) {
+	r := newRig(t, func(e *Engine) { e.Databases, e.Replication = []string{"orders"}, true }, trusting)
+	for _, tt := range []struct {
+		database, replication string
+		ok                    bool
+	}{
+		{"orders", "database", true}, {"postgres", "database", false}, {"postgres", "true", true}, {"", "on", true},
+	} {
+		c := newPeer(t, r.Dial(t))
+		c.startup("database", tt.database, "replication", tt.replication)
+		if tt.ok {
+			if kind, _ := c.message(); kind != 'R' {
+				t.Errorf("%+v: message %q", tt, kind)
+			}
+		} else if e := c.fatal(); e.Code != "28000" || !strings.Contains(e.Message, "may not be used") {
+			t.Errorf("%+v: %+v", tt, e)
+		}
+	}
+}
+
+// TestDatabaseInstead has a server with the database orders answer clients
+// whose user is anybody.
+func TestDatabaseInstead(t *testing.T) {
+	const missing = "SFATAL\x00C3D000\x00Mno such database\x00\x00"
+	tests := []struct {
+		name                string
+		configured, allowed string
+		asked, warning      string
+		got                 string // the database of the session; "" for 3D000
+		logins              int
+	}{
+		{"the user's name", "orders", "", "anybody", "", "orders", 2},
+		{"none", "orders", "", "", "", "orders", 1},
+		{"another", "orders", "", "other", "", "", 1},
+		{"no default", "", "", "anybody", "", "", 1},
+		{"the default is as missing", "gone", "", "anybody", "", "", 2},
+		{"the default is the user's name", "anybody", "", "anybody", "", "", 1},
+		{"access.databases", "orders", "anybody", "anybody", "", "", 1},
+		{"a notice first", "orders", "", "anybody", frame('N', "Mhello\x00\x00"), "", 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			logins := make(chan string, 10)
+			r := newRig(t, func(e *Engine) {
+				if e.Database = tt.configured; tt.allowed != "" {
+					e.Databases = []string{tt.allowed}
+				}
+			}, func(p *scripted) {
+				s, err := wire.ParseStartup(p.packet())
+				if err != nil {
+					t.Error(err)
+				}
+				logins <- s.Get("database")
+				p.send(authOK)
+				if s.Get("database") != "orders" {
+					p.send(tt.warning + frame('E', missing))
+					return
+				}
+				p.send(frame('S', "server_version\x0015.0\x00") + frame('K', "\x00\x00\x00\x07abcd") + readyIdle)
+				_, _ = io.Copy(io.Discard, p.r)
+			})
+			c := newPeer(t, r.Dial(t))
+			c.startup("database", tt.asked)
+			var kinds []byte
+			for kind, _ := c.message(); kind != 0; kind, _ = c.message() {
+				if kinds = append(kinds, kind); kind == 'Z' {
+					break
+				}
+			}
+			want := "RSKZ"
+			if tt.got == "" {
+				want = "RE"
+			}
+			if got := strings.ReplaceAll(string(kinds), "N", ""); got != want {
+				t.Errorf("the client got messages %q, want %q", kinds, want)
+			}
+			if len(logins) != tt.logins {
+				t.Errorf("%d logins, want %d", len(logins), tt.logins)
+			}
+			var last string
+			for range tt.logins {
+				last = <-logins
+			}
+			if tt.got != "" && last != tt.got {
+				t.Errorf("in database %q, want %q", last, tt.got)
+			}
+		})
 	}
 }
 
@@ -399,32 +498,5 @@ func TestScramWithARealServerSide(t *testing.T) {
 		if kind, _ := c.message(); kind != want {
 			t.Fatalf("message %q, want %q", kind, want)
 		}
-	}
-}
-
-func TestCancelKeys(t *testing.T) {
-	var targets cancelTargets
-	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
-	for _, size := range []int{4, 32, 256} {
-		real := wire.CancelKey{PID: 7, Secret: bytes.Repeat([]byte{1}, size)}
-		key, remove := targets.add(real, addr, "db")
-		if key.PID != 7 || len(key.Secret) != size || bytes.Equal(key.Secret, real.Secret) {
-			t.Errorf("key %+v for a secret of %d bytes", key, size)
-		}
-		if found := targets.find(key); found == nil || !bytes.Equal(found.upstream.Secret, real.Secret) {
-			t.Errorf("key of %d bytes finds %+v", size, found)
-		}
-		if targets.find(real) != nil {
-			t.Error("the database's own key works at our listener")
-		}
-		other, removeOther := targets.add(real, addr, "db") // the same process id, on another server
-		remove()
-		if targets.find(key) != nil || targets.find(other) == nil {
-			t.Error("a key outlives its session, or takes another with it")
-		}
-		removeOther()
-	}
-	if len(targets.byPID) != 0 {
-		t.Errorf("%d entries left", len(targets.byPID))
 	}
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -34,9 +35,34 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want wi
 		ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
 		defer cancel()
 		up, err = backend.Login(ctx, p, cred)
+		if instead := e.databaseInstead(want, cred); err == nil && instead != "" {
+			up, err = inDatabase(ctx, up, p, instead)
+		}
 		return err
 	})
 	return up, err
+}
+
+// databaseInstead returns the default database for a client that may have named none: libpq
+// sends the user's name then, which is nobody's here. "" is none.
+func (e *Engine) databaseInstead(want wire.Startup, cred *secrets.Credential) string {
+	name, instead := want.Get("database"), cmp.Or(e.Database, cred.Endpoint.Database)
+	if len(e.Databases) > 0 || want.PhysicalReplication() || name == "" || name != want.Get("user") || name == instead {
+		return ""
+	}
+	return instead
+}
+
+// inDatabase returns up, which is as p says, or if the database that p names does not
+// exist, a session in the one named.
+func inDatabase(ctx context.Context, up *backend.Conn, p backend.Params, name string) (*backend.Conn, error) {
+	missing, err := up.DatabaseMissing(ctx)
+	if err != nil || !missing {
+		return up, err
+	}
+	_ = up.Close()
+	p.Startup = p.Startup.WithDatabase(name)
+	return backend.Login(ctx, p, up.Cred)
 }
 
 // params are those of a login as want.
@@ -51,13 +77,14 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 }
 
 func (e *Engine) checkDatabase(want wire.Startup, database string) error {
-	physical := want.PhysicalReplication()
 	switch {
-	case len(e.Databases) == 0, slices.Contains(e.Databases, database) && !physical:
+	case len(e.Databases) == 0:
 		return nil
-	case physical:
-		return secrets.MarkNotSent(&fault.Error{Kind: fault.NotAllowed, Message: "physical replication reads every database and may not be used through this listener",
-			Hint: "Give it a database of its own in the configuration of credproxy, without access.databases."})
+	case want.Replication() && !e.Replication:
+		return secrets.MarkNotSent(&fault.Error{Kind: fault.NotAllowed, Message: "replication reads every database and may not be used through this listener",
+			Hint: "If it may, set access.replication: true in the configuration of credproxy."})
+	case want.PhysicalReplication(), slices.Contains(e.Databases, database):
+		return nil
 	}
 	return fault.ErrDatabase(database)
 }
@@ -88,7 +115,7 @@ func (e *Engine) welcome(c *client, up *backend.Conn) (remove func(), err error)
 			if err != nil {
 				return nil, backend.Broken("a cancel key that is not one", err)
 			}
-			own, remove := e.targets.add(key, up.TCP.RemoteAddr(), up.Host)
+			own, remove := e.CancelKeys.add(key, up, e.Upstream)
 			_, err = c.Write(append(out, own.BackendKeyData()...))
 			if err != nil {
 				remove()

@@ -25,7 +25,7 @@ const password = proxytest.Password
 func newRig(t *testing.T, configure func(*Engine), script func(c *scripted)) *proxytest.Rig {
 	t.Helper()
 	return proxytest.Start(t, func(u *upstream.Dialer) proxy.Engine {
-		e := &Engine{Credentials: proxytest.OneCredential{}, Upstream: u}
+		e := &Engine{Credentials: proxytest.OneCredential{}, Upstream: u, CancelKeys: new(CancelKeys)}
 		if configure != nil {
 			configure(e)
 		}

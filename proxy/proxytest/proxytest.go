@@ -73,8 +73,9 @@ func (o only) Fetch(context.Context, secrets.Stage) (*secrets.Credential, error)
 
 // Counts is a proxy.Observer that remembers how sessions ended.
 type Counts struct {
-	mu    sync.Mutex
-	ended map[fault.Kind]int
+	mu      sync.Mutex
+	ended   map[fault.Kind]int
+	cancels map[string]int
 }
 
 // SessionEnded implements proxy.Observer.
@@ -91,7 +92,21 @@ func (c *Counts) SessionEnded(k fault.Kind, _ string) {
 func (c *Counts) LoginPhase(string, time.Duration) {}
 
 // CancelRequest implements proxy.Observer.
-func (c *Counts) CancelRequest(string) {}
+func (c *Counts) CancelRequest(result string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancels == nil {
+		c.cancels = map[string]int{}
+	}
+	c.cancels[result]++
+}
+
+// Cancels is how many cancel requests had that result.
+func (c *Counts) Cancels(result string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cancels[result]
+}
 
 // Of is how many sessions ended as k.
 func (c *Counts) Of(k fault.Kind) int {

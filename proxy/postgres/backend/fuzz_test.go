@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
@@ -56,6 +58,25 @@ const readyIdle = "Z\x00\x00\x00\x05I"
 // frame writes a body as a message of the protocol.
 func frame(kind byte, body string) string {
 	return string(binary.BigEndian.AppendUint32([]byte{kind}, uint32(4+len(body)))) + body
+}
+
+// FuzzNextErrorCode feeds what a database may say first after AuthenticationOk. Looking at
+// it takes nothing away.
+func FuzzNextErrorCode(f *testing.F) {
+	f.Add([]byte(frame('E', "SFATAL\x00C3D000\x00Mno\x00\x00")))
+	f.Add([]byte("E\xff\xff\xff\xff"))
+	f.Add([]byte("E\x00\x00\x00\x00"))
+	f.Add([]byte(frame('E', strings.Repeat("x", 5000))))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := &Conn{r: bufio.NewReader(bytes.NewReader(b))}
+		code := c.nextErrorCode()
+		if code != "" && b[0] != 'E' {
+			t.Fatalf("code %q of message %q", code, b[0])
+		}
+		if left, err := io.ReadAll(c.r); err != nil || !bytes.Equal(left, b) {
+			t.Fatalf("%q is left of %q (%v)", left, b, err)
+		}
+	})
 }
 
 // FuzzAnswer feeds what a database may answer to a statement. It must come to an

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"time"
 
+	"github.com/jackc/pgproto3/v2"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
@@ -93,6 +95,37 @@ func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, erro
 
 // ReadMessage reads the next message of the database.
 func (c *Conn) ReadMessage() (wire.Message, error) { return wire.ReadMessage(c.r) }
+
+// DatabaseMissing reports whether the first word of the database after AuthenticationOk
+// is that the one asked for does not exist. It waits for that word, and leaves it to be
+// read. With an error, which is the cause of ctx, the connection is closed.
+func (c *Conn) DatabaseMissing(ctx context.Context) (missing bool, err error) {
+	err = upstream.BreakOff(ctx, c.TCP, func() error {
+		missing = c.nextErrorCode() == "3D000" // invalid_catalog_name
+		return nil
+	})
+	if err != nil {
+		return false, c.fail(ctx, err)
+	}
+	return missing, nil
+}
+
+// nextErrorCode returns the SQLSTATE of the next message, "" if that is no short error.
+func (c *Conn) nextErrorCode() string {
+	head, err := c.r.Peek(5)
+	if err != nil || head[0] != 'E' {
+		return ""
+	}
+	size := 1 + uint64(binary.BigEndian.Uint32(head[1:]))
+	if size < 5 || size > uint64(c.r.Size()) {
+		return ""
+	}
+	var said pgproto3.ErrorResponse
+	if raw, err := c.r.Peek(int(size)); err != nil || said.Decode(raw[5:]) != nil {
+		return ""
+	}
+	return said.Code
+}
 
 // Buffered returns how many bytes can be read without waiting.
 func (c *Conn) Buffered() int { return c.r.Buffered() }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -83,6 +84,27 @@ func (s Startup) PhysicalReplication() bool {
 	// What parse_bool of the server takes for true: any beginning of a word.
 	v := strings.ToLower(s.Get("replication"))
 	return v == "1" || v == "on" || v != "" && (strings.HasPrefix("true", v) || strings.HasPrefix("yes", v))
+}
+
+// Replication reports whether the client may want a walsender, connected to a database or
+// not: either kind takes the commands of physical replication. The server looks at every
+// parameter of that name, so any that is not plainly false counts.
+func (s Startup) Replication() bool {
+	return slices.ContainsFunc(s.Params, func(p Param) bool { return p.Name == "replication" && !isFalse(p.Value) })
+}
+
+// isFalse reports whether parse_bool of the server takes v for false: any beginning of a
+// word, but "o".
+func isFalse(v string) bool {
+	v = strings.ToLower(v)
+	return v == "0" || v != "" && (strings.HasPrefix("false", v) || strings.HasPrefix("no", v)) || v == "of" || v == "off"
+}
+
+// WithDatabase returns the packet with name as its database.
+func (s Startup) WithDatabase(name string) Startup {
+	s.Params = slices.DeleteFunc(slices.Clone(s.Params), func(p Param) bool { return p.Name == "database" })
+	s.Params = append(s.Params, Param{"database", name})
+	return s
 }
 
 // Rewritten returns the packet as the database shall see it: in the client's
