@@ -143,6 +143,7 @@ func (db *database) awaitSecret(ctx context.Context) error {
 // learnFrom takes over what old has learned that is true of db too: a reload must
 // not forget a credential that its source cannot give again just now.
 func (db *database) learnFrom(old *database) {
+	db.upstream.LearnFrom(old.upstream)
 	was, is := old.fileConfig, db.fileConfig
 	if !reflect.DeepEqual(was.Credentials, is.Credentials) {
 		return

@@ -57,6 +57,19 @@ func (u *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) 
 	return k.addrs, nil
 }
 
+// LearnFrom takes over the addresses that old knows: a reload must not forget them while
+// the name servers do not answer.
+func (u *Dialer) LearnFrom(old *Dialer) {
+	old.known.mu.Lock()
+	host, addrs := old.known.host, old.known.addrs
+	old.known.mu.Unlock()
+	u.known.mu.Lock()
+	defer u.known.mu.Unlock()
+	if u.known.host == "" {
+		u.known.host, u.known.addrs = host, addrs
+	}
+}
+
 func (u *Dialer) knows(host string) bool {
 	u.known.mu.Lock()
 	defer u.known.mu.Unlock()

@@ -62,6 +62,7 @@ func TestLookup(t *testing.T) {
 			{"db.test.", "fails", 0, "10.0.0.2", 0},
 			{"other.test.", "10.0.0.3", 0, "10.0.0.3", 0},
 			{"db.test.", "fails", 0, "server misbehaving", 0},
+			{"other.test.", "fails", 0, "10.0.0.3", 0},
 		} {
 			mode.Store(tt.mode)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -79,11 +80,16 @@ func TestLookup(t *testing.T) {
 				t.Errorf("%d: %s found to be %s after %v, want %s within %v", i, tt.host, got, took, tt.found, tt.within)
 			}
 		}
-		if n := logs.FilterMessageSnippet("last known addresses").Len(); n != 2 {
-			t.Errorf("%d lines for two times in which no name server answered", n)
+		if n := logs.FilterMessageSnippet("last known addresses").Len(); n != 3 {
+			t.Errorf("%d lines for three times in which no name server answered", n)
 		}
 		if n := logs.FilterMessageSnippet("can be looked up again").Len(); n != 2 {
 			t.Errorf("%d lines for two ends of that", n)
+		}
+		next := &Dialer{LookupTimeout: time.Second, resolver: u.resolver}
+		next.LearnFrom(u)
+		if addrs, err := next.lookup(t.Context(), "other.test."); err != nil || addrs[0].String() != "10.0.0.3" {
+			t.Errorf("after a reload: %v, %v", addrs, err)
 		}
 	})
 }
