@@ -51,7 +51,7 @@ type Shutdown struct {
 type Database struct {
 	Name        string      `yaml:"name"`     // required; 1 to 64 of A-Z a-z 0-9 . _ -; unique; the label in logs and metrics
 	Engine      Engine      `yaml:"engine"`   // postgres, mysql or mariadb; "": the secret's "engine"
-	Listen      []string    `yaml:"listen"`   // host:port or unix:/path; empty: 127.0.0.1 on the engine's port
+	Listen      []string    `yaml:"listen"`   // host:port or unix:/path; localhost is 127.0.0.1 and ::1; empty: localhost on the engine's port
 	Host        string      `yaml:"host"`     // "": the secret's "host"
 	Port        int         `yaml:"port"`     // 0: the secret's "port", else the engine's
 	Database    string      `yaml:"database"` // used when the client names none; "": the secret's "dbname"

@@ -46,11 +46,27 @@ func splitHostPort(s string) (host string, port uint16, err error) {
 	return host, uint16(number), nil
 }
 
+// Loopback holds the addresses that localhost stands for.
+var Loopback = []string{"127.0.0.1", "::1"}
+
+// LocalhostPort returns the port of a listener on both loopback addresses, "localhost:port".
+// It returns 0 for any other, and for port 0, which would be another on each.
+func LocalhostPort(s string) int {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || !strings.EqualFold(host, localhost) {
+		return 0
+	}
+	n, _ := strconv.ParseUint(port, 10, 16)
+	return int(n)
+}
+
+const localhost = "localhost"
+
 // loopback reports whether a TCP listener on host is closed to other machines. A
 // name other than localhost could mean anything.
 func loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
+	return err == nil && addr.Unmap().IsLoopback() || strings.EqualFold(host, localhost)
 }
 
 // isHost accepts an IP address or what can be a DNS name.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -26,44 +27,47 @@ func (l *listeners) add(network, address, path string) (taken string) {
 	if err != nil || port == 0 {
 		return ""
 	}
-	host = bound(host)
 	on := l.tcp[port]
 	if on == nil {
 		on = make(map[string]string)
 		l.tcp[port] = on
 	}
-	if taken = on[host]; taken == "" {
-		taken = on[""]
-	}
-	if host == "" {
-		for _, other := range on {
-			taken = other
+	for _, host := range bound(host) {
+		if taken == "" {
+			taken = cmp.Or(on[host], on[""])
+		}
+		if host == "" {
+			for _, other := range on {
+				taken = other
+			}
 		}
 	}
 	if taken == "" {
-		on[host] = path
+		for _, host := range bound(host) {
+			on[host] = path
+		}
 	}
 	return taken
 }
 
-// bound writes a host the way net.Listen binds it, "" for all addresses.
-func bound(host string) string {
-	if strings.EqualFold(host, "localhost") {
-		return "127.0.0.1"
+// bound returns what a host stands for, as it is bound: "" for all addresses.
+func bound(host string) []string {
+	if strings.EqualFold(host, localhost) {
+		return Loopback
 	}
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case err != nil:
-		return strings.ToLower(host)
+		return []string{strings.ToLower(host)}
 	case addr.IsUnspecified():
-		return ""
+		return []string{""}
 	}
-	return addr.Unmap().String()
+	return []string{addr.Unmap().String()}
 }
 
 func (v *validator) listeners(at string, d *Database) {
 	if len(d.Listen) == 0 && v.written(at+".listen") {
-		v.fail(at+".listen", "empty; write a listener, or remove the key for 127.0.0.1 on the engine's port")
+		v.fail(at+".listen", "empty; write a listener, or remove the key for loopback on the engine's port")
 	}
 	for i, s := range d.Listen {
 		path := v.entry(at+".listen", i)

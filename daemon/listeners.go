@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
@@ -62,14 +64,20 @@ func (l *listeners) listen(ctx context.Context, db *database) error {
 		return l.takeNamed(db)
 	}
 	for i, addr := range db.cfg.Listen {
-		if err := l.listenOn(ctx, db, db.key(i), addr); err != nil {
+		var err error
+		if port := config.LocalhostPort(addr); port != 0 {
+			err = l.listenLoopback(ctx, db, port)
+		} else {
+			err = l.listenOn(ctx, db, db.key(i), addr)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// listenDefault opens 127.0.0.1 at the engine's port, or at the next one that is
+// listenDefault opens loopback at the engine's port, or at the next one that is
 // neither open for another database nor asked for by one of cfg. A database keeps its
 // port while it has its name and engine.
 func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config.Config) error {
@@ -80,12 +88,39 @@ func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config
 		for port = db.cfg.Engine.Port(); taken[port]; port++ {
 		}
 	}
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	if err := l.listenOn(ctx, db, addr, addr); err != nil {
+	if err := l.listenLoopback(ctx, db, port); err != nil {
 		return err
 	}
 	l.defaults[name] = port
 	return nil
+}
+
+// listenLoopback opens both loopback addresses at a port, because some clients take
+// localhost for the one, some for the other, and not all try the other then. An address
+// that this machine does not have is left out.
+func (l *listeners) listenLoopback(ctx context.Context, db *database, port int) error {
+	opened, missing := 0, error(nil)
+	for _, host := range config.Loopback {
+		addr := net.JoinHostPort(host, strconv.Itoa(port))
+		switch err := l.listenOn(ctx, db, addr, addr); {
+		case err == nil:
+			opened++
+		case absent(err):
+			missing = err
+		default:
+			return err
+		}
+	}
+	if opened == 0 {
+		return missing
+	}
+	return nil
+}
+
+// absent reports whether an address could not be listened on because the machine has no
+// addresses of its family (socket(2)), or not this one (bind(2)), as where IPv6 is off.
+func absent(err error) bool {
+	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 func (l *listeners) listenOn(ctx context.Context, db *database, key, addr string) error {

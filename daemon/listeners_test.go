@@ -25,8 +25,10 @@ func TestDefaultPort(t *testing.T) {
 	}
 	l := &listeners{open: map[string]*listener{}, defaults: map[string]int{}}
 	open := func(port int, owner string) {
-		ln := at{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}}
-		l.open[ln.addr.String()] = &listener{Listener: ln, key: ln.addr.String(), owner: db(owner)}
+		for _, host := range config.Loopback {
+			ln := at{addr: &net.TCPAddr{IP: net.ParseIP(host), Port: port}}
+			l.open[ln.addr.String()] = &listener{Listener: ln, key: ln.addr.String(), owner: db(owner)}
+		}
 	}
 	open(5432, "orders") // which listed it until now
 	open(5433, "other")
@@ -37,13 +39,19 @@ func TestDefaultPort(t *testing.T) {
 		if err := l.listenDefault(t.Context(), d, cfg); err != nil {
 			t.Fatal(err)
 		}
-		if got := d.listeners[0].Addr().(*net.TCPAddr).Port; got != want {
-			t.Errorf("%s listens on %d, want %d", name, got, want)
+		if len(d.listeners) != len(config.Loopback) {
+			t.Errorf("%s has %d listeners", name, len(d.listeners))
+		}
+		for _, ln := range d.listeners {
+			if got := ln.Addr().(*net.TCPAddr).Port; got != want {
+				t.Errorf("%s listens on %s, want port %d", name, ln.Addr(), want)
+			}
 		}
 	}
 	takes("orders", 5432)
 	takes("late", 5434)
 	delete(l.open, "127.0.0.1:5432") // orders goes
+	delete(l.open, "[::1]:5432")
 	takes("late", 5434)
 }
 

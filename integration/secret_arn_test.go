@@ -1,10 +1,12 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -31,16 +33,21 @@ func TestRunSecretARN(t *testing.T) {
 		// No region but the ARNs', and the system's roots to trust.
 		env := append(aws.Env(), "AWS_REGION=", "SSL_CERT_FILE="+pg.CAFile)
 		w := watch(t, sidecar.Options{Args: arns, Env: env}, appPassword)
-		for _, want := range []struct{ name, addr, user string }{
-			{"prod-orders", "127.0.0.1:5432", "app"},
-			{"prod-stock", "127.0.0.1:5433", "clerk"},
+		for _, want := range []struct {
+			name, user string
+			addrs      []string
+		}{
+			{"prod-orders", "app", []string{"127.0.0.1:5432", "[::1]:5432"}},
+			{"prod-stock", "clerk", []string{"127.0.0.1:5433", "[::1]:5433"}},
 		} {
-			if addr := w.Addr(t, want.name); addr != want.addr {
-				t.Errorf("%s listens on %s, want %s", want.name, addr, want.addr)
+			if addrs, err := w.Addrs(want.name, len(want.addrs)); !slices.Equal(addrs, want.addrs) {
+				t.Errorf("%s listens on %v, want %v: %v", want.name, addrs, want.addrs, err)
 			}
-			conn := connect(t, want.addr, "") // the secret names the database
-			if got := ask(t, conn, "SELECT current_user || ' ' || current_database() || ' ' || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"); got != want.user+" postgres true" {
-				t.Errorf("at %s: %s", want.addr, got)
+			for _, addr := range want.addrs {
+				conn := connect(t, addr, "") // the secret names the database
+				if got := ask(t, conn, "SELECT current_user || ' ' || current_database() || ' ' || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"); got != want.user+" postgres true" {
+					t.Errorf("at %s: %s", addr, got)
+				}
 			}
 		}
 
@@ -49,6 +56,54 @@ func TestRunSecretARN(t *testing.T) {
 		if code != 1 || !containsAll(stderr, []string{"127.0.0.1:5432", "the port is in use"}) {
 			t.Errorf("with 5432 taken: status %d\n%s", code, stderr)
 		}
+	})
+}
+
+// TestDefaultListenersWithoutIPv6: on a machine without IPv6 localhost is 127.0.0.1, and
+// that is no mistake. Both a database that lists no address and one that lists localhost
+// are on both loopback addresses elsewhere.
+func TestDefaultListenersWithoutIPv6(t *testing.T) {
+	inOwnNetwork(t, func() {
+		dir := t.TempDir()
+		writeFiles(t, dir, map[string]string{"login.json": `{"username":"app","password":"` + appPassword + `"}`})
+		login := fmt.Sprintf("    host: localhost\n    port: 1\n    credentials: {file: {path: %s/login.json}}\n", dir)
+		config := "databases:\n" +
+			"  - name: default\n    engine: mysql\n" + login +
+			"  - name: named\n    engine: postgres\n    listen: localhost:5432\n" + login +
+			"  - name: next\n    engine: postgres\n" + login
+		listens := func(want map[string][]string) {
+			t.Helper()
+			p := sidecar.Run(t, sidecar.Options{Binary: binary, Config: config}, appPassword)
+			for name, addrs := range want {
+				if _, err := p.Addrs(name, len(addrs)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var status struct {
+				Databases []struct {
+					Name      string
+					Listeners []string
+				}
+			}
+			if _, body, err := p.Get("/status"); err != nil || json.Unmarshal([]byte(body), &status) != nil || len(status.Databases) != len(want) {
+				t.Fatal(body, err)
+			}
+			for _, db := range status.Databases {
+				if !slices.Equal(db.Listeners, want[db.Name]) {
+					t.Errorf("%s listens on %v, want %v", db.Name, db.Listeners, want[db.Name])
+				}
+			}
+			p.Stop()
+		}
+		listens(map[string][]string{
+			"default": {"127.0.0.1:3306", "[::1]:3306"}, "named": {"127.0.0.1:5432", "[::1]:5432"}, "next": {"127.0.0.1:5433", "[::1]:5433"},
+		})
+		const off = "/proc/sys/net/ipv6/conf/lo/disable_ipv6"
+		if err := os.WriteFile(off, []byte("1"), 0); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.WriteFile(off, []byte("0"), 0) }) // of the machine, if this is its network
+		listens(map[string][]string{"default": {"127.0.0.1:3306"}, "named": {"127.0.0.1:5432"}, "next": {"127.0.0.1:5433"}})
 	})
 }
 

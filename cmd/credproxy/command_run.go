@@ -20,8 +20,8 @@ func runCommand() *cobra.Command {
 		Long: `Run listens for applications and logs them in to their databases.
 
 With the ARN of a secret it needs no file: engine, host and port come from the
-secret, and it listens on 127.0.0.1 at the engine's port. With several secrets of
-one engine the others get the next ports, which are printed at start.
+secret, and it listens on 127.0.0.1 and ::1 at the engine's port. With several secrets
+of one engine the others get the next ports, which are printed at start.
 
 Each flag can also be set by an environment variable: CREDPROXY_ and its name in
 capitals, such as CREDPROXY_LOG_LEVEL. Flags come before the environment, which
