@@ -18,9 +18,10 @@ const (
 )
 
 // Error is a source's failure. Err may name ARNs, paths and endpoints: it is for
-// the log. A client may see only Reason.
+// the log. A client may see only Reason and Hint.
 type Error struct {
 	Reason Reason
+	Hint   string // what to do about it, if it is not what Reason makes one think of
 	Err    error
 }
 

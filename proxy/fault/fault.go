@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,6 +125,7 @@ func secretError(e *secrets.Error) *Error {
 		out.Message, out.Hint = "no database credential could be fetched yet",
 			"The store of secrets cannot be reached or throttles; the log of credproxy has the details. Try again."
 	}
+	out.Hint = cmp.Or(e.Hint, out.Hint)
 	return out
 }
 

@@ -126,7 +126,11 @@ func (s *Source) credential(which string, out *secretsmanager.GetSecretValueOutp
 	}
 	c, err := secrets.ParseDocument([]byte(*out.SecretString), s.keys)
 	if err != nil {
-		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s, version %s): %w", s.id, which, *out.VersionId, err)
+		version := "version " + *out.VersionId
+		if which != version { // a label
+			version = which + ", " + version
+		}
+		return nil, secrets.Errorf(secrets.Malformed, "secret %s (%s): %w", s.id, version, err)
 	}
 	c.VersionID = *out.VersionId
 	return c, nil

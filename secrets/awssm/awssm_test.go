@@ -252,6 +252,19 @@ func TestFetchErrors(t *testing.T) {
 	}
 }
 
+// Errors name the version, once.
+func TestErrorsNameTheVersion(t *testing.T) {
+	startAWS(t, value(password, "v1"))
+	source, err := awssm.New(t.Context(), awssm.Options{SecretID: secretARN})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = source.Fetch(t.Context(), secrets.Current)
+	wantError(t, err, secrets.Malformed, "secret "+secretARN+" (AWSCURRENT, version v1): ")
+	_, err = source.FetchVersion(t.Context(), "v1")
+	wantError(t, err, secrets.Malformed, "secret "+secretARN+" (version v1): ")
+}
+
 func wantError(t *testing.T, err error, reason secrets.Reason, texts ...string) {
 	t.Helper()
 	if err == nil {

@@ -18,6 +18,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -57,7 +58,7 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 	}
 	document, err := s.read()
 	if err != nil {
-		return nil, secrets.Errorf(reasonOf(err), "credential file: %w", err)
+		return nil, explain(fmt.Errorf("credential file: %w", err))
 	}
 	defer clear(document)
 	c, err := secrets.ParseDocument(document, secrets.Keys{})
@@ -68,14 +69,20 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 	return c, nil
 }
 
-func reasonOf(err error) secrets.Reason {
+// explain makes a *secrets.Error of an error of reading a file, with what to do about it
+// where that has nothing to do with roles and keys.
+func explain(err error) error {
+	e := &secrets.Error{Reason: secrets.ReasonOf(err), Err: err}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return secrets.NotFound
+		e.Reason = secrets.NotFound
 	case errors.Is(err, fs.ErrPermission):
-		return secrets.Denied
+		e.Reason, e.Hint = secrets.Denied, "Let the user that credproxy runs as read the file, which the log of credproxy names."
+		e.Err = fmt.Errorf("%w; let the user that credproxy runs as, whose id is %d, read it", err, os.Geteuid())
+	case errors.Is(err, ErrWorldReadable):
+		e.Hint = "Keep other users from the file, which the log of credproxy names, or set world_readable."
 	}
-	return secrets.ReasonOf(err)
+	return e
 }
 
 // read returns the secret document of the file, or one made of the directory's files.

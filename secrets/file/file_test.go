@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/file"
 	"github.com/credproxy/credproxy/secrets/secretstest"
@@ -154,6 +155,14 @@ func wantError(t *testing.T, err error, reason secrets.Reason, text string) {
 	}
 	if strings.Contains(err.Error(), password) {
 		t.Errorf("shows the password: %v", err)
+	}
+}
+
+// wantHint checks what clients hear: advice for a secret of AWS would mislead them.
+func wantHint(t *testing.T, err error, text string) {
+	t.Helper()
+	if told := fault.As(err).Told(); !strings.Contains(told, text) || strings.Contains(told, "role") {
+		t.Errorf("clients hear %q, want %q", told, text)
 	}
 }
 

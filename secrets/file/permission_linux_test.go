@@ -26,5 +26,7 @@ func TestFetchDenied(t *testing.T) {
 		_, err := file.New(path).Fetch(t.Context(), secrets.Current)
 		result <- err
 	}()
-	wantError(t, <-result, secrets.Denied, "permission denied")
+	err := <-result
+	wantError(t, err, secrets.Denied, "permission denied; let the user that credproxy runs as, whose id is")
+	wantHint(t, err, "Let the user that credproxy runs as read the file")
 }

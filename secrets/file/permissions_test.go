@@ -73,6 +73,7 @@ func TestFetchWorldReadable(t *testing.T) {
 				return
 			}
 			wantError(t, err, secrets.Denied, "world_readable: true")
+			wantHint(t, err, "set world_readable")
 			if !errors.Is(err, file.ErrWorldReadable) || !strings.Contains(err.Error(), "/"+tc.refused+" (mode 0644): every user") {
 				t.Errorf("got %v", err)
 			}
