@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -101,6 +102,18 @@ func TestAliasesDoNotExplode(t *testing.T) {
 	}
 }
 
+// Nor does one merge key, each of which names the one before it many times.
+func TestMergeKeysDoNotExplode(t *testing.T) {
+	text := "databases:\n  - name: a\n    limits: &l0 {}\n    " + good + "\n"
+	for i := range 10 {
+		text += fmt.Sprintf("  - name: b%d\n    limits: &l%d {<<: [%s]}\n", i, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*l%d, ", i), 20), ", "))
+	}
+	_, err := config.Parse("f.yaml", []byte(text))
+	if err == nil || !strings.Contains(err.Error(), "more than 200000 values, counting each use of an alias; make the file smaller") {
+		t.Errorf("got %.200v", err)
+	}
+}
+
 func TestErrorsCarryNoCredential(t *testing.T) {
 	_, err := config.Parse("f.yaml", []byte(`
 databases:
@@ -127,6 +140,9 @@ func TestLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.yaml")
 	if _, err := config.Load(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing file: got %v", err)
+	}
+	if _, err := config.Load(filepath.Dir(path)); err == nil || !strings.HasSuffix(err.Error(), ": is a directory; name a file in it") {
+		t.Errorf("directory: got %v", err)
 	}
 	if err := os.WriteFile(path, []byte("log: {level: loud}\n"+db()), 0o600); err != nil {
 		t.Fatal(err)

@@ -5,8 +5,7 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v4"
 )
 
 // Caps on what one file may hold once its aliases are followed.
@@ -14,51 +13,37 @@ const (
 	maxValues    = 200_000 // values visited, an alias counting each time it is used
 	maxDatabases = 1000
 	maxList      = 1000 // entries of any other list
+	maxKeys      = 1000 // of one mapping
 )
+
+// position is where something begins, counted from 1.
+type position struct{ line, column int }
+
+func positionOf(n *yaml.Node) position { return position{n.Line, n.Column} }
 
 // decoder walks a YAML tree along the Go types of the schema, remembers where
 // each key stands, and notes every error instead of stopping at the first.
 type decoder struct {
-	file    string
-	errs    Errors
-	at      map[string]token.Position // by path: where the value stands, for a section its key
-	failed  map[string]bool           // paths with an error, and all paths above them
-	anchors map[string]*ast.AnchorNode
-	values  int
+	file   string
+	errs   Errors
+	at     map[string]position // by path: where the value stands, for a section its key
+	failed map[string]bool     // paths with an error, and all paths above them
+	values int
+	cut    bool // more than a cap allows; the rest was not looked at
 }
 
 func newDecoder(file string) *decoder {
-	return &decoder{
-		file:    file,
-		at:      make(map[string]token.Position),
-		failed:  make(map[string]bool),
-		anchors: make(map[string]*ast.AnchorNode),
-	}
-}
-
-// Visit collects the anchors, for ast.Walk.
-func (d *decoder) Visit(n ast.Node) ast.Visitor {
-	a, ok := n.(*ast.AnchorNode)
-	if !ok {
-		return d
-	}
-	name := a.Name.GetToken().Value
-	if _, twice := d.anchors[name]; twice {
-		d.fail("", a, "anchor %q is defined twice; use another name", shorten(name))
-	} else {
-		d.anchors[name] = a
-	}
-	return d
+	return &decoder{file: file, at: make(map[string]position), failed: make(map[string]bool)}
 }
 
 // fail notes an error at a node.
-func (d *decoder) fail(path string, n ast.Node, format string, args ...any) {
-	d.failAt(path, position(n), format, args...)
+func (d *decoder) fail(path string, n *yaml.Node, format string, args ...any) {
+	d.failAt(path, positionOf(n), format, args...)
 }
 
-func (d *decoder) failAt(path string, at token.Position, format string, args ...any) {
+func (d *decoder) failAt(path string, at position, format string, args ...any) {
 	d.errs = append(d.errs, Error{
-		File: d.file, Line: max(at.Line, 1), Column: max(at.Column, 1), Path: path, Message: fmt.Sprintf(format, args...),
+		File: d.file, Line: max(at.line, 1), Column: max(at.column, 1), Path: path, Message: fmt.Sprintf(format, args...),
 	})
 	for {
 		d.failed[path] = true
@@ -81,50 +66,35 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// position is where a reader sees a node begin. The token of a block mapping
-// is the colon after its first key.
-func position(n ast.Node) token.Position {
-	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
-		n = m.Values[0].Key
-	}
-	if m, ok := n.(*ast.MappingValueNode); ok {
-		n = m.Key
-	}
-	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
-		return token.Position{Line: 1, Column: 1}
-	}
-	return *n.GetToken().Position
-}
-
-// resolve takes anchors off a node and follows an alias. It returns nil when it
-// noted an error.
-func (d *decoder) resolve(path string, n ast.Node) ast.Node {
-	switch v := n.(type) {
-	case *ast.AnchorNode:
-		return v.Value // never an alias nor another anchor: the parser refuses that
-	case *ast.AliasNode:
-		name := v.Value.GetToken().Value
-		a, ok := d.anchors[name]
-		if !ok || !before(position(a), position(v)) {
-			d.fail(path, v, "no anchor &%s before this alias; define it or write the value out", printable(name))
+// resolve follows an alias. It returns nil when it noted an error.
+func (d *decoder) resolve(path string, n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		if n.Alias == undefined {
+			d.fail(path, n, "no anchor &%s before this alias; define it or write the value out", printable(n.Value))
 			return nil
 		}
-		return a.Value
+		n = n.Alias // never an alias itself: the parser refuses that
+	}
+	if n.Style&yaml.TaggedStyle != 0 && !fits(n.Tag, n.Kind) {
+		d.fail(path, n, "the tag %s does not fit here; remove it", printable(n.Tag))
+		return nil
 	}
 	return n
 }
 
-func before(a, b token.Position) bool {
-	return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
+// count reports whether one more value may be visited.
+func (d *decoder) count(n *yaml.Node) bool {
+	if d.values++; d.values == maxValues+1 {
+		d.cut = true
+		d.fail("", n, "more than %d values, counting each use of an alias; make the file smaller", maxValues)
+	}
+	return d.values <= maxValues
 }
 
 // value decodes a node into v, whose type says what is wanted. numbers allows
 // whole numbers where strings are wanted.
-func (d *decoder) value(path string, n ast.Node, v reflect.Value, numbers bool) {
-	if d.values++; d.values > maxValues {
-		if d.values == maxValues+1 {
-			d.fail("", n, "more than %d values, counting each use of an alias; make the file smaller", maxValues)
-		}
+func (d *decoder) value(path string, n *yaml.Node, v reflect.Value, numbers bool) {
+	if !d.count(n) {
 		return
 	}
 	if n = d.resolve(path, n); n == nil {
@@ -139,7 +109,7 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value, numbers bool) 
 	case reflect.Slice:
 		d.list(path, n, v, numbers)
 	default:
-		d.at[path] = position(n)
+		d.at[path] = positionOf(n)
 		if complaint := decodeScalar(n, v, numbers); complaint != "" {
 			d.fail(path, n, "%s", complaint)
 		}
@@ -147,25 +117,46 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value, numbers bool) 
 }
 
 // section decodes a mapping into a struct.
-func (d *decoder) section(path string, n ast.Node, v reflect.Value) {
+func (d *decoder) section(path string, n *yaml.Node, v reflect.Value) {
 	if isNull(n) {
 		return // "tls:" with everything under it commented out
 	}
-	m, ok := n.(ast.MapNode)
-	if !ok {
+	if !isMap(n) {
 		d.fail(path, n, "wanted a section with keys, found %s; write one or more of: %s", kindOf(n), strings.Join(keysOf(v.Type()), ", "))
 		return
 	}
-	seen := make(map[string]token.Position)
-	for entries := m.MapRange(); entries.Next(); {
-		key, ok := entries.Key().(*ast.StringNode)
-		if !ok {
-			d.fail(path, entries.Key(), "wanted the name of a key, found %s; valid here: %s", kindOf(entries.Key()), strings.Join(keysOf(v.Type()), ", "))
+	d.keys(path, n, v, make(map[string]position), 0)
+}
+
+// keys decodes the keys of a mapping, then those of the mappings that its merge keys name
+// and of theirs (https://yaml.org/type/merge.html): a key that was seen before goes first.
+// merges counts the merge keys that lead here.
+func (d *decoder) keys(path string, n *yaml.Node, v reflect.Value, seen map[string]position, merges int) {
+	if len(n.Content) > 2*maxKeys {
+		d.cut = true
+		d.fail(path, n.Content[2*maxKeys], "more than %d keys in one mapping; remove some", maxKeys)
+		return
+	}
+	var merged []*yaml.Node
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := d.resolve(path, n.Content[i]), n.Content[i+1]
+		if key == nil {
 			continue
 		}
-		at, name := position(key), key.Value
+		if tagOf(key) == mergeTag {
+			merged = append(merged, value)
+			continue
+		}
+		name, ok := stringOf(key)
+		if !ok {
+			d.fail(path, key, "wanted the name of a key, found %s; valid here: %s", kindOf(key), strings.Join(keysOf(v.Type()), ", "))
+			continue
+		}
+		at := positionOf(n.Content[i])
 		if first, twice := seen[name]; twice {
-			d.failAt(join(path, printable(name)), at, "this key is already at %d:%d; remove one of them", first.Line, first.Column)
+			if merges == 0 {
+				d.failAt(join(path, printable(name)), at, "this key is already at %d:%d; remove one of them", first.line, first.column)
+			}
 			continue
 		}
 		seen[name] = at
@@ -175,41 +166,67 @@ func (d *decoder) section(path string, n ast.Node, v reflect.Value) {
 			continue
 		}
 		d.at[join(path, name)] = at
-		d.value(join(path, name), entries.Value(), field, numbers)
+		d.value(join(path, name), value, field, numbers)
+	}
+	for _, value := range merged {
+		d.merge(path, value, v, seen, merges+1)
+	}
+}
+
+// merge decodes the keys of a mapping, or of a list of them, that stands at a merge key.
+func (d *decoder) merge(path string, n *yaml.Node, v reflect.Value, seen map[string]position, merges int) {
+	if !d.count(n) {
+		return
+	}
+	if n = d.resolve(path, n); n == nil {
+		return
+	}
+	switch {
+	case merges > maxNesting: // or within itself
+		if !d.failed[path] { // once
+			d.fail(path, n, "%s", tooDeep)
+		}
+	case isMap(n):
+		d.keys(path, n, v, seen, merges)
+	case n.Kind == yaml.SequenceNode:
+		for _, item := range n.Content {
+			d.merge(path, item, v, seen, merges+1)
+		}
+	default:
+		d.fail(path, n, "wanted a section to merge, found %s; write an alias such as *name", kindOf(n))
 	}
 }
 
 // list decodes a sequence. A list of strings may also be written as one string.
-func (d *decoder) list(path string, n ast.Node, v reflect.Value, numbers bool) {
+func (d *decoder) list(path string, n *yaml.Node, v reflect.Value, numbers bool) {
 	elem, limit := v.Type().Elem(), maxList
 	if elem.Kind() == reflect.Struct {
 		limit = maxDatabases
 	}
-	seq, ok := n.(*ast.SequenceNode)
-	if !ok {
+	if n.Kind != yaml.SequenceNode {
 		d.notAList(path, n, v, numbers)
 		return
 	}
-	if len(seq.Values) > limit {
-		d.fail(path, n, "%d entries; the most is %d", len(seq.Values), limit)
+	if len(n.Content) > limit {
+		d.fail(path, n, "%d entries; the most is %d", len(n.Content), limit)
 		return
 	}
-	v.Set(reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values)))
-	for i, item := range seq.Values {
+	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+	for i, item := range n.Content {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		d.at[at] = position(item)
+		d.at[at] = positionOf(item)
 		d.value(at, item, v.Index(i), numbers)
 	}
 }
 
-func (d *decoder) notAList(path string, n ast.Node, v reflect.Value, numbers bool) {
+func (d *decoder) notAList(path string, n *yaml.Node, v reflect.Value, numbers bool) {
 	if v.Type().Elem().Kind() == reflect.Struct {
 		if !isNull(n) {
 			d.fail(path, n, "wanted a list, found %s; start each entry with \"- \"", kindOf(n))
 		}
 		return
 	}
-	d.at[path] = position(n)
+	d.at[path] = positionOf(n)
 	v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 	if complaint := decodeScalar(n, v.Index(0), numbers); complaint != "" {
 		d.fail(path, n, "%s", complaint)

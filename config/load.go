@@ -1,12 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
-
-	"github.com/goccy/go-yaml/ast"
+	"syscall"
 )
 
 // Load reads a configuration file. An error that is not an Errors says that the
@@ -23,11 +24,17 @@ func Load(path string) (*Config, error) {
 // that Parse sees an excess.
 func Read(path string) ([]byte, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("open configuration: %w; let the user that credproxy runs as, whose id is %d, read it", err, os.Geteuid())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, fmt.Errorf("read configuration: %w; name a file in it", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
@@ -48,7 +55,6 @@ func AdminListen(path string) (string, error) {
 		return "", err
 	}
 	d, c := newDecoder(path), new(Config)
-	ast.Walk(d, root)
 	if root = d.resolve("", root); isMap(root) {
 		d.section("", root, reflect.ValueOf(c).Elem())
 	}
@@ -71,9 +77,7 @@ func Parse(filename string, data []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := newDecoder(filename)
-	ast.Walk(d, root)
-	c := new(Config)
+	d, c := newDecoder(filename), new(Config)
 	if root = d.resolve("", root); root != nil {
 		d.section("", root, reflect.ValueOf(c).Elem())
 	}
@@ -84,8 +88,10 @@ func Parse(filename string, data []byte) (*Config, error) {
 		return nil, d.errs
 	}
 
-	applyDefaults(c, d.written)
-	(&validator{fail: d.invalid, written: d.written}).config(c)
+	if !d.cut {
+		applyDefaults(c, d.written)
+		(&validator{fail: d.invalid, written: d.written}).config(c)
+	}
 	if len(d.errs) > 0 {
 		d.errs.sort()
 		return nil, d.errs
@@ -108,7 +114,7 @@ func (d *decoder) invalid(path, message string) {
 	for at := path; ; at = parent(at) {
 		if position, ok := d.at[at]; ok || at == "" {
 			d.errs = append(d.errs, Error{
-				File: d.file, Line: max(position.Line, 1), Column: max(position.Column, 1), Path: path, Message: message,
+				File: d.file, Line: max(position.line, 1), Column: max(position.column, 1), Path: path, Message: message,
 			})
 			return
 		}

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v4"
 )
 
 // maxString bounds any one value, in bytes; no path, name or ARN comes near.
@@ -15,34 +16,34 @@ const maxString = 4096
 
 // decodeScalar sets v, a string, bool, int or time.Duration, from a node. It
 // returns a complaint, or "". Values are not quoted: this one may be anything.
-func decodeScalar(n ast.Node, v reflect.Value, numbers bool) (complaint string) {
+func decodeScalar(n *yaml.Node, v reflect.Value, numbers bool) (complaint string) {
 	switch {
 	case v.Type() == reflect.TypeFor[time.Duration]():
 		return decodeDuration(n, v)
 	case v.Kind() == reflect.Int:
 		return decodeInt(n, v)
 	case v.Kind() == reflect.Bool:
-		b, ok := n.(*ast.BoolNode)
-		if !ok {
+		b, err := strconv.ParseBool(strings.ToLower(n.Value))
+		if tagOf(n) != boolTag || err != nil {
 			return "wanted true or false, found " + kindOf(n)
 		}
-		v.SetBool(b.Value)
+		v.SetBool(b)
 		return ""
 	}
 	return decodeString(n, v, numbers)
 }
 
-func decodeString(n ast.Node, v reflect.Value, numbers bool) string {
+func decodeString(n *yaml.Node, v reflect.Value, numbers bool) string {
 	s, ok := stringOf(n)
-	if number, isNumber := n.(*ast.IntegerNode); isNumber && numbers {
-		s, ok = number.Token.Value, true
+	if tagOf(n) == intTag && numbers {
+		s, ok = n.Value, true
 	}
 	switch {
 	case !ok && isNull(n):
 		return `wanted a string, found nothing; write "" or remove the key`
-	case !ok && isScalar(n):
+	case !ok && n.Kind == yaml.ScalarNode:
 		return fmt.Sprintf("wanted a string, found %s; put it in quotes", kindOf(n))
-	case !ok && isMap(n): // the parser splits [127.0.0.1:80] within braces at the colon
+	case !ok && isMap(n): // such as a: b in a list
 		return "wanted a string, found a section with keys; put a text with a colon in quotes"
 	case !ok:
 		return "wanted a string, found " + kindOf(n)
@@ -60,31 +61,28 @@ func decodeString(n ast.Node, v reflect.Value, numbers bool) string {
 
 // decodeInt takes plain decimal only: 010 means 8 to some readers of YAML and
 // 10 to others.
-func decodeInt(n ast.Node, v reflect.Value) string {
+func decodeInt(n *yaml.Node, v reflect.Value) string {
 	const wanted = "wanted a whole number"
-	text := ""
-	switch node := n.(type) {
-	case *ast.IntegerNode:
-		text = node.Token.Value
-	case *ast.StringNode: // also what the parser makes of a number beyond 64 bits
-		if _, err := strconv.Atoi(node.Value); err == nil {
+	text, isString := stringOf(n)
+	if isString {
+		if _, err := strconv.Atoi(text); err == nil {
 			return wanted + ", found a string; remove the quotes"
 		}
-		return wanted + ", found a string"
-	default:
+	}
+	if tagOf(n) != intTag {
 		return wanted + ", found " + kindOf(n)
 	}
-	number, err := strconv.Atoi(text)
-	if err != nil || strconv.Itoa(number) != text {
+	number, err := strconv.Atoi(n.Value)
+	if err != nil || strconv.Itoa(number) != n.Value {
 		return wanted + " in plain decimal; write it without prefix, sign or underscore"
 	}
 	v.SetInt(int64(number))
 	return ""
 }
 
-func decodeDuration(n ast.Node, v reflect.Value) string {
-	if number, ok := n.(*ast.IntegerNode); ok {
-		if number.Token.Value == "0" {
+func decodeDuration(n *yaml.Node, v reflect.Value) string {
+	if tagOf(n) == intTag {
+		if n.Value == "0" {
 			v.SetInt(0)
 			return ""
 		}
@@ -102,46 +100,66 @@ func decodeDuration(n ast.Node, v reflect.Value) string {
 	return ""
 }
 
-func stringOf(n ast.Node) (string, bool) {
-	switch s := n.(type) {
-	case *ast.StringNode:
-		return s.Value, true
-	case *ast.LiteralNode:
-		return s.Value.Value, true
+// Tags that say what a scalar is. The parser gives one to each (YAML 1.2, 10.3).
+const (
+	nullTag  = "!!null"
+	boolTag  = "!!bool"
+	intTag   = "!!int"
+	floatTag = "!!float"
+	strTag   = "!!str"
+	timeTag  = "!!timestamp" // a text, here
+	mergeTag = "!!merge"     // <<, a text too where it is no key
+)
+
+// tagOf returns a scalar's tag, and "" for what is none.
+func tagOf(n *yaml.Node) string {
+	if n.Kind != yaml.ScalarNode {
+		return ""
+	}
+	return n.ShortTag()
+}
+
+// fits reports whether a tag that stands in the file says what the parser knows anyway, or
+// how to read a scalar.
+func fits(tag string, kind yaml.Kind) bool {
+	switch tag {
+	case nullTag, boolTag, intTag, floatTag, strTag, timeTag, mergeTag:
+		return kind == yaml.ScalarNode
+	case "!!seq":
+		return kind == yaml.SequenceNode
+	case "!!map":
+		return kind == yaml.MappingNode
+	}
+	return false
+}
+
+func stringOf(n *yaml.Node) (string, bool) {
+	switch tagOf(n) {
+	case strTag, timeTag, mergeTag:
+		return n.Value, true
 	}
 	return "", false
 }
 
-func isNull(n ast.Node) bool {
-	_, ok := n.(*ast.NullNode)
-	return ok
-}
+func isNull(n *yaml.Node) bool { return tagOf(n) == nullTag }
 
-func isMap(n ast.Node) bool {
-	_, ok := n.(ast.MapNode)
-	return ok
-}
-
-func isScalar(n ast.Node) bool {
-	_, ok := n.(ast.ScalarNode)
-	return ok
-}
+func isMap(n *yaml.Node) bool { return n != nil && n.Kind == yaml.MappingNode }
 
 // kindOf names what stands in the file.
-func kindOf(n ast.Node) string {
-	switch n.(type) {
-	case *ast.NullNode:
-		return "nothing"
-	case *ast.BoolNode:
-		return "true or false"
-	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
-		return "a number"
-	case *ast.StringNode, *ast.LiteralNode:
-		return "a string"
-	case *ast.SequenceNode:
+func kindOf(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.SequenceNode:
 		return "a list"
-	case ast.MapNode:
+	case yaml.MappingNode:
 		return "a section with keys"
 	}
-	return "something else"
+	switch tagOf(n) {
+	case nullTag:
+		return "nothing"
+	case boolTag:
+		return "true or false"
+	case intTag, floatTag:
+		return "a number"
+	}
+	return "a string"
 }

@@ -27,7 +27,7 @@ func ForSecrets(arns []string) (*Config, error) {
 	for _, arn := range arns {
 		match := secretARN.FindStringSubmatch(arn)
 		if match == nil {
-			return nil, fmt.Errorf("%q is not the ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME", shorten(arn))
+			return nil, fmt.Errorf("%q is not the ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, or -c before the name of a file", shorten(arn))
 		}
 		if given[arn] {
 			return nil, fmt.Errorf("%q is given twice; give each secret once", arn)

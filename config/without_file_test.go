@@ -39,7 +39,7 @@ func TestForSecretsErrors(t *testing.T) {
 		want string
 	}{
 		{nil, "no secret; give at least one ARN"},
-		{[]string{"orders"}, `"orders" is not the ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME`},
+		{[]string{"orders"}, `"orders" is not the ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, or -c before the name of a file`},
 		{[]string{arn + "a-AbCdEf", arn + "a-AbCdEf"}, `"` + arn + `a-AbCdEf" is given twice; give each secret once`},
 		{make([]string, 1001), "1001 secrets; the most is 1000"},
 	}

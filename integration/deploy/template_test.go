@@ -9,8 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v4"
 )
 
 // template is a CloudFormation template: maps, lists and scalars, and an intrinsic function
@@ -36,46 +35,49 @@ func readTemplate(t *testing.T, name string) template {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := parser.ParseBytes(text, 0)
-	if err != nil || len(file.Docs) != 1 {
+	var document yaml.Node
+	if err := yaml.Load(text, &document); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
 	if len(text) > 51200 {
 		t.Errorf("%s is longer than CloudFormation takes", path)
 	}
-	tmpl := template(plain(t, file.Docs[0].Body).(map[string]any))
+	tmpl := template(plain(t, document.Content[0]).(map[string]any))
 	tmpl.checkReferences(t, name)
 	return tmpl
 }
 
-// plain turns YAML into what it stands for; a key that is there twice is an error of
-// the parser's.
-func plain(t *testing.T, node ast.Node) any {
+// plain turns YAML into what it stands for; a key that is there twice is an error.
+func plain(t *testing.T, n *yaml.Node) any {
 	t.Helper()
-	switch n := node.(type) {
-	case *ast.TagNode:
-		return intrinsic{strings.TrimPrefix(n.Start.Value, "!"), plain(t, n.Value)}
-	case *ast.MappingNode:
+	if name, local := strings.CutPrefix(n.Tag, "!"); local && !strings.HasPrefix(name, "!") {
+		untagged := *n
+		untagged.Tag = ""
+		return intrinsic{name, plain(t, &untagged)}
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
 		m := map[string]any{}
-		for _, entry := range n.Values {
-			m[fmt.Sprint(plain(t, entry.Key))] = plain(t, entry.Value)
+		for i := 0; i < len(n.Content); i += 2 {
+			key := n.Content[i].Value
+			if _, twice := m[key]; twice {
+				t.Errorf("line %d: %s is there twice", n.Content[i].Line, key)
+			}
+			m[key] = plain(t, n.Content[i+1])
 		}
 		return m
-	case *ast.MappingValueNode:
-		return map[string]any{fmt.Sprint(plain(t, n.Key)): plain(t, n.Value)}
-	case *ast.SequenceNode:
+	case yaml.SequenceNode:
 		list := []any{}
-		for _, entry := range n.Values {
+		for _, entry := range n.Content {
 			list = append(list, plain(t, entry))
 		}
 		return list
-	case *ast.LiteralNode:
-		return n.Value.Value
-	case ast.ScalarNode:
-		return n.GetValue()
 	}
-	t.Fatalf("%T in a template: %s", node, node)
-	return nil
+	var value any
+	if err := n.Decode(&value); err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
 
 func (tmpl template) section(name string) map[string]any {
