@@ -79,7 +79,7 @@ func pairs(into map[string]string) func(string) error {
 // perSecond is how much is done at a rate in one measurement.
 func (o *options) perSecond(rate float64) float64 { return rate * float64(o.seconds) }
 
-// wants tells whether a case is asked for.
+// wants reports whether a case is asked for.
 func (o *options) wants(name string) bool {
 	for _, part := range o.cases {
 		if strings.Contains(name, part) {

@@ -218,7 +218,7 @@ func TestSlowClients(t *testing.T) {
 }
 
 // trickle sends packet a byte at a time until the connection is closed, and
-// tells whether it was.
+// reports whether it was.
 func trickle(ctx context.Context, conn net.Conn, packet []byte) (cut bool) {
 	pause := time.NewTicker(100 * time.Millisecond)
 	defer pause.Stop()

@@ -22,7 +22,7 @@ import (
 
 // TestCommands runs the scripts in testdata/command, each a story of the command
 // line: what is called, its exit status, what it says. They share real servers and
-// one AWS; $NAME stands for what commandStand gives them.
+// one AWS; $NAME stands for what newCommandStand gives them.
 func TestCommands(t *testing.T) {
 	env := newCommandStand(t)
 	testscript.Run(t, testscript.Params{

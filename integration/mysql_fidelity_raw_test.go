@@ -168,7 +168,7 @@ func (c *rawMySQL) changeUser(user, database string) []byte {
 	return c.loggedIn(c.command(comChangeUser, b))
 }
 
-// has tells whether server and client agree on a capability.
+// has reports whether server and client agree on a capability.
 func (c *rawMySQL) has(capability uint64) bool {
 	agreed := c.hello.caps & c.greeting.caps
 	if c.hello.caps&capLongPassword != 0 {

@@ -104,7 +104,7 @@ func copyFails(t *testing.T, conn *pgconn.PgConn) {
 	}
 }
 
-// hasCode tells whether err is an error of the server with this SQLSTATE.
+// hasCode reports whether err is an error of the server with this SQLSTATE.
 func hasCode(err error, code string) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == code

@@ -136,7 +136,7 @@ func (w *watched) ours(t testing.TB, e *pgconn.PgError, code, message string) {
 	}
 }
 
-// logged tells whether a line about a database holds all of parts.
+// logged reports whether a line about a database holds all of parts.
 func (w *watched) logged(name string, parts ...string) bool {
 	for line := range strings.Lines(w.Log()) {
 		if strings.Contains(line, fmt.Sprintf(`"database":%q`, name)) && containsAll(line, parts) {
@@ -174,7 +174,7 @@ func containsAll(s string, parts []string) bool {
 	return true
 }
 
-// eventually tells whether cond becomes true in time.
+// eventually reports whether cond becomes true in time.
 func eventually(limit time.Duration, cond func() bool) bool {
 	deadline := time.Now().Add(limit)
 	for again := time.NewTicker(20 * time.Millisecond); ; <-again.C {

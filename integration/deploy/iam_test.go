@@ -139,7 +139,7 @@ func checkPolicy(t *testing.T, at string, document map[string]any) {
 	}
 }
 
-// each tells whether all strings of a value, a list or a map's values are good.
+// each reports whether all strings of a value, a list or a map's values are good.
 func each(value any, good func(string) bool) bool {
 	switch v := value.(type) {
 	case string:

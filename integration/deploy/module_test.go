@@ -51,7 +51,7 @@ func (m *module) evaluate(t *testing.T, variables string) {
 	}
 }
 
-// refused tells whether a condition did not hold.
+// refused reports whether a condition did not hold.
 func (m *module) refused() bool {
 	return slices.Contains(slices.Collect(maps.Values(m.conditions)), true)
 }

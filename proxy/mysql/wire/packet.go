@@ -45,7 +45,7 @@ func (c *PacketConn) ReadAhead() []byte {
 }
 
 // Detach returns what was read ahead, in memory of its own. c is read from again only
-// after another packetConn has taken its place, or after resume.
+// after another PacketConn has taken its place, or after Resume.
 func (c *PacketConn) Detach() []byte {
 	b := c.ReadAhead()
 	c.R = nil // its memory is not needed as long as a relay lasts

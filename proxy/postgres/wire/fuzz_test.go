@@ -64,7 +64,7 @@ func FuzzCancelKey(f *testing.F) {
 	f.Add([]byte("\x04\xd2\x16\x2e"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < 4 {
-			return // readPacket gives no less
+			return // ReadPacket gives no less
 		}
 		k, err := ParseCancel(b)
 		if err != nil {

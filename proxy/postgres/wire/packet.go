@@ -13,7 +13,7 @@ var ErrLength = errors.New("invalid length of startup packet")
 
 // ReadPacket reads a packet without a type byte: startup, cancel, or a request
 // for encryption. The packet is returned without its length word and holds at
-// least the 4 bytes of the code. The error is errLength, or that of r.
+// least the 4 bytes of the code. The error is ErrLength, or that of r.
 func ReadPacket(r *bufio.Reader) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
