@@ -93,7 +93,10 @@ func TestServerFullAndStopping(t *testing.T) {
 		t.Errorf("the session that the server waits for answers %s", got)
 	}
 	_ = last.Close(t.Context())
-	gone := func() bool { return hasCode(w.logIn(t.Context(), w.Addr(t, "main"), "postgres"), "57P03") }
+	gone := func() bool {
+		err := w.logIn(t.Context(), w.Addr(t, "main"), "postgres")
+		return hasCode(err, "57P03") && strings.Contains(err.Error(), "refuses connections")
+	}
 	if !eventually(10*time.Second, gone) {
 		t.Fatal("clients are not told that the server is gone")
 	}

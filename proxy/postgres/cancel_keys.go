@@ -30,9 +30,9 @@ type CancelKeys struct {
 	byPID map[uint32][]*cancelTarget
 }
 
-// add registers the session on up, whose key is theirs, and returns the key for its client: the database's
-// process id, so that the client's idea of it is right, and a secret of our own.
-// Call remove when the session ends.
+// add registers the session on up, whose key is theirs, and returns the key for its
+// client: the database's process id, so that the client's idea of it is right, and a
+// secret of our own. Call remove when the session ends.
 func (k *CancelKeys) add(theirs wire.CancelKey, up *backend.Conn, dialer *upstream.Dialer) (key wire.CancelKey, remove func()) {
 	target := &cancelTarget{secret: make([]byte, len(theirs.Secret)), key: theirs, addr: up.TCP.RemoteAddr(), host: up.Host, dialer: dialer}
 	_, _ = rand.Read(target.secret) // never fails: crypto/rand

@@ -52,7 +52,11 @@ func TestLoginDoneTooLate(t *testing.T) {
 			}
 		},
 	}
-	if _, err := Login(ctx, p, secrets.NewCredential("app", "x")); !errors.Is(err, left) {
+	c, err := Login(ctx, p, secrets.NewCredential("app", "x"))
+	if err == nil {
+		_ = c.Close()
+	}
+	if !errors.Is(err, left) {
 		t.Errorf("logged in, and: %v", err)
 	}
 	if err := <-ended; err != nil {
