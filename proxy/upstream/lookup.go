@@ -17,6 +17,7 @@ type lastLookup struct {
 	host   string
 	addrs  []net.IPAddr // of host
 	silent bool         // they have not answered since
+	asking bool         // one login waits for them although they are silent
 }
 
 // lookup returns the addresses of host, at most maxAddresses. While the name servers do not
@@ -25,19 +26,24 @@ type lastLookup struct {
 // is an answer.
 //
 // It takes LookupTimeout at most, and for a name whose addresses are known half of the
-// time that ctx has left, so that the other half is for the dial.
+// time that ctx has left, so that the other half is for the dial. While the name servers are
+// known to be silent one login at a time waits for them; the others do not.
 func (u *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) {
-	timeout := u.LookupTimeout
-	if deadline, ok := ctx.Deadline(); ok && u.knows(host) {
+	timeout, k := u.LookupTimeout, &u.known
+	addrs, known := k.begin(host)
+	if addrs != nil {
+		return addrs, nil
+	}
+	if deadline, ok := ctx.Deadline(); ok && known {
 		timeout = min(timeout, time.Until(deadline)/2)
 	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	addrs, err := cmp.Or(u.resolver, net.DefaultResolver).LookupIPAddr(bounded, host)
 	log := cmp.Or(u.Log, zap.NewNop()).With(zap.String("host", host))
-	k := &u.known
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.asking = false
 	if err == nil {
 		if k.silent {
 			log.Info("the database's host can be looked up again")
@@ -61,7 +67,7 @@ func (u *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) 
 // the name servers do not answer.
 func (u *Dialer) LearnFrom(old *Dialer) {
 	old.known.mu.Lock()
-	host, addrs := old.known.host, old.known.addrs
+	host, addrs := old.known.host, old.known.addrs // read-only, as everybody's
 	old.known.mu.Unlock()
 	u.known.mu.Lock()
 	defer u.known.mu.Unlock()
@@ -70,8 +76,18 @@ func (u *Dialer) LearnFrom(old *Dialer) {
 	}
 }
 
-func (u *Dialer) knows(host string) bool {
-	u.known.mu.Lock()
-	defer u.known.mu.Unlock()
-	return u.known.host == host
+// begin reports whether addresses of host are known. It returns them if they serve without
+// a look-up, because another login waits for the silent name servers; nil tells the caller
+// to ask these.
+func (k *lastLookup) begin(host string) (addrs []net.IPAddr, known bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.host != host:
+		return nil, false
+	case k.silent && k.asking:
+		return k.addrs, true
+	}
+	k.asking = k.silent
+	return nil, true
 }

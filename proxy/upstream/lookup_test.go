@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -90,6 +91,48 @@ func TestLookup(t *testing.T) {
 		next.LearnFrom(u)
 		if addrs, err := next.lookup(t.Context(), "other.test."); err != nil || addrs[0].String() != "10.0.0.3" {
 			t.Errorf("after a reload: %v, %v", addrs, err)
+		}
+	})
+}
+
+// TestSilentNameServersHoldUpOneLogin has many logins at once while name servers are silent.
+func TestSilentNameServersHoldUpOneLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var silent atomic.Bool
+		u := &Dialer{LookupTimeout: 10 * time.Second, resolver: nameServer(t, func(query []byte) []byte {
+			if silent.Load() {
+				return nil
+			}
+			return answerTo(query, []string{"10.0.0.1"})
+		})}
+		lookup := func() time.Duration {
+			start := time.Now()
+			if addrs, err := u.lookup(t.Context(), "db.test."); err != nil || addrs[0].String() != "10.0.0.1" {
+				t.Errorf("%v, %v", addrs, err)
+			}
+			return time.Since(start)
+		}
+		lookup()
+		silent.Store(true)
+		lookup() // from now on that is known
+		for range 2 {
+			var waited atomic.Int32
+			var all sync.WaitGroup
+			for range 10 {
+				all.Go(func() {
+					if lookup() > 0 {
+						waited.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			if n := waited.Load(); n != 1 {
+				t.Errorf("%d logins waited", n)
+			}
+		}
+		silent.Store(false)
+		if took := lookup(); took > 0 || u.known.silent {
+			t.Errorf("when they answer again: %v, silent %v", took, u.known.silent)
 		}
 	})
 }
