@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"check":                  {"config", "probe", "proxy/fault", "proxy/mysql/backend", "proxy/postgres/backend", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "wiring"},
 	"cmd/credproxy":          {"*"},
 	"config":                 {"secrets"},
-	"daemon":                 {"admin", "audit", "config", "logging", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/upstream", "secrets", "secrets/awssm", "secrets/env", "secrets/file", "wiring"},
+	"daemon":                 {"admin", "audit", "config", "logging", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "wiring"},
 	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
 	"logging":                {},
 	"metrics":                {"proxy/fault", "secrets"},

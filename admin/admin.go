@@ -11,15 +11,18 @@
 //	     /debug/pprof/   profiles of the process
 //
 // A health check that fails answers 503 with a JSON body that says why. The last three
-// work over loopback only, whatever address the server listens on, and not for a
-// web page in a browser; see guarded.
+// are control. They are for the users that [State].MayControl lets, on a socket of their
+// own ([ControlServer]), and beside the others over loopback, whatever address the server
+// listens on, and not for a web page in a browser; see guarded.
 //
 // Invariant: no answer holds a secret. The package knows no database: it asks
 // the functions it is given.
 package admin
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -31,6 +34,9 @@ type State struct {
 	Started func() []string
 	Ready   func() []string
 	Status  func() Status
+	// MayControl returns why the user at the other end of a connection may not control.
+	// Nil: nobody may.
+	MayControl func(net.Conn) error
 	// Quit starts the drain and returns at once.
 	Quit func()
 	// BreakGlass does what the request says. The caller of the endpoint reads its
@@ -48,18 +54,39 @@ func Server(state State, metrics http.Handler) *http.Server {
 	mux.Handle("GET /metrics", unrebound(metrics))
 	mux.Handle("GET /{$}", unrebound(page(state.Status)))
 	mux.Handle("GET /status", unrebound(status(state.Status)))
-	mux.Handle("POST /quitquitquit", guarded(quit(state.Quit)))
-	mux.Handle("POST /break-glass", guarded(breakGlass(state.BreakGlass)))
-	mux.Handle("GET /debug/pprof/", guarded(http.HandlerFunc(pprof.Index)))
-	mux.Handle("GET /debug/pprof/profile", guarded(http.HandlerFunc(pprof.Profile)))
-	mux.Handle("GET /debug/pprof/symbol", guarded(http.HandlerFunc(pprof.Symbol)))
-	mux.Handle("POST /debug/pprof/symbol", guarded(http.HandlerFunc(pprof.Symbol))) // go tool pprof posts to it
-	mux.Handle("GET /debug/pprof/trace", guarded(http.HandlerFunc(pprof.Trace)))
+	control(mux, state, guarded)
+	return server(mux)
+}
+
+// ControlServer returns the HTTP server for control alone, for a unix socket.
+func ControlServer(state State) *http.Server {
+	mux := http.NewServeMux()
+	control(mux, state, func(next http.Handler) http.Handler { return next })
+	return server(mux)
+}
+
+// control adds what only some users may do, behind what guard lets pass.
+func control(mux *http.ServeMux, state State, guard func(http.Handler) http.Handler) {
+	for pattern, do := range map[string]http.HandlerFunc{
+		"POST /quitquitquit":       quit(state.Quit),
+		"POST /break-glass":        breakGlass(state.BreakGlass),
+		"GET /debug/pprof/":        pprof.Index,
+		"GET /debug/pprof/profile": pprof.Profile,
+		"GET /debug/pprof/symbol":  pprof.Symbol,
+		"POST /debug/pprof/symbol": pprof.Symbol, // go tool pprof posts to it
+		"GET /debug/pprof/trace":   pprof.Trace,
+	} {
+		mux.Handle(pattern, guard(allowed(state.MayControl, do)))
+	}
+}
+
+func server(mux *http.ServeMux) *http.Server {
 	return &http.Server{
 		Handler:           http.MaxBytesHandler(headers(mux), 64<<10),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10,
+		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 }
 

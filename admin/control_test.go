@@ -34,6 +34,8 @@ func serve(s State, r *http.Request) *httptest.ResponseRecorder {
 
 func yes() []string { return nil }
 
+func anybody(net.Conn) error { return nil }
+
 func TestWhoMayControl(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -97,7 +99,7 @@ func TestWhoMayControl(t *testing.T) {
 		} {
 			asked := false
 			state := State{
-				Started: yes, Ready: yes, Quit: func() { asked = true },
+				MayControl: anybody, Started: yes, Ready: yes, Quit: func() { asked = true },
 				BreakGlass: func(BreakGlassRequest) error { asked = true; return nil },
 			}
 			r := request(endpoint.method, endpoint.path, endpoint.body)
@@ -116,9 +118,42 @@ func TestWhoMayControl(t *testing.T) {
 	}
 }
 
+// TestUsersMayControl asks as one who may not, on either server.
+func TestUsersMayControl(t *testing.T) {
+	for name, may := range map[string]func(net.Conn) error{
+		"nobody said who": nil, "another": func(net.Conn) error { return errors.New("not you") },
+	} {
+		state := State{MayControl: may, Quit: func() { t.Error("quit") }, BreakGlass: func(BreakGlassRequest) error { t.Error("break glass"); return nil }}
+		for _, srv := range []*http.Server{Server(state, http.NotFoundHandler()), ControlServer(state)} {
+			for _, endpoint := range []string{"POST /quitquitquit", "POST /break-glass", "GET /debug/pprof/", "POST /debug/pprof/symbol"} {
+				method, path, _ := strings.Cut(endpoint, " ")
+				w := httptest.NewRecorder()
+				if srv.Handler.ServeHTTP(w, request(method, path, "{}")); w.Code != http.StatusForbidden {
+					t.Errorf("%s, %s: %d", name, endpoint, w.Code)
+				}
+			}
+		}
+	}
+}
+
+// TestControlSockets holds where the socket is looked for.
+func TestControlSockets(t *testing.T) {
+	for _, tt := range []struct{ control, listen, want string }{
+		{"", "127.0.0.1:9090", ""}, {AutoControl, "", ""},
+		{"unix:/x/y", "", "/x/y"}, {"unix:/x/y", "127.0.0.1:9191", "/x/y"},
+		{AutoControl, ":9191", "@credproxy/127.0.0.1:9191"}, {AutoControl, "[::]:9191", "@credproxy/127.0.0.1:9191"},
+		{AutoControl, "LocalHost:9191", "@credproxy/127.0.0.1:9191"}, {AutoControl, "[::1]:9191", "@credproxy/127.0.0.1:9191"},
+		{AutoControl, "127.0.0.2:9191", "@credproxy/127.0.0.2:9191"}, {AutoControl, "10.0.0.7:9191", "@credproxy/10.0.0.7:9191"},
+	} {
+		if got := strings.Join(ControlSockets(tt.control, tt.listen), " "); got != tt.want {
+			t.Errorf("%s at %s: %s, want %s", tt.control, tt.listen, got, tt.want)
+		}
+	}
+}
+
 func TestControlTakesPostOnly(t *testing.T) {
 	state := State{
-		Started: yes, Ready: yes, Quit: func() { t.Error("quit") },
+		MayControl: anybody, Started: yes, Ready: yes, Quit: func() { t.Error("quit") },
 		BreakGlass: func(BreakGlassRequest) error { t.Error("break glass"); return nil },
 	}
 	for _, path := range []string{"/quitquitquit", "/break-glass"} {
@@ -132,7 +167,7 @@ func TestControlTakesPostOnly(t *testing.T) {
 
 func TestQuit(t *testing.T) {
 	quits := 0
-	state := State{Started: yes, Ready: yes, Quit: func() { quits++ }}
+	state := State{MayControl: anybody, Started: yes, Ready: yes, Quit: func() { quits++ }}
 	r := request(http.MethodPost, "/quitquitquit", "anything") // wget cannot POST without a body
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if w := serve(state, r); w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"ok":true}` || quits != 1 {
@@ -142,7 +177,7 @@ func TestQuit(t *testing.T) {
 	if w := serve(state, request(http.MethodPost, "/quitquitquit", "")); w.Header().Get("Content-Length") != "12" || w.Body.Len() != 12 {
 		t.Errorf("the answer has %d bytes, Content-Length %q", w.Body.Len(), w.Header().Get("Content-Length"))
 	}
-	if w := serve(State{Started: yes, Ready: yes}, request(http.MethodPost, "/quitquitquit", "")); w.Code != http.StatusNotImplemented {
+	if w := serve(State{MayControl: anybody, Started: yes, Ready: yes}, request(http.MethodPost, "/quitquitquit", "")); w.Code != http.StatusNotImplemented {
 		t.Errorf("without a drain: %d", w.Code)
 	}
 }
@@ -171,7 +206,7 @@ func TestBreakGlass(t *testing.T) {
 		{`{"reason":"` + strings.Repeat("x", maxControlBody) + `"}`, BreakGlassRequest{}, 413, "4096 bytes"},
 	} {
 		var got BreakGlassRequest
-		state := State{Started: yes, Ready: yes, BreakGlass: func(r BreakGlassRequest) error {
+		state := State{MayControl: anybody, Started: yes, Ready: yes, BreakGlass: func(r BreakGlassRequest) error {
 			got = r
 			if r.Reason == "refuse" {
 				return errors.New("no such database")
@@ -192,11 +227,11 @@ func TestBreakGlass(t *testing.T) {
 	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded"} { // what a form of a web page sends
 		r := request(http.MethodPost, "/break-glass", `{"end":true}`)
 		r.Header.Set("Content-Type", kind)
-		if w := serve(State{Started: yes, Ready: yes, BreakGlass: func(BreakGlassRequest) error { return nil }}, r); w.Code != http.StatusUnsupportedMediaType {
+		if w := serve(State{MayControl: anybody, Started: yes, Ready: yes, BreakGlass: func(BreakGlassRequest) error { return nil }}, r); w.Code != http.StatusUnsupportedMediaType {
 			t.Errorf("Content-Type %q: %d", kind, w.Code)
 		}
 	}
-	if w := serve(State{Started: yes, Ready: yes}, request(http.MethodPost, "/break-glass", "")); w.Code != http.StatusNotImplemented {
+	if w := serve(State{MayControl: anybody, Started: yes, Ready: yes}, request(http.MethodPost, "/break-glass", "")); w.Code != http.StatusNotImplemented {
 		t.Errorf("without an emergency credential: %d", w.Code)
 	}
 }
@@ -210,7 +245,7 @@ func TestDurationRoundTrip(t *testing.T) {
 }
 
 func TestWhoMayRead(t *testing.T) {
-	state := State{Started: yes, Ready: yes, Status: func() Status { return Status{Version: "v1"} }}
+	state := State{MayControl: anybody, Started: yes, Ready: yes, Status: func() Status { return Status{Version: "v1"} }}
 	for _, tt := range []struct {
 		local, host string
 		want        int

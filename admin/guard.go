@@ -32,6 +32,23 @@ func guarded(next http.Handler) http.Handler {
 	})
 }
 
+// connKey is the key of the connection in a request's context.
+type connKey struct{}
+
+// allowed lets only users reach next whom mayControl lets.
+func allowed(mayControl func(net.Conn) error, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _ := r.Context().Value(connKey{}).(net.Conn)
+		if mayControl == nil {
+			answer(w, http.StatusForbidden, "nobody may do this here")
+		} else if err := mayControl(conn); err != nil {
+			answer(w, http.StatusForbidden, err.Error())
+		} else {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
 // unrebound refuses requests that reach a loopback address under a name that is
 // not its own: a web page whose name was made to lead here could read the answer.
 func unrebound(next http.Handler) http.Handler {

@@ -83,13 +83,13 @@ func (c *checker) configuration(ctx context.Context) Step {
 	if c.upstream, err = wiring.NewUpstream(c.db); err != nil {
 		return failure(err)
 	}
-	if c.source, err = wiring.NewSource(ctx, c.db, c.variables, nil); err != nil {
+	if c.source, err = wiring.NewSource(ctx, c.db, c.variables, nil, nil); err != nil {
 		return failure(err)
 	}
 	if _, err := wiring.NewEmergency(ctx, c.db); err != nil {
 		return failure(err)
 	}
-	if _, err := wiring.FindUsers(c.db.Access.UIDs); err != nil {
+	if _, err := wiring.FindUsers("access.uids", c.db.Access.UIDs); err != nil {
 		return failure(err)
 	}
 	if c.db.ClientTLS.CertFile == "" {
@@ -223,7 +223,6 @@ func (c *checker) login(ctx context.Context) Step {
 		if err != nil || cred.VersionID == c.cred.VersionID {
 			continue
 		}
-		cred.Endpoint = c.cred.Endpoint // a label contributes user and password
 		if _, err = c.query(ctx, c.upstream, cred, "", "SELECT 1"); err == nil {
 			c.cred = cred
 			return Step{

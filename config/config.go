@@ -27,8 +27,20 @@ type Config struct {
 
 // Admin is the HTTP side: probes, /metrics and the status page.
 type Admin struct {
-	Listen string `yaml:"listen"` // host:port; "" turns it off; default 127.0.0.1:9090
+	Listen    string    `yaml:"listen"`       // host:port; "" turns it off; default 127.0.0.1:9090
+	Control   string    `yaml:"control"`      // unix:/path of the socket for shutdown, profiles and break-glass; "": none; auto: unix:/run/credproxy/control.sock where that folder is, else an abstract socket named after listen; default auto
+	UIDs      []string  `yaml:"uids,numbers"` // numeric or names; who may control, beside credproxy's own user and root
+	Readiness Readiness `yaml:"readiness"`    // serving: off only before the first acceptance and while draining; strict: whenever new logins would fail; default serving
 }
+
+// Readiness says what turns GET /readiness off.
+type Readiness string
+
+// The ways of readiness.
+const (
+	Serving Readiness = "serving" // off before each database has accepted a credential once, and while draining
+	Strict  Readiness = "strict"  // off also whenever a database's new clients could not be logged in
+)
 
 // Log says what is logged to standard error and how.
 type Log struct {

@@ -26,7 +26,7 @@ func mustParse(t *testing.T, text string) *config.Config {
 
 func TestDefaults(t *testing.T) {
 	want := &config.Config{
-		Admin:    config.Admin{Listen: "127.0.0.1:9090"},
+		Admin:    config.Admin{Listen: "127.0.0.1:9090", Control: "auto", Readiness: config.Serving},
 		Log:      config.Log{Level: "info"},
 		Shutdown: config.Shutdown{DrainTimeout: 30 * time.Second},
 		Databases: []config.Database{{
@@ -163,6 +163,9 @@ func TestSampleLoads(t *testing.T) {
 	}
 	// What the sample calls a default is one: without it all stays the same.
 	bare, want := mustParse(t, db()).Databases[0], c.Databases[0]
+	if len(c.Admin.UIDs) == 0 {
+		c.Admin.UIDs = nil // an empty list says nothing
+	}
 	for _, pair := range [][2]any{
 		{want.TLS, bare.TLS}, {want.Rotation, bare.Rotation}, {want.Probe, bare.Probe}, {want.BreakGlass, bare.BreakGlass},
 		{want.Limits, bare.Limits}, {want.ClientTLS, bare.ClientTLS}, {want.Session, bare.Session},
@@ -222,8 +225,8 @@ func hasPath(text string, path []string) bool {
 	return true
 }
 
-// What asks a running credproxy depends on admin.listen alone.
-func TestAdminListen(t *testing.T) {
+// What asks a running credproxy depends on where it is to be asked alone.
+func TestLoadAdmin(t *testing.T) {
 	for text, want := range map[string]string{
 		"databases: []":                          "127.0.0.1:9090",
 		"admin: {listen: ':9191'}":               ":9191",
@@ -232,6 +235,8 @@ func TestAdminListen(t *testing.T) {
 		"admin: {listen: '127.0.0.1:1'}\nx: [1]": "127.0.0.1:1",
 		"- a":                                    "127.0.0.1:9090",
 		"admin: {listen: nowhere}":               "f.yaml:1:17: admin.listen: ",
+		"admin: {control: nowhere}":              "f.yaml:1:18: admin.control: ",
+		"admin: {readiness: never}":              "127.0.0.1:9090",
 		"admin: 1":                               "f.yaml:1:8: admin: ",
 		"admin: [":                               "f.yaml:1:",
 	} {
@@ -239,7 +244,8 @@ func TestAdminListen(t *testing.T) {
 		if err := os.WriteFile("f.yaml", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := config.AdminListen("f.yaml")
+		admin, err := config.LoadAdmin("f.yaml")
+		got := admin.Listen
 		if err != nil {
 			got = err.Error()
 		}
@@ -247,7 +253,7 @@ func TestAdminListen(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
-	if _, err := config.AdminListen("none.yaml"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := config.LoadAdmin("none.yaml"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
 }

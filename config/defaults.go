@@ -8,6 +8,8 @@ import (
 // The defaults that do not depend on another setting.
 const (
 	defaultAdminListen    = "127.0.0.1:9090"
+	defaultAdminControl   = "auto"
+	defaultReadiness      = Serving
 	defaultLogLevel       = "info"
 	defaultDrainTimeout   = 30 * time.Second
 	defaultTLSMode        = VerifyFull
@@ -27,6 +29,8 @@ const (
 // zero or "" is the user's word and stays.
 func applyDefaults(c *Config, written func(path string) bool) {
 	setDefault(&c.Admin.Listen, defaultAdminListen, written("admin.listen"))
+	setDefault(&c.Admin.Control, defaultAdminControl, written("admin.control"))
+	setDefault(&c.Admin.Readiness, defaultReadiness, written("admin.readiness"))
 	setDefault(&c.Log.Level, defaultLogLevel, written("log.level"))
 	setDefault(&c.Shutdown.DrainTimeout, defaultDrainTimeout, written("shutdown.drain_timeout"))
 	for i := range c.Databases {

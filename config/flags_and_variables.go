@@ -16,7 +16,7 @@ type Setting struct {
 	Default string
 	Bool    bool // a flag that stands without a value
 
-	field func(*Config) any // *string, *bool or *time.Duration
+	field func(*Config) any // *string, *Readiness, *bool or *time.Duration
 }
 
 // Env returns the environment variable's name.
@@ -32,6 +32,16 @@ func Settings() []Setting {
 			Flag: "admin-listen", Key: "admin.listen", Default: defaultAdminListen,
 			Usage: `address of probes, metrics and status page, "" for none`,
 			field: func(c *Config) any { return &c.Admin.Listen },
+		},
+		{
+			Flag: "admin-control", Key: "admin.control", Default: defaultAdminControl,
+			Usage: `socket for shutdown, profiles and break-glass, unix:/path or auto, "" for none`,
+			field: func(c *Config) any { return &c.Admin.Control },
+		},
+		{
+			Flag: "admin-readiness", Key: "admin.readiness", Default: string(defaultReadiness),
+			Usage: "what turns readiness off: serving (draining alone, once ready) or strict (all that keeps new clients out)",
+			field: func(c *Config) any { return &c.Admin.Readiness },
 		},
 		{
 			Flag: "log-level", Key: "log.level", Default: defaultLogLevel,
@@ -79,6 +89,8 @@ func (c *Config) set(s Setting, value string) error {
 	switch field := s.field(&changed).(type) {
 	case *string:
 		*field = value
+	case *Readiness:
+		*field = Readiness(value)
 	case *bool:
 		*field, err = strconv.ParseBool(value)
 		if err != nil {

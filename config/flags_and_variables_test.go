@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -17,6 +18,10 @@ func TestSet(t *testing.T) {
 		{"admin.listen", "127.0.0.1:0", func(c *config.Config) any { return c.Admin.Listen }, "127.0.0.1:0", ""},
 		{"admin.listen", "", func(c *config.Config) any { return c.Admin.Listen }, "", ""},
 		{"admin.listen", "x", func(c *config.Config) any { return c.Admin.Listen }, "127.0.0.1:9090", `"x" is not host:port; write one such as 127.0.0.1:5432, or unix:/path`},
+		{"admin.readiness", "strict", func(c *config.Config) any { return c.Admin.Readiness }, config.Strict, ""},
+		{"admin.readiness", "never", func(c *config.Config) any { return c.Admin.Readiness }, config.Serving, `"never" is not valid here; write serving or strict`},
+		{"admin.control", "unix:/run/x.sock", func(c *config.Config) any { return c.Admin.Control }, "unix:/run/x.sock", ""},
+		{"admin.control", "127.0.0.1:1", func(c *config.Config) any { return c.Admin.Control }, "auto", `"127.0.0.1:1" is not a unix socket; write unix:/run/credproxy/control.sock, or auto`},
 		{"log.level", "debug", func(c *config.Config) any { return c.Log.Level }, "debug", ""},
 		{"log.level", "loud", func(c *config.Config) any { return c.Log.Level }, "info", `"loud" is not valid here; write debug, info, warn or error`},
 		{"log.format", "console", func(c *config.Config) any { return c.Log.Format }, "console", ""},
@@ -47,7 +52,8 @@ func TestSet(t *testing.T) {
 // The default that a flag shows is the one that a file without the key gets.
 func TestSettings(t *testing.T) {
 	want := map[string]string{
-		"admin-listen": "CREDPROXY_ADMIN_LISTEN", "log-level": "CREDPROXY_LOG_LEVEL", "log-format": "CREDPROXY_LOG_FORMAT",
+		"admin-listen": "CREDPROXY_ADMIN_LISTEN", "admin-control": "CREDPROXY_ADMIN_CONTROL",
+		"admin-readiness": "CREDPROXY_ADMIN_READINESS", "log-level": "CREDPROXY_LOG_LEVEL", "log-format": "CREDPROXY_LOG_FORMAT",
 		"metrics-emf": "CREDPROXY_METRICS_EMF", "shutdown-min-delay": "CREDPROXY_SHUTDOWN_MIN_DELAY",
 		"shutdown-drain-timeout": "CREDPROXY_SHUTDOWN_DRAIN_TIMEOUT",
 	}
@@ -64,7 +70,7 @@ func TestSettings(t *testing.T) {
 		if err := c.Set(s.Key, s.Default); err != nil {
 			t.Errorf("--%s: %v", s.Flag, err)
 		}
-		if c.Admin != before.Admin || c.Log != before.Log || c.Metrics != before.Metrics || c.Shutdown != before.Shutdown {
+		if !reflect.DeepEqual(c.Admin, before.Admin) || c.Log != before.Log || c.Metrics != before.Metrics || c.Shutdown != before.Shutdown {
 			t.Errorf("--%s: %q is not the default", s.Flag, s.Default)
 		}
 	}

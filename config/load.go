@@ -41,18 +41,17 @@ func Read(path string) ([]byte, error) {
 	return data, nil
 }
 
-// AdminListen reads admin.listen of a configuration file, and what it is by
-// default. Mistakes elsewhere are none of its errors: it serves those who ask a
-// credproxy that runs, perhaps with an earlier state of the file.
-func AdminListen(path string) (string, error) {
-	const key = "admin.listen"
+// LoadAdmin reads the admin section of a configuration file, and what it is by default.
+// Mistakes in what says where a credproxy is to be asked (listen, control) are its only
+// errors: it serves those who ask one that runs, perhaps with an earlier state of the file.
+func LoadAdmin(path string) (Admin, error) {
 	data, err := Read(path)
 	if err != nil {
-		return "", err
+		return Admin{}, err
 	}
 	root, err := parseYAML(path, data)
 	if err != nil {
-		return "", err
+		return Admin{}, err
 	}
 	d, c := newDecoder(path), new(Config)
 	if root = d.resolve("", root); isMap(root) {
@@ -62,11 +61,11 @@ func AdminListen(path string) (string, error) {
 	v := validator{fail: d.invalid, written: d.written}
 	v.process(c)
 	for _, e := range d.errs {
-		if e.Path == key || e.Path == parent(key) {
-			return "", e
+		if e.Path == "admin" || e.Path == "admin.listen" || e.Path == "admin.control" {
+			return Admin{}, e
 		}
 	}
-	return c.Admin.Listen, nil
+	return c.Admin, nil
 }
 
 // Parse reads a configuration from memory; filename is for errors. The error,

@@ -30,6 +30,9 @@ func (v *validator) config(c *Config) {
 	if c.Admin.Listen != "" {
 		v.listen.add("tcp", c.Admin.Listen, "admin.listen")
 	}
+	if path, ok := strings.CutPrefix(c.Admin.Control, "unix:"); ok {
+		v.listen.add("unix", path, "admin.control")
+	}
 	if len(c.Databases) == 0 {
 		v.fail("databases", "no database; write at least one entry with name and credentials")
 	}
@@ -45,6 +48,13 @@ func (v *validator) process(c *Config) {
 			v.fail("admin.listen", err.Error())
 		}
 	}
+	if control := c.Admin.Control; control != "" && control != defaultAdminControl {
+		if network, _, err := ParseListener(control); err != nil || network != "unix" {
+			v.failf("admin.control", "%q is not a unix socket; write unix:/run/credproxy/control.sock, or auto", shorten(control))
+		}
+	}
+	v.users("admin.uids", c.Admin.UIDs)
+	v.oneOf("admin.readiness", string(c.Admin.Readiness), string(Serving), string(Strict))
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	if c.Log.Format != "" {
 		v.oneOf("log.format", c.Log.Format, "json", "console")

@@ -112,19 +112,24 @@ func (v *validator) access(at string, d *Database) {
 	} else if a.Replication && len(a.Databases) == 0 {
 		v.fail(at+".replication", "does nothing without databases, where nothing is refused; remove it")
 	}
-	for i, uid := range a.UIDs {
-		number, err := strconv.ParseUint(uid, 10, 32)
-		isUID := uidNumber.MatchString(uid) && err == nil && number < math.MaxUint32 // the last means "no user"
-		if !isUID && !userName.MatchString(uid) {
-			v.failf(v.entry(at+".uids", i), "%q is neither a user id nor a user name; write one such as 1000 or app", shorten(uid))
-		}
-	}
+	v.users(at+".uids", a.UIDs)
 	for i, name := range a.Databases {
 		path := v.entry(at+".databases", i)
 		if name == "" {
 			v.fail(path, "empty; write the name of a database, or remove the entry")
 		}
 		v.identifier(path, name)
+	}
+}
+
+// users checks a list of ids and names of users.
+func (v *validator) users(list string, users []string) {
+	for i, uid := range users {
+		number, err := strconv.ParseUint(uid, 10, 32)
+		isUID := uidNumber.MatchString(uid) && err == nil && number < math.MaxUint32 // the last means "no user"
+		if !isUID && !userName.MatchString(uid) {
+			v.failf(v.entry(list, i), "%q is neither a user id nor a user name; write one such as 1000 or app", shorten(uid))
+		}
 	}
 }
 

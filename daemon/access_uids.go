@@ -18,7 +18,7 @@ func newAccess(ctx context.Context, d *daemon, cfg *config.Database) (proxy.Acce
 		return access, nil
 	}
 	var err error
-	if access.UIDs, err = wiring.FindUsers(cfg.Access.UIDs); err != nil {
+	if access.UIDs, err = wiring.FindUsers("access.uids", cfg.Access.UIDs); err != nil {
 		return access, err
 	}
 	network := "unix"

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/wiring"
 )
 
@@ -15,10 +16,12 @@ import (
 // that are unchanged, replaces those that changed, and removes those that cfg does not
 // name. If it returns an error nothing has changed.
 //
-// opened is called when all accept, with an error that says why some do not. That takes
-// a while if a secret has to name the engine.
+// opened is called when each has tried to accept, with what openAll says.
 func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(error)) error {
-	all, fresh, err := d.prepare(ctx, cfg)
+	if d.config() != nil {
+		d.wasProven() // while it can be seen of those that there are
+	}
+	all, fresh, renewed, err := d.prepare(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -30,6 +33,9 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 			d.closeUnused()
 			return err
 		}
+	}
+	for _, r := range renewed {
+		r.use()
 	}
 	d.cfg, d.current = cfg, all
 	for _, db := range fresh {
@@ -50,23 +56,36 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 }
 
 // prepare returns all databases of cfg, of which fresh are new: the others run already
-// and are unchanged.
-func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []*database, err error) {
+// and are unchanged, but for what the files say that they name.
+func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []*database, renewed []renewal, err error) {
 	d.mu.Lock()
 	running := byName(d.current)
 	d.mu.Unlock()
+	shared, seen := new(awscfg.Shared), contents{}
 	for _, want := range cfg.Databases {
 		db := running[want.Name]
-		if db == nil || db.failure.Load() != nil || !reflect.DeepEqual(db.fileConfig, want) {
-			if db, err = newDatabase(ctx, d, want); err != nil {
-				discard(fresh)
-				return nil, nil, config.Invalid(fmt.Errorf("database %s: %w", want.Name, err))
+		kept := db != nil && db.failure.Load() == nil && reflect.DeepEqual(db.fileConfig, want)
+		if kept {
+			if sum, _ := seen.of(wiring.Files(&want)); sum != db.files && !db.listening.Load() {
+				kept = false // it has nothing yet that is worth keeping
+			} else if sum != db.files {
+				var r renewal
+				r, err = newRenewal(db, sum)
+				renewed = append(renewed, r)
 			}
-			fresh = append(fresh, db)
+		}
+		if !kept {
+			if db, err = newDatabase(ctx, d, want, shared); err == nil {
+				fresh = append(fresh, db)
+			}
+		}
+		if err != nil {
+			discard(fresh)
+			return nil, nil, nil, config.Invalid(fmt.Errorf("database %s: %w", want.Name, err))
 		}
 		all = append(all, db)
 	}
-	return all, fresh, nil
+	return all, fresh, renewed, nil
 }
 
 func discard(fresh []*database) {

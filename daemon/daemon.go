@@ -24,19 +24,21 @@ import (
 
 // daemon holds everything that runs, from start to exit.
 type daemon struct {
-	log       *zap.Logger
-	version   string
-	metrics   *metrics.Metrics
-	queues    *awssm.Queues
-	peers     peer.Resolver
-	variables env.Variables
-	engines   wiring.Engines
-	draining  atomic.Bool
-	reloaded  atomic.Pointer[admin.Reload] // nil: not yet
-	started   time.Time
-	quit      func()          // starts the drain
-	serving   context.Context // ends when the last session has
-	running   sync.WaitGroup  // what must end before serving does
+	log         *zap.Logger
+	version     string
+	metrics     *metrics.Metrics
+	queues      *awssm.Queues
+	peers       peer.Resolver
+	controllers map[uint32]string // users who may control; read only
+	variables   env.Variables
+	engines     wiring.Engines
+	draining    atomic.Bool
+	proven      atomic.Bool                  // each database has accepted a credential once
+	reloaded    atomic.Pointer[admin.Reload] // nil: not yet
+	started     time.Time
+	quit        func()          // starts the drain
+	serving     context.Context // ends when the last session has
+	running     sync.WaitGroup  // what must end before serving does
 
 	mu        sync.Mutex
 	cfg       *config.Config
@@ -67,12 +69,16 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		log: log, version: opts.Version, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
 		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}},
 	}
+	r.named = d.namedFiles
 	defer d.peers.Close()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	failed := make(chan error, 2)
 	var err error
+	if d.controllers, err = controllers(cfg.Admin); err != nil {
+		return err
+	}
 	if d.listeners.inherited, err = inheritListeners(); err != nil {
 		return err
 	}
@@ -85,7 +91,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	var administering sync.WaitGroup
 	administering.Go(func() { releaseMemory(serving, 30*time.Second) })
 	administering.Go(func() {
-		if err := d.serveAdmin(serving, cfg.Admin.Listen); err != nil {
+		if err := d.serveAdmin(serving, cfg.Admin); err != nil {
 			failed <- err
 		}
 	})
@@ -115,11 +121,14 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	return err
 }
 
-// begun is called when all databases of the start accept, or with why some do not.
+// begun is called when each database of the start has tried to accept, or with why none
+// can, which ends the process: whoever started it looks at its exit status.
 func (d *daemon) begun(err error, failed chan<- error) {
 	if err == nil {
 		d.mu.Lock()
-		err = d.listeners.unmatched(d.cfg)
+		if !slices.ContainsFunc(d.current, func(db *database) bool { return len(db.listeners) == 0 }) {
+			err = d.listeners.unmatched(d.cfg)
+		}
 		d.mu.Unlock()
 	}
 	if err != nil {
@@ -146,7 +155,7 @@ func (d *daemon) databases() []*database {
 			continue
 		}
 		for old := range d.alive {
-			if old.cfg.Name == db.cfg.Name && d.listeners.owned(old) {
+			if old.cfg.Name == db.cfg.Name && old.listening.Load() && d.listeners.owned(old) {
 				all[i] = old
 			}
 		}

@@ -2,8 +2,8 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
-	"fmt"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -19,6 +19,7 @@ import (
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/secrets/file"
 	"github.com/credproxy/credproxy/wiring"
 )
@@ -32,14 +33,18 @@ type database struct {
 	observer   *metrics.Database
 	cache      *secrets.Cache
 	upstream   *upstream.Dialer
-	clientTLS  *tls.Config // nil: none
+	clientTLS  *wiring.ClientTLS // nil: none
+	files      [sha256.Size]byte // what the files for TLS said when they were read
 	server     *proxy.Server
 	tally      *tally
 	prober     *probe.Prober
 	listeners  []*listener
+	reserved   int      // how many default ports are left to databases before it
 	addrs      []string // of the listeners; set before listening
 	listening  atomic.Bool
-	failure    atomic.Pointer[string] // why it will never listen
+	late       *lateEngine
+	begun      atomic.Bool            // it listens, or its clients hear why it does not yet
+	failure    atomic.Pointer[string] // why it does not listen; nil: it does, or waits
 	retired    bool                   // accepts no more; daemon.mu guards it
 	drainTimer *time.Timer
 	terminated chan struct{} // closed when drainTimer has done its work
@@ -55,7 +60,7 @@ type database struct {
 }
 
 // newDatabase makes what needs no secret. Its errors lie in the configuration.
-func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database) (_ *database, err error) {
+func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, shared *awscfg.Shared) (_ *database, err error) {
 	cfg := &fileConfig
 	db := &database{daemon: d, fileConfig: fileConfig, cfg: cfg, log: d.log.With(zap.String("database", cfg.Name))}
 	db.serving, db.cancel = context.WithCancel(d.serving)
@@ -70,7 +75,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database) (_ 
 			observer.Release(nil)
 		}
 	}()
-	src, err := wiring.NewSource(ctx, cfg, &d.variables, observer.APICall)
+	src, err := wiring.NewSource(ctx, cfg, &d.variables, shared, observer.APICall)
 	if err == nil {
 		src, err = wiring.WithEvents(ctx, d.queues, cfg, src, observer.APICall)
 	}
@@ -91,6 +96,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database) (_ 
 	if db.emergencySource, err = wiring.NewEmergency(ctx, cfg); err != nil {
 		return nil, err
 	}
+	db.files, _ = contents{}.of(wiring.Files(cfg)) // before they are put to use: what changes in between is seen then
 	if db.upstream, err = wiring.NewUpstream(cfg); err != nil {
 		return nil, err
 	}
@@ -98,46 +104,24 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database) (_ 
 	db.upstream.Breaker = upstream.NewBreaker(db.log, observer.DatabaseBreaker)
 	observer.DatabaseBreaker(false) // whatever the one said that this replaces
 	if cfg.ClientTLS.CertFile != "" {
-		if db.clientTLS, err = wiring.NewClientTLS(cfg.ClientTLS); err != nil {
+		var served *tls.Config
+		if served, err = wiring.NewClientTLS(cfg.ClientTLS); err != nil {
 			return nil, err
 		}
+		db.clientTLS = new(wiring.ClientTLS)
+		db.clientTLS.Set(served)
 	}
 	access, err := newAccess(ctx, d, cfg)
 	if err != nil {
 		return nil, err
 	}
+	db.late = newLateEngine(db)
 	db.server = &proxy.Server{
-		Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,
+		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	observer.Observe(db.server, db.cache.Status)
 	return db, nil
-}
-
-// awaitSecret waits for a credential, and has it name the engine if the
-// configuration does not. It gives up when ctx ends or the secret names none.
-func (db *database) awaitSecret(ctx context.Context) error {
-	for {
-		cred, err := db.cache.Get(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err == nil && db.cfg.Engine != "":
-			return nil
-		case err == nil && cred.Endpoint.Engine == "":
-			return config.Invalid(fmt.Errorf("database %s: the secret does not name an engine; set engine in the configuration", db.cfg.Name))
-		case err == nil:
-			db.cfg.Engine = config.Engine(cred.Endpoint.Engine)
-			if db.cfg.Session.Role != "" && db.cfg.Engine != config.Postgres {
-				return config.Invalid(fmt.Errorf("database %s: session.role is for PostgreSQL, and the secret names %s", db.cfg.Name, db.cfg.Engine))
-			}
-			return nil
-		}
-		select { // the cache's refresh has its own backoff and log
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
 }
 
 // learnFrom takes over what old has learned that is true of db too: a reload must

@@ -9,8 +9,14 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 )
 
-// drain turns readiness off, accepts for min_delay, closes the listeners, and waits for
-// the sessions to end, for drain_timeout at most.
+// queuePatience is how long clients wait in the queue of a socket of systemd's while the
+// sessions of a process that ends do: for the next process, which gives them a session. If
+// some take longer, cancels must get in.
+const queuePatience = 2 * time.Second
+
+// drain turns readiness off, accepts for min_delay, and waits for the sessions to end,
+// for drain_timeout at most. Until then it still accepts: cancels are served, and whoever
+// wants a session hears that there is none.
 func (d *daemon) drain() {
 	d.draining.Store(true)
 	d.notify(systemd.SdNotifyStopping)
@@ -19,13 +25,33 @@ func (d *daemon) drain() {
 	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
 	time.Sleep(limits.MinDelay)
 	d.mu.Lock()
+	owners := d.listeners.pauseInherited()
+	var sessions []<-chan struct{}
+	for db := range d.alive {
+		db.remove()
+		sessions = append(sessions, db.server.Drain())
+		db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
+	}
+	d.mu.Unlock()
+	late := time.AfterFunc(queuePatience, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for ln, db := range owners {
+			if d.listeners.open[ln.key] == ln {
+				ln.accept(db)
+			}
+		}
+	})
+	for _, drained := range sessions {
+		<-drained
+	}
+	late.Stop()
+	d.mu.Lock()
 	for _, ln := range d.listeners.open {
 		d.listeners.close(ln)
 	}
 	for db := range d.alive {
-		db.remove()
 		d.retire(db)
-		db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
 	}
 	d.mu.Unlock()
 	d.running.Wait()

@@ -85,7 +85,11 @@ func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config
 	taken := l.ports(cfg, db.cfg.Name)
 	port, ok := l.defaults[name]
 	if !ok || taken[port] {
-		for port = db.cfg.Engine.Port(); taken[port]; port++ {
+		reserved := db.reserved
+		for port = db.cfg.Engine.Port(); taken[port] || reserved > 0; port++ {
+			if !taken[port] {
+				reserved--
+			}
 		}
 	}
 	if err := l.listenLoopback(ctx, db, port); err != nil {

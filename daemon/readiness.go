@@ -1,33 +1,73 @@
 package daemon
 
 import (
+	"slices"
+
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/secrets"
 )
 
+// notStarted returns the databases that the process has not come to yet. One that waits
+// for its secret is no reason: to start the process again would not bring it.
 func (d *daemon) notStarted() (reasons []string) {
 	for _, db := range d.databases() {
-		if !db.listening.Load() {
+		if !db.begun.Load() {
 			reasons = append(reasons, db.cfg.Name+": not listening yet")
 		}
 	}
 	return reasons
 }
 
+// notReady returns why no clients should be sent here; none means that they may come.
+//
+// What keeps a database's new clients out is the same for every replica as a rule (its
+// credential is refused, it is down), and takes one after the other out of service while
+// their sessions work. So once each database has accepted a credential, draining alone
+// counts, unless the configuration says strict.
 func (d *daemon) notReady() []string {
 	if d.draining.Load() {
 		return []string{"shutting down"}
 	}
+	strict := d.config().Admin.Readiness == config.Strict
+	if d.wasProven() && !strict {
+		return nil
+	}
 	var reasons []string
 	for _, db := range d.databases() {
-		if why := db.notReady(); why != "" {
+		if why := db.trouble(); why != "" && (strict || db.prober.Unproven() != "") {
 			reasons = append(reasons, db.cfg.Name+": "+why)
 		}
 	}
-	return append(reasons, d.notStarted()...) // last: a consequence, as a rule
+	return reasons
 }
 
-// notReady returns why the database's clients cannot be logged in, "" if they can.
-func (db *database) notReady() string {
+// wasProven reports whether there was a time at which each database had accepted a
+// credential.
+func (d *daemon) wasProven() bool {
+	if !d.proven.Load() {
+		unproven := func(db *database) bool { return db.prober.Unproven() != "" }
+		if !slices.ContainsFunc(d.databases(), unproven) {
+			d.proven.Store(true)
+		}
+	}
+	return d.proven.Load()
+}
+
+// troubles returns what keeps new clients of the databases out, or draining.
+func (d *daemon) troubles() (reasons []string) {
+	if d.draining.Load() {
+		return []string{"shutting down"}
+	}
+	for _, db := range d.databases() {
+		if why := db.trouble(); why != "" {
+			reasons = append(reasons, db.cfg.Name+": "+why)
+		}
+	}
+	return reasons
+}
+
+// trouble returns why the database's clients cannot be logged in, "" if they can.
+func (db *database) trouble() string {
 	if why := db.failure.Load(); why != nil {
 		return "not listening: " + *why
 	}
@@ -49,6 +89,9 @@ func (db *database) notReady() string {
 	}
 	if db.server.Active() >= int64(db.cfg.Limits.MaxConnections) {
 		return "limits.max_connections is reached"
+	}
+	if !db.listening.Load() {
+		return "not listening yet"
 	}
 	return ""
 }

@@ -21,7 +21,7 @@ func (db *database) precedes(next *database) bool {
 // is none. Call it with mu held.
 func (d *daemon) predecessor(db *database) *database {
 	for old := range d.alive {
-		if old.precedes(db) && d.listeners.owned(old) {
+		if old.precedes(db) && old.listening.Load() && d.listeners.owned(old) {
 			return old
 		}
 	}

@@ -19,15 +19,17 @@ type reloader struct {
 	file  string // "": none to watch
 	load  func() (*config.Config, error)
 	level zap.AtomicLevel // of the log
+	named func() []string // other files that the configuration in force names
 }
 
 // Why a configuration is read again.
 const (
 	onSignal = "SIGHUP"
-	onChange = "the file changed"
+	onChange = "a file changed"
 )
 
-// watch sends why to again at each hangup and change of the file, until ctx ends.
+// watch sends why to again at each hangup and change of the file, or of one that it
+// names, until ctx ends.
 // A pipe is not watched: it can be read once.
 func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again chan<- string) {
 	tell := func(why string) {
@@ -40,7 +42,7 @@ func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again cha
 	go func() {
 		defer close(watched)
 		if info, err := os.Stat(r.file); err == nil && info.Mode().IsRegular() {
-			w := file.Watcher{Path: r.file, Look: r.look, Changed: func() { tell(onChange) }}
+			w := file.Watcher{Path: r.file, Also: r.named, Look: r.look, Changed: func() { tell(onChange) }}
 			w.Run(ctx)
 		}
 	}()
@@ -55,13 +57,14 @@ func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again cha
 	}
 }
 
-// look returns what of the file's state can matter.
+// look returns what of the files' state can matter.
 func (r reloader) look(context.Context) (seen any, whole bool) {
 	b, err := config.Read(r.file)
 	if err != nil {
 		return err.Error(), false
 	}
-	return string(b), len(b) > 0
+	sum, whole := contents{}.of(r.named())
+	return string(b) + string(sum[:]), whole && len(b) > 0
 }
 
 // read loads the configuration again.
@@ -78,17 +81,13 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	before := d.config()
 	cfg, err := r.read()
 	last := d.reloaded.Load()
-	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) {
+	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) && !d.filesChanged() {
 		return // a comment, or what was read at the start; but a mistake that was put right is news
 	}
 	d.notifyReloading()
 	defer d.notifyReady()
 	if err == nil {
-		err = d.apply(ctx, cfg, func(err error) {
-			if err != nil {
-				d.log.Error("a database of the new configuration does not listen", zap.Error(err))
-			}
-		})
+		err = d.apply(ctx, cfg, func(error) {}) // the log and the status say which cannot accept
 	}
 	d.metrics.Reloaded(err == nil)
 	d.reloaded.Store(&admin.Reload{At: time.Now().Round(0), OK: err == nil})

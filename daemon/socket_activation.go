@@ -76,6 +76,18 @@ func (l *listeners) unmatched(cfg *config.Config) error {
 	return nil
 }
 
+// pauseInherited has nobody accept on the sockets of systemd's, and returns who did.
+func (l *listeners) pauseInherited() map[*listener]*database {
+	owners := map[*listener]*database{}
+	for _, ln := range l.open {
+		if _, ok := ln.Listener.(*inherited); ok && ln.owner != nil {
+			owners[ln] = ln.owner
+			ln.release()
+		}
+	}
+	return owners
+}
+
 // forget closes this process's copies, for the exit.
 func (l *listeners) forget() {
 	for _, in := range l.inherited {

@@ -29,7 +29,7 @@ func (d *daemon) status() admin.Status {
 	for _, db := range d.databases() {
 		shown := db.status()
 		if next := current[db.cfg.Name]; next != nil && next != db {
-			shown.Replacement = cmp.Or(next.notReady(), "not listening yet")
+			shown.Replacement = cmp.Or(next.trouble(), "not listening yet")
 		}
 		s.Databases = append(s.Databases, shown)
 	}
@@ -37,7 +37,7 @@ func (d *daemon) status() admin.Status {
 }
 
 func (db *database) status() admin.Database {
-	why := db.notReady()
+	why := db.trouble()
 	s := admin.Database{
 		Name: db.cfg.Name, Reason: why, Credential: db.credentialStatus(),
 		Sessions: admin.Sessions{
@@ -47,8 +47,6 @@ func (db *database) status() admin.Database {
 	}
 	if db.listening.Load() { // the engine and what follows from it are settled
 		s.Engine, s.Listeners, s.Upstream = string(db.cfg.Engine), db.addrs, db.upstreamName()
-	} else if s.Reason == "" {
-		s.Reason = "not listening yet"
 	}
 	s.Ready = s.Reason == ""
 	db.tally.fill(&s)

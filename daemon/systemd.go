@@ -76,12 +76,16 @@ func (d *daemon) summary() string {
 		sessions += db.server.Active()
 	}
 	text := fmt.Sprintf("databases: %d, sessions: %d", len(databases), sessions)
-	switch reasons := d.notReady(); len(reasons) {
+	state := "Ready"
+	if len(d.notReady()) > 0 {
+		state = "Not ready"
+	}
+	switch reasons := d.troubles(); len(reasons) {
 	case 0:
-		return "Ready: " + text
+		return state + ": " + text
 	case 1:
-		return "Not ready: " + reasons[0] + "; " + text
+		return state + ": " + reasons[0] + "; " + text
 	default:
-		return fmt.Sprintf("Not ready: %s, and %d more reasons; %s", reasons[0], len(reasons)-1, text)
+		return fmt.Sprintf("%s: %s, and %d more; %s", state, reasons[0], len(reasons)-1, text)
 	}
 }

@@ -108,8 +108,11 @@ func TestMaxConnections(t *testing.T) {
 	busy, idle := connect(t, addr, "postgres"), connect(t, addr, "postgres")
 	w.ours(t, w.refused(t, "main", "postgres"), "53300", "limits.max_connections is 2")
 	w.failure(t, "main", `"result":"too_many"`)
-	if ready, why := w.ready(t); ready || !strings.Contains(why, "limits.max_connections") {
-		t.Errorf("readiness when full: %v %s", ready, why)
+	if ready, why := w.ready(t); !ready {
+		t.Errorf("readiness when full: %s", why)
+	}
+	if _, body, err := w.Get("/status"); err != nil || !strings.Contains(body, "limits.max_connections is reached") {
+		t.Errorf("the status does not tell: %v %s", err, body)
 	}
 	done := query(t, pg, busy, "SELECT pg_sleep(600)")
 	if err := busy.PgConn().CancelRequest(t.Context()); err != nil {

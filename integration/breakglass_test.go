@@ -25,7 +25,7 @@ func TestBreakGlass(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{"emergency.json": fmt.Sprintf(`{"username":"emergency","password":%q}`, emergencyPassword)})
 	file := filepath.Join(dir, "emergency.json")
-	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", arn, "tls: "+tlsYAML("", pg.CAFile),
+	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "admin: {listen: '127.0.0.1:0', readiness: strict}\ndatabases:\n" + smDatabase("main", arn, "tls: "+tlsYAML("", pg.CAFile),
 		fmt.Sprintf("break_glass: {file: %q, max_duration: 10m}", file), "rotation: {grace: 0s}")}, emergencyPassword, "wr0ng-Passw0rd")
 	addr := w.Addr(t, "main")
 	if err := w.logIn(t.Context(), addr, "postgres"); err == nil {

@@ -33,19 +33,21 @@ func drainStand(t *testing.T, shutdown string) (*servers.Postgres, *watched) {
 // query runs sql on conn and returns when the server works on it.
 func query(t *testing.T, pg *servers.Postgres, conn *pgx.Conn, sql string) (done chan error) {
 	t.Helper()
-	done = make(chan error, 1)
-	go func() {
-		_, err := conn.Exec(context.WithoutCancel(t.Context()), sql)
-		done <- err
-	}()
 	super, err := pg.Superuser(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer super.Close(t.Context())
-	await(t, "the query to run", func() bool {
-		return ask(t, super, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active' AND wait_event IN ('PgSleep', 'advisory')") == "1"
-	})
+	running := func() string {
+		return ask(t, super, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active' AND wait_event IN ('PgSleep', 'advisory')")
+	}
+	before := running()
+	done = make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), sql)
+		done <- err
+	}()
+	await(t, "the query to run", func() bool { return running() != before })
 	return done
 }
 
@@ -57,7 +59,7 @@ func closed(addr string) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// TestDrain lets a query finish after SIGTERM while nobody new is let in, and
+// TestDrain lets a query finish after SIGTERM while a cancel gets in and nobody else, and
 // ends as soon as the last session has.
 func TestDrain(t *testing.T) {
 	pg, w := drainStand(t, "drain_timeout: 60s")
@@ -69,12 +71,22 @@ func TestDrain(t *testing.T) {
 	}
 	defer super.Close(context.WithoutCancel(t.Context()))
 	ask(t, super, "SELECT pg_advisory_lock(1)")
+	cancelled := connect(t, addr, "postgres")
+	slow := query(t, pg, cancelled, "SELECT pg_sleep(600)")
 	done := query(t, pg, conn, "SELECT pg_advisory_lock(1)") // goes on until the superuser unlocks
 	w.Signal(syscall.SIGTERM)
-	await(t, "the listener to close", func() bool { return closed(addr) })
+	await(t, "new sessions to be refused", func() bool { return w.logIn(t.Context(), addr, "postgres") != nil })
+	w.ours(t, w.refused(t, "main", "postgres"), "57P03", "shutting down")
+	if err := cancelled.PgConn().CancelRequest(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-slow; !hasCode(err, "57014") {
+		t.Errorf("the query that was cancelled while credproxy drains: %v", err)
+	}
+	_ = cancelled.Close(t.Context())
 	select {
 	case err := <-done:
-		t.Fatalf("the query ended with the listener: %v", err)
+		t.Fatalf("the query ended with the drain: %v", err)
 	default:
 	}
 	ask(t, super, "SELECT pg_advisory_unlock(1)")

@@ -13,12 +13,12 @@ func (s *Session) Admit() error {
 	if err := s.Allowed(); err != nil {
 		return err
 	}
-	if s.server.draining.Load() {
+	if s.server.draining(s.Accepted) {
 		return fault.ErrShuttingDown(nil)
 	}
 	limit := int64(s.server.Limits.MaxConnections)
 	if s.server.active.Add(1) > limit {
-		s.server.active.Add(-1)
+		s.server.leave()
 		return &fault.Error{Kind: fault.TooMany, Message: fmt.Sprintf("too many connections: limits.max_connections is %d", limit),
 			Hint: "Close connections, or raise the limit in the configuration of credproxy."}
 	}

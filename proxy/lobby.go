@@ -13,12 +13,51 @@ const lobby = 256
 // take to ask for a session.
 const lobbyGrace = time.Second
 
+// Drain admits no more sessions but those of clients who have been accepted and ask within
+// a second. Others hear that credproxy is shutting down; cancels are served. Sessions
+// under way go on, and drained is closed when there is none.
+func (s *Server) Drain() (drained <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drained == nil {
+		s.drained = make(chan struct{})
+		now := time.Now()
+		s.drainedFrom.Store(&now)
+		if s.active.Load() == 0 {
+			close(s.drained)
+		}
+	}
+	return s.drained
+}
+
+// draining reports whether a client who was accepted at that time gets no session.
+func (s *Server) draining(accepted time.Time) bool {
+	from := s.drainedFrom.Load()
+	return from != nil && (accepted.After(*from) || time.Since(*from) > lobbyGrace)
+}
+
+// leave ends an admitted session.
+func (s *Server) leave() {
+	if s.active.Add(-1) > 0 || s.drainedFrom.Load() == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.drained:
+	default:
+		close(s.drained)
+	}
+}
+
 // CloseLobby is for when the server accepts no longer: who has been accepted gets a second
 // to ask for a session, and then is closed; sessions under way go on.
-func (s *Server) CloseLobby() { time.AfterFunc(lobbyGrace, s.closeLobbyNow) }
+func (s *Server) CloseLobby() {
+	s.Drain()
+	time.AfterFunc(lobbyGrace, s.closeLobbyNow)
+}
 
 func (s *Server) closeLobbyNow() {
-	s.draining.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

@@ -60,17 +60,18 @@ type Server struct {
 	Traffic  relay.Traffic
 	Access   Access
 
-	refusals logging.Pace // of their log lines
-	nextID   atomic.Uint64
-	active   atomic.Int64 // admitted sessions
-	conns    atomic.Int64 // all connections
-	draining atomic.Bool
-	loops    sync.WaitGroup // of Go
-	sessions sync.WaitGroup
+	refusals    logging.Pace // of their log lines
+	nextID      atomic.Uint64
+	active      atomic.Int64              // admitted sessions
+	conns       atomic.Int64              // all connections
+	drainedFrom atomic.Pointer[time.Time] // nil: it does not drain
+	loops       sync.WaitGroup            // of Go
+	sessions    sync.WaitGroup
 
 	mu      sync.Mutex
 	waiting map[net.Conn]bool // connections in the lobby
 	closed  bool              // the lobby is
+	drained chan struct{}     // closed when the last session has ended; nil: it does not drain
 	relays  map[*relay.Tap]bool
 }
 
@@ -147,5 +148,5 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	}
 	s.enterLobby(conn)
 	s.sessions.Add(1)
-	go s.serve(ctx, conn)
+	go s.serve(ctx, conn, time.Now())
 }

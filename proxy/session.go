@@ -24,13 +24,13 @@ type Legs struct {
 }
 
 // serve logs a client in. The session then goes on without this goroutine.
-func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	sess := s.newSession(ctx, conn)
+func (s *Server) serve(ctx context.Context, conn net.Conn, accepted time.Time) {
+	sess := s.newSession(ctx, conn, accepted)
 	sess.goOn(func() (*Legs, error) { return s.Engine.Serve(secrets.WithPeer(ctx, peerName(conn)), sess) })
 }
 
-func (s *Server) newSession(ctx context.Context, conn net.Conn) *Session {
-	sess := &Session{Client: conn, Accepted: time.Now(), server: s, ctx: ctx, identity: s.Access.identify(conn)}
+func (s *Server) newSession(ctx context.Context, conn net.Conn, accepted time.Time) *Session {
+	sess := &Session{Client: conn, Accepted: accepted, server: s, ctx: ctx, identity: s.Access.identify(conn)}
 	sess.release = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
 	return sess
@@ -130,12 +130,12 @@ func (s *Session) relay(legs *Legs) {
 
 // end gives back what the session holds.
 func (s *Session) end(err error) {
-	if s.server.draining.Load() && errors.Is(err, net.ErrClosed) {
+	if s.server.drainedFrom.Load() != nil && errors.Is(err, net.ErrClosed) {
 		err = fault.ErrShuttingDown(err)
 	}
 	s.report(err)
 	if s.admitted {
-		s.server.active.Add(-1)
+		s.server.leave()
 	}
 	s.release()
 	s.server.leaveLobby(s.Client)

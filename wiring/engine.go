@@ -24,25 +24,22 @@ type Engines struct{ cancelKeys postgres.CancelKeys }
 
 // New returns the engine for cfg.Engine, which must be known. It completes up with
 // what follows from that. certificate is for clients that ask for TLS; nil means none.
-func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *tls.Config) Engine {
+func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *ClientTLS) Engine {
 	up.DefaultPort = cfg.Engine.Port()
 	requireTLS := cfg.ClientTLS.ClientCAFile != ""
 	if cfg.Engine == config.Postgres {
-		e := &postgres.Engine{
+		return &postgres.Engine{
 			Upstream: up, Credentials: cache,
 			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role,
+			ClientTLS:   certificate.of(cfg.Engine),
 			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys,
 		}
-		if certificate != nil {
-			e.ClientTLS = postgres.NewClientTLS(certificate)
-		}
-		return e
 	}
 	// Servers of MySQL resume TLS sessions, which halves the handshake.
 	up.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	return &mysql.Engine{
 		Upstream: up, Credentials: cache,
 		Database: cfg.Database, Databases: cfg.Access.Databases,
-		ClientTLS: certificate, RequireTLS: requireTLS,
+		ClientTLS: certificate.of(cfg.Engine), RequireTLS: requireTLS,
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/secrets/awssm"
 	"github.com/credproxy/credproxy/secrets/env"
 	"github.com/credproxy/credproxy/secrets/file"
@@ -14,20 +15,21 @@ import (
 )
 
 // NewSource returns the one source of credentials that cfg names. observe hears of each
-// call to AWS.
-func NewSource(ctx context.Context, cfg *config.Database, vars *env.Variables, observe func(string, error)) (secrets.Source, error) {
+// call to AWS. Sources that are made with the same shared have their AWS configuration in
+// common.
+func NewSource(ctx context.Context, cfg *config.Database, vars *env.Variables, shared *awscfg.Shared, observe func(string, error)) (secrets.Source, error) {
 	c := cfg.Credentials
 	switch {
 	case c.SecretsManager != nil:
 		return awssm.New(ctx, awssm.Options{
 			SecretID: c.SecretsManager.SecretID, Region: c.SecretsManager.Region,
 			Keys:       secrets.Keys{Username: c.SecretsManager.Keys.Username, Password: c.SecretsManager.Keys.Password},
-			AssumeRole: Role(c.SecretsManager.AssumeRole), Observe: observe,
+			AssumeRole: Role(c.SecretsManager.AssumeRole), AWS: shared, Observe: observe,
 		})
 	case c.IAM != nil:
 		return rdsiam.New(ctx, rdsiam.Options{
 			User: c.IAM.User, Endpoint: SigningEndpoint(cfg), Region: c.IAM.Region,
-			AssumeRole: Role(c.IAM.AssumeRole), Observe: observe,
+			AssumeRole: Role(c.IAM.AssumeRole), AWS: shared, Observe: observe,
 		})
 	case c.File != nil:
 		return newFile(ctx, "credentials.file.path", c.File.Path, c.File.WorldReadable)

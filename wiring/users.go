@@ -7,14 +7,14 @@ import (
 	"strconv"
 )
 
-// FindUsers returns the names of the users of access.uids by id, "" for those that
-// were given by id.
-func FindUsers(uids []string) (map[uint32]string, error) {
+// FindUsers returns the names of the users of a key of the configuration by id, "" for
+// those that were given by id.
+func FindUsers(key string, uids []string) (map[uint32]string, error) {
 	users := map[uint32]string{}
 	for i, s := range uids {
 		uid, name, err := findUser(s)
 		if err != nil {
-			return nil, fmt.Errorf("access.uids[%d]: %w", i, err)
+			return nil, fmt.Errorf("%s[%d]: %w", key, i, err)
 		}
 		users[uid] = name
 	}

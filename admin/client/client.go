@@ -26,14 +26,20 @@ const (
 
 // Client asks the admin server of one running credproxy. [New] makes it.
 type Client struct {
-	address string // host:port
-	from    string // what said so
+	address string   // host:port; "": turned off
+	from    string   // what said so
+	sockets []string // for control, in the order in which to try them
 	http    http.Client
 }
 
-// New returns a Client of the admin server at address, which is host:port.
-// from names in errors what said so. The error is about the address: nothing is asked yet.
-func New(address, from string) (*Client, error) {
+// New returns a Client of the admin server at address, which is host:port, or "" if it is
+// turned off. control is admin.control. from names in errors what said so. The error is about
+// the address: nothing is asked yet.
+func New(address, control, from string) (*Client, error) {
+	sockets := admin.ControlSockets(control, address)
+	if address == "" {
+		return &Client{from: from, sockets: sockets}, nil
+	}
 	host, port, err := net.SplitHostPort(address)
 	switch {
 	case err != nil || port == "":
@@ -49,14 +55,38 @@ func New(address, from string) (*Client, error) {
 		return nil, fmt.Errorf("%s: %q is not host:port", from, address)
 	}
 	// A zero Transport asks no proxy of the environment: this is a matter of one machine.
-	return &Client{address: address, from: from, http: http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout,
+	return &Client{address: address, from: from, sockets: sockets, http: newHTTP(&http.Transport{DisableKeepAlives: true})}, nil
+}
+
+func newHTTP(t *http.Transport) http.Client {
+	return http.Client{
+		Transport: t, Timeout: requestTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
+}
+
+// control returns the Client with which to ask for what only some users may: of the
+// socket for that if somebody answers there, else of the admin server.
+func (c *Client) control(ctx context.Context) *Client {
+	for _, socket := range c.sockets {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err != nil {
+			continue // not there, or not for this user
+		}
+		_ = conn.Close()
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+		return &Client{address: "localhost", from: "the control socket " + socket, http: newHTTP(&http.Transport{DisableKeepAlives: true, DialContext: dial})}
+	}
+	return c
 }
 
 // do sends a request and returns the answer's status and body.
 func (c *Client) do(ctx context.Context, method, path string, body any) (int, []byte, error) {
+	if c.address == "" {
+		return 0, nil, fmt.Errorf("%s turns the admin server off, so a running credproxy cannot be asked", c.from)
+	}
 	var send io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -122,12 +152,12 @@ func (c *Client) Ready(ctx context.Context) error {
 
 // ShutDown starts the drain.
 func (c *Client) ShutDown(ctx context.Context) error {
-	return c.ask(ctx, http.MethodPost, "/quitquitquit", nil)
+	return c.control(ctx).ask(ctx, http.MethodPost, "/quitquitquit", nil)
 }
 
 // BreakGlass begins or ends the use of the emergency credential.
 func (c *Client) BreakGlass(ctx context.Context, req admin.BreakGlassRequest) error {
-	return c.ask(ctx, http.MethodPost, "/break-glass", req)
+	return c.control(ctx).ask(ctx, http.MethodPost, "/break-glass", req)
 }
 
 // Status returns what credproxy knows, and the JSON that says so.

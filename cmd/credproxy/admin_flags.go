@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/admin/client"
 	"github.com/credproxy/credproxy/config"
 )
@@ -14,6 +17,12 @@ import (
 const findingAdmin = `The running credproxy is found at --admin, else at the admin.listen that it runs
 with: CREDPROXY_ADMIN_LISTEN, the configuration file's (-c), or 127.0.0.1:9090.`
 
+// findingControl is the part of the help about who may control, and over what.
+const findingControl = `It asks over the control socket of that credproxy (admin.control), which is found
+in the same way (CREDPROXY_ADMIN_CONTROL, the file's, or the default), and over the
+admin server's address if nobody answers there. Only credproxy's own user, root and the
+users of admin.uids may.`
+
 // adminFlags gives a command the flags that say where the admin server is, and
 // returns what makes the client.
 func adminFlags(cmd *cobra.Command) func() (*client.Client, error) {
@@ -21,17 +30,22 @@ func adminFlags(cmd *cobra.Command) func() (*client.Client, error) {
 	cmd.Flags().StringVar(&address, "admin", "", "address of the running credproxy's admin server, as host:port")
 	configFlag(cmd, &file)
 	return func() (*client.Client, error) {
-		from := origin(cmd.Flags().Lookup("admin"))
-		if address == "" {
-			var err error
-			if address, from, err = adminListen(file); err != nil {
-				return nil, usageError{err}
-			}
-			if address == "" {
-				return nil, usageError{fmt.Errorf("%s turns the admin server off, so a running credproxy cannot be asked", from)}
-			}
+		listen, from, err := adminSetting("admin.listen", file)
+		var control string
+		if err == nil {
+			control, _, err = adminSetting("admin.control", file)
 		}
-		c, err := client.New(address, from)
+		if address != "" { // the rest does not matter, if it can be had
+			listen, from, err = address, origin(cmd.Flags().Lookup("admin")), nil
+			control = cmp.Or(control, admin.AutoControl)
+		}
+		if err == nil && listen == "" && !strings.HasPrefix(control, "unix:") {
+			err = fmt.Errorf("%s turns the admin server off, so a running credproxy cannot be asked", from)
+		}
+		if err != nil {
+			return nil, usageError{err}
+		}
+		c, err := client.New(listen, control, from)
 		if err != nil {
 			return nil, usageError{err}
 		}
@@ -39,21 +53,26 @@ func adminFlags(cmd *cobra.Command) func() (*client.Client, error) {
 	}
 }
 
-// adminListen returns the address that run listens on, and what says so.
-func adminListen(file string) (address, from string, err error) {
-	const key = "admin.listen"
+// adminSetting returns what run runs with for a key of section admin, and what says so.
+func adminSetting(key, file string) (value, from string, err error) {
 	for _, s := range config.Settings() {
 		if s.Key != key {
 			continue
 		}
-		if address, given := os.LookupEnv(s.Env()); given {
-			return address, s.Env(), nil
+		if value, given := os.LookupEnv(s.Env()); given {
+			return value, s.Env(), nil
 		}
-		address, from = s.Default, "the default"
+		value, from = s.Default, "the default"
 	}
 	if file != "" {
-		address, err = config.AdminListen(file)
-		from = key + " of " + file
+		var section config.Admin
+		if section, err = config.LoadAdmin(file); err != nil {
+			return "", "", err
+		}
+		value, from = section.Listen, key+" of "+file
+		if key == "admin.control" {
+			value = section.Control
+		}
 	}
-	return address, from, err
+	return value, from, nil
 }

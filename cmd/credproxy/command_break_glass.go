@@ -20,9 +20,10 @@ func breakGlassCommand() *cobra.Command {
 		Long: `Break-glass makes a running credproxy log applications in with the credential of
 break_glass.file instead of the normal one, for the time that break_glass.max_duration
 allows at most. Sessions that are there go on. The reason goes to the audit log and
-the status page. --end goes back before the time is over. It works over loopback only.
+the status page. --end goes back before the time is over.
 
 ` + findingAdmin + `
+` + findingControl + `
 
 Exit status: 0 done; 1 refused, with the reason; 2 bad usage.`,
 		Example: `  credproxy break-glass --reason "secret deleted, INC-1234" --duration 30m

@@ -12,9 +12,10 @@ func shutdownCommand() *cobra.Command {
 		Short: "Ask a running credproxy to end",
 		Long: `Shutdown starts the drain that SIGTERM starts too, and returns at once: credproxy
 stops to be ready, takes no new sessions, lets those that are there end, and ends.
-It is for Jobs, whose sidecar must end with them. It works over loopback only.
+It is for Jobs, whose sidecar must end with them.
 
 ` + findingAdmin + `
+` + findingControl + `
 
 Exit status: 0 the drain has started; 1 it has not; 2 bad usage.`,
 		Example: `  ./job; status=$?; credproxy shutdown; exit $status`,

@@ -26,12 +26,13 @@ type Dialer struct {
 	DialTimeout   time.Duration // for all addresses of the host together
 	Mode          config.TLSMode
 	ServerName    string      // the name to verify; empty: the host
-	TLS           *tls.Config // roots and client certificate; mode and name are applied to a copy at the first handshake
+	TLS           *tls.Config // roots and client certificate, until Renew gives others; mode and name are applied to a copy at the first handshake
 	Breaker       *Breaker    // in front of the database; nil: none
 	Log           *zap.Logger // nil: none
 
 	resolver *net.Resolver              // nil: the system's
-	last     atomic.Pointer[tls.Config] // the one in use; sessions share it
+	renewed  atomic.Pointer[tls.Config] // by Renew; nil: not yet
+	last     atomic.Pointer[applied]    // the one in use; sessions share it
 	known    lastLookup
 }
 

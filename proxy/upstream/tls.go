@@ -17,7 +17,8 @@ import (
 // It must not be called in mode disable. The error is a *fault.Error of kind
 // UpstreamTLS.
 func (u *Dialer) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
-	cfg := u.config(host)
+	use := u.config(host)
+	cfg := use.cfg
 	tc := tls.Client(relay.NewRecordConn(conn, nil), cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, tlsError(err, cfg.ServerName)
@@ -25,9 +26,21 @@ func (u *Dialer) Handshake(ctx context.Context, conn net.Conn, host string) (*tl
 	if cfg.CurvePreferences == nil && tc.ConnectionState().HelloRetryRequest {
 		cfg = cfg.Clone()
 		cfg.CurvePreferences = nistCurves
-		u.last.Store(cfg)
+		u.last.Store(&applied{use.base, cfg})
 	}
 	return tc, nil
+}
+
+// applied is a configuration with mode and name applied, and what it was made of.
+type applied struct{ base, cfg *tls.Config }
+
+// Renew gives the handshakes from now on the roots and the client certificate of cfg. TLS
+// sessions of the time before are not resumed: what they verified counts no more.
+func (u *Dialer) Renew(cfg *tls.Config) {
+	if u.TLS.ClientSessionCache != nil {
+		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
+	u.renewed.Store(cfg)
 }
 
 // DescribeTLS tells for the log what a link to a database is protected by; nil means
@@ -48,12 +61,13 @@ func DescribeTLS(state *tls.ConnectionState) []zap.Field {
 // 9.1).
 var nistCurves = []tls.CurveID{tls.CurveP256, tls.CurveP384, tls.CurveP521}
 
-func (u *Dialer) config(host string) *tls.Config {
+func (u *Dialer) config(host string) *applied {
 	name := cmp.Or(u.ServerName, host)
-	if cfg := u.last.Load(); cfg != nil && cfg.ServerName == name {
-		return cfg
+	base := cmp.Or(u.renewed.Load(), u.TLS)
+	if last := u.last.Load(); last != nil && last.base == base && last.cfg.ServerName == name {
+		return last
 	}
-	cfg := u.TLS.Clone()
+	cfg := base.Clone()
 	cfg.MinVersion = tls.VersionTLS12
 	cfg.DynamicRecordSizingDisabled = true // a message is of no use before its last byte
 	cfg.ServerName = name
@@ -77,6 +91,7 @@ func (u *Dialer) config(host string) *tls.Config {
 	case config.Require:
 		cfg.InsecureSkipVerify = true
 	}
-	u.last.Store(cfg)
-	return cfg
+	use := &applied{base, cfg}
+	u.last.Store(use)
+	return use
 }

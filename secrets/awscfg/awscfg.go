@@ -58,34 +58,28 @@ type Config struct {
 	// AWS makes service clients. Its credentials are those of the assumed role.
 	AWS aws.Config
 
-	credentials *aws.CredentialsCache
-	chain       aws.CredentialsProvider // under them, with a cache of its own
+	signer  *signer
+	observe func(operation string, err error) // may be nil
 }
 
 // Load reads the environment and the shared files. It asks the network only
 // where nothing else names a region; credentials are fetched when first needed.
-func Load(ctx context.Context, opts Options) (*Config, error) {
+func Load(ctx context.Context, opts Options) (*Config, error) { return new(Shared).Load(ctx, opts) }
+
+// loadBase loads what all roles of a region have in common.
+func loadBase(ctx context.Context, region string) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithRegion(opts.Region),
+		config.WithRegion(region),
 		config.WithRetryMaxAttempts(maxAttempts),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(exchangeTimeout)),
 	)
 	if err != nil {
-		return nil, secrets.Errorf(secrets.Unavailable, "load AWS configuration: %w", err)
+		return cfg, secrets.Errorf(secrets.Unavailable, "load AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		if cfg.Region, err = instanceRegion(ctx, cfg); err != nil {
-			return nil, err
-		}
+		cfg.Region, err = instanceRegion(ctx, cfg)
 	}
-	chain := cfg.Credentials
-	var provider aws.CredentialsProvider = base{chain}
-	if opts.Role.ARN != "" {
-		provider = assume(cfg, provider, opts)
-	}
-	cache := aws.NewCredentialsCache(provider)
-	cfg.Credentials = cache
-	return &Config{AWS: cfg, credentials: cache, chain: chain}, nil
+	return cfg, err
 }
 
 func instanceRegion(ctx context.Context, cfg aws.Config) (string, error) {
@@ -101,20 +95,16 @@ func instanceRegion(ctx context.Context, cfg aws.Config) (string, error) {
 
 // Credentials returns AWS credentials, fetched anew if the last ones expired.
 func (c *Config) Credentials(ctx context.Context) (aws.Credentials, error) {
-	creds, err := c.credentials.Retrieve(ctx)
+	creds, err := c.signer.retrieve(context.WithValue(ctx, observer{}, c.observe))
 	if err != nil {
 		return aws.Credentials{}, explain(err)
 	}
 	return creds, nil
 }
 
-// Invalidate makes the next call of Credentials fetch them anew.
-func (c *Config) Invalidate() {
-	c.credentials.Invalidate()
-	if cache, ok := c.chain.(*aws.CredentialsCache); ok {
-		cache.Invalidate()
-	}
-}
+// Invalidate makes the next call of Credentials fetch them anew, unless that was done
+// since it returned used.
+func (c *Config) Invalidate(used aws.Credentials) { c.signer.invalidate(used) }
 
 // base is the SDK's credential chain with errors explained.
 type base struct{ chain aws.CredentialsProvider }
@@ -129,29 +119,28 @@ func (b base) Retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // assumedRole is a role on top of base credentials.
 type assumedRole struct {
-	base    aws.CredentialsProvider
-	role    *stscreds.AssumeRoleProvider
-	arn     string
-	observe func(operation string, err error)
+	base aws.CredentialsProvider
+	role *stscreds.AssumeRoleProvider
+	arn  string
 }
 
-func assume(cfg aws.Config, base aws.CredentialsProvider, opts Options) assumedRole {
+func assume(cfg aws.Config, base aws.CredentialsProvider, to Role) assumedRole {
 	cfg.Credentials = base
-	role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), opts.Role.ARN, func(o *stscreds.AssumeRoleOptions) {
+	role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), to.ARN, func(o *stscreds.AssumeRoleOptions) {
 		o.Duration = roleDuration
-		if o.RoleSessionName = opts.Role.SessionName; o.RoleSessionName == "" {
+		if o.RoleSessionName = to.SessionName; o.RoleSessionName == "" {
 			o.RoleSessionName = "credproxy"
 		}
-		if opts.Role.ExternalID != "" {
-			o.ExternalID = &opts.Role.ExternalID
+		if to.ExternalID != "" {
+			o.ExternalID = &to.ExternalID
 		}
 	})
-	observe := opts.Observe
-	if observe == nil {
-		observe = func(string, error) {}
-	}
-	return assumedRole{base, role, opts.Role.ARN, observe}
+	return assumedRole{base, role, to.ARN}
 }
+
+// observer is the key of what a context says hears of the call to AssumeRole: of those
+// that share a role, the one whose call it is.
+type observer struct{}
 
 // Retrieve asks for the base credentials first, so that their absence is not
 // taken for a refusal of the role.
@@ -163,7 +152,9 @@ func (a assumedRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		err = explainRole(a.arn, err)
 	}
-	a.observe("AssumeRole", err)
+	if observe, _ := ctx.Value(observer{}).(func(string, error)); observe != nil {
+		observe("AssumeRole", err)
+	}
 	return creds, err
 }
 

@@ -25,6 +25,7 @@ type Options struct {
 	Region     string       // default: the ARN's, else the SDK's
 	Keys       secrets.Keys // for one secret that holds many
 	AssumeRole awscfg.Role
+	AWS        *awscfg.Shared // what its configuration is loaded from; nil: it has nothing in common with others
 	// Observe, if set, is called after each API call (GetSecretValue, AssumeRole)
 	// with nil or its *secrets.Error.
 	Observe func(operation string, err error)
@@ -57,7 +58,7 @@ func New(ctx context.Context, opts Options) (*Source, error) {
 			region = a.Region
 		}
 	}
-	config, err := awscfg.Load(ctx, awscfg.Options{Region: region, Role: opts.AssumeRole, Observe: opts.Observe})
+	config, err := opts.AWS.Load(ctx, awscfg.Options{Region: region, Role: opts.AssumeRole, Observe: opts.Observe})
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", opts.SecretID, err)
 	}
@@ -102,12 +103,13 @@ func (s *Source) get(ctx context.Context, which string, in *secretsmanager.GetSe
 // call runs one call to Secrets Manager and explains its error.
 func (s *Source) call(ctx context.Context, operation, which string, run func() error) error {
 	// First, so that missing AWS credentials are not taken for an answer.
-	if _, err := s.config.Credentials(ctx); err != nil {
+	signer, err := s.config.Credentials(ctx)
+	if err != nil {
 		return secrets.Errorf(secrets.ReasonOf(err), "secret %s: %w", s.id, err)
 	}
-	err := run()
+	err = run()
 	if awscfg.Expired(err) {
-		s.config.Invalidate()
+		s.config.Invalidate(signer)
 	}
 	err = s.explain(operation, which, err)
 	s.observe(operation, err)

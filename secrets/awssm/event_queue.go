@@ -2,7 +2,6 @@ package awssm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -32,10 +31,10 @@ const (
 	breath = 200 * time.Millisecond
 	// maxBackoff caps the wait between calls that fail.
 	maxBackoff = 30 * time.Second
-	// remembered is how many messages are known again that were not deleted.
+	// remembered is how many messages are known again if they could not be deleted.
 	remembered = 100
-	// foreignEvery is how often the log may say that messages are no events of ours.
-	foreignEvery = time.Minute
+	// garbledEvery is how often the log may say that messages are no events.
+	garbledEvery = time.Minute
 )
 
 // Queues are the SQS queues from which this process hears of rotations: rules of
@@ -45,9 +44,8 @@ const (
 // SQS gives a message to one reader. A process that is to hear of every rotation
 // needs a queue of its own; of several that share one, each hears of a part. That
 // is no harm: events only hasten what the schedule of secrets.Cache does anyway.
-// An event of Secrets Manager is deleted once it was read, whichever secret it is about.
-// Any other message is left where it is: the queue may be somebody else's, whose work it
-// is.
+// Every message is deleted once it was read, whatever it says: nobody else would
+// have a use for it later.
 //
 // Queues are read with the AWS credentials of the process itself, never with the
 // role that is assumed for a secret.
@@ -112,16 +110,10 @@ type queue struct {
 	subscribers map[*subscriber]struct{}
 
 	// The reader's own:
-	seen      []message                 // the newest ones
+	seen      []string                  // ids of the newest messages
 	said      map[string]secrets.Reason // what the log says of each operation now; "" if it works
-	foreign   int                       // messages that were no events of ours, since the log said so
-	foreignAt time.Time
-}
-
-// message is one that was read.
-type message struct {
-	id    string
-	event bool // of Secrets Manager
+	garbled   int                       // messages that were no events, since the log said so
+	garbledAt time.Time
 }
 
 type subscriber struct {
@@ -188,13 +180,10 @@ func (q *queue) subscribe(names []string, changed func()) (cancel func()) {
 func (q *queue) read(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		wait := breath
-		switch err := q.receive(ctx); {
-		case errors.Is(err, errForeign):
-			wait = hidden // whoever it is for may have its turn
-		case err != nil:
+		if err := q.receive(ctx); err != nil {
 			failures++
 			wait += rand.N(min(maxBackoff, time.Second<<min(failures-1, 16))) // full jitter
-		default:
+		} else {
 			failures = 0
 		}
 		select {
@@ -204,10 +193,7 @@ func (q *queue) read(ctx context.Context) {
 	}
 }
 
-// errForeign is that of new messages among which there was no event of Secrets Manager.
-var errForeign = errors.New("no message is an event of Secrets Manager")
-
-// receive waits for messages, tells whom they concern and deletes those that are events.
+// receive waits for messages, tells whom they concern and deletes them.
 func (q *queue) receive(ctx context.Context) error {
 	var out *sqs.ReceiveMessageOutput
 	err := q.call(ctx, "ReceiveMessage", func() (err error) {
@@ -220,14 +206,8 @@ func (q *queue) receive(ctx context.Context) error {
 	if err != nil || len(out.Messages) == 0 {
 		return err
 	}
-	events, foreign := q.tell(out.Messages)
-	switch {
-	case len(events) == 0 && foreign > 0:
-		return errForeign
-	case len(events) == 0:
-		return nil
-	}
-	return q.call(ctx, "DeleteMessageBatch", func() error { return q.delete(ctx, events) })
+	q.tell(out.Messages)
+	return q.call(ctx, "DeleteMessageBatch", func() error { return q.delete(ctx, out.Messages) })
 }
 
 func (q *queue) delete(ctx context.Context, messages []types.Message) error {
@@ -244,27 +224,22 @@ func (q *queue) delete(ctx context.Context, messages []types.Message) error {
 	return err
 }
 
-// tell calls the subscribers that the messages concern, each once. It returns those
-// messages that are events of Secrets Manager, and how many are new and none.
-func (q *queue) tell(messages []types.Message) (events []types.Message, foreign int) {
+// tell calls the subscribers that the messages concern, each once.
+func (q *queue) tell(messages []types.Message) {
 	var names []string
 	for _, m := range messages {
 		id := aws.ToString(m.MessageId)
-		if i := slices.IndexFunc(q.seen, func(s message) bool { return s.id == id }); i >= 0 {
-			if q.seen[i].event { // it could not be deleted when it came before
-				events = append(events, m)
-			}
-			continue
+		if slices.Contains(q.seen, id) {
+			continue // it could not be deleted when it came before
 		}
-		of, err := parseEvent([]byte(aws.ToString(m.Body)))
-		q.seen = append(q.seen, message{id, err == nil})
+		q.seen = append(q.seen, id)
 		q.seen = q.seen[max(0, len(q.seen)-remembered):]
+		of, err := parseEvent([]byte(aws.ToString(m.Body)))
 		if err != nil {
-			foreign++
-			q.sayForeign(err)
+			q.sayGarbled(err)
 			continue
 		}
-		names, events = append(names, of...), append(events, m)
+		names = append(names, of...)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -273,17 +248,16 @@ func (q *queue) tell(messages []types.Message) (events []types.Message, foreign 
 			s.changed()
 		}
 	}
-	return events, foreign
 }
 
 // call does an API call and says how it went: to observe always, to the log when
 // it goes otherwise than the last time.
 func (q *queue) call(ctx context.Context, operation string, do func() error) error {
-	_, err := q.config.Credentials(ctx)
+	signer, err := q.config.Credentials(ctx)
 	if err == nil {
 		err = do()
 		if awscfg.Expired(err) {
-			q.config.Invalidate()
+			q.config.Invalidate(signer)
 		}
 		err = explainQueue(operation, err)
 		if ctx.Err() == nil { // else we leave, which says nothing
@@ -311,13 +285,13 @@ func (q *queue) call(ctx context.Context, operation string, do func() error) err
 	return err
 }
 
-// sayForeign logs that a message is no event of Secrets Manager, now and then.
-func (q *queue) sayForeign(err error) {
-	q.foreign++
-	if time.Since(q.foreignAt) < foreignEvery {
+// sayGarbled logs that a message is no event, now and then.
+func (q *queue) sayGarbled(err error) {
+	q.garbled++
+	if time.Since(q.garbledAt) < garbledEvery {
 		return
 	}
-	q.log.Warn("the queue holds messages that are no events of Secrets Manager; they are left there: it should be a queue for credproxy alone",
-		zap.Int("messages", q.foreign), zap.Error(err))
-	q.foreign, q.foreignAt = 0, time.Now()
+	q.log.Warn("the queue holds messages that are no events of Secrets Manager; they are deleted",
+		zap.Int("messages", q.garbled), zap.Error(err))
+	q.garbled, q.garbledAt = 0, time.Now()
 }

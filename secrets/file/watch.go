@@ -37,6 +37,7 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 // are made: in place, by renaming, or by swapping a symlink on the way.
 type Watcher struct {
 	Path string
+	Also func() []string // paths of other files that Look looks at; nil: none
 	// Look returns what is to be compared, and whether the file is whole.
 	Look    func(context.Context) (seen any, whole bool)
 	Changed func()
@@ -72,20 +73,32 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// arm watches the directories in which a change of w.Path can show: files are
-// replaced by renaming, which only their directory tells of. It does so anew each
-// time, because directories are removed and made again.
+// arm watches the directories in which a change can show: files are replaced by
+// renaming, which only their directory tells of. It does so anew each time, because
+// directories are removed and made again, and other files are looked at.
 func (w *Watcher) arm(notify *fsnotify.Watcher) bool {
-	dirs := []string{filepath.Dir(w.Path)}
-	if target, err := filepath.EvalSymlinks(w.Path); err == nil {
-		dirs = append(dirs, filepath.Dir(target))
+	paths := []string{w.Path}
+	if w.Also != nil {
+		paths = append(paths, w.Also()...)
 	}
-	armed := true
-	for _, dir := range dirs {
-		armed = notify.Add(dir) == nil && armed
+	dirs := map[string]bool{}
+	for _, path := range paths {
+		dirs[filepath.Dir(path)] = true
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			dirs[filepath.Dir(target)] = true
+		}
 	}
 	if info, err := os.Stat(w.Path); err == nil && info.IsDir() {
-		armed = notify.Add(w.Path) == nil && armed
+		dirs[filepath.Clean(w.Path)] = true
+	}
+	armed := true
+	for dir := range dirs {
+		armed = notify.Add(dir) == nil && armed
+	}
+	for _, watched := range notify.WatchList() {
+		if !dirs[watched] {
+			_ = notify.Remove(watched)
+		}
 	}
 	return armed
 }

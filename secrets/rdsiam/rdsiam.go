@@ -46,6 +46,7 @@ type Options struct {
 	Endpoint   string
 	Region     string // default: the endpoint's, else the SDK's
 	AssumeRole awscfg.Role
+	AWS        *awscfg.Shared // what its configuration is loaded from; nil: it has nothing in common with others
 	// Observe, if set, is called after each API call (AssumeRole) with nil or its
 	// *secrets.Error. Making a token is not a call.
 	Observe func(operation string, err error)
@@ -67,12 +68,12 @@ func New(ctx context.Context, opts Options) (*Source, error) {
 	if err != nil || host == "" || port == "" {
 		return nil, fmt.Errorf("iam user %s: endpoint %q is not host:port", opts.User, opts.Endpoint)
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, ".")) // RDS compares it with its own spelling
+	host = strings.ToLower(host) // RDS compares it with its own spelling
 	region := opts.Region
 	if region == "" {
 		region = Region(host)
 	}
-	config, err := awscfg.Load(ctx, awscfg.Options{Region: region, Role: opts.AssumeRole, Observe: opts.Observe})
+	config, err := opts.AWS.Load(ctx, awscfg.Options{Region: region, Role: opts.AssumeRole, Observe: opts.Observe})
 	if err != nil {
 		return nil, fmt.Errorf("iam user %s: %w", opts.User, err)
 	}
@@ -113,7 +114,7 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 func (s *Source) signer(ctx context.Context) (aws.Credentials, error) {
 	creds, err := s.config.Credentials(ctx)
 	if err == nil && left(creds) < renewSigner {
-		s.config.Invalidate()
+		s.config.Invalidate(creds)
 		creds, err = s.config.Credentials(ctx)
 	}
 	if err != nil {
@@ -143,7 +144,7 @@ var rdsHost = regexp.MustCompile(`(?i)\.([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.rds\.ama
 
 // Region returns the region in the host name of an RDS endpoint, or "".
 func Region(host string) string {
-	m := rdsHost.FindStringSubmatch(strings.TrimSuffix(host, "."))
+	m := rdsHost.FindStringSubmatch(host)
 	if m == nil {
 		return ""
 	}
