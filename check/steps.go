@@ -223,6 +223,7 @@ func (c *checker) login(ctx context.Context) Step {
 		if err != nil || cred.VersionID == c.cred.VersionID {
 			continue
 		}
+		cred.Endpoint = c.cred.Endpoint // a label contributes user and password
 		if _, err = c.query(ctx, c.upstream, cred, "", "SELECT 1"); err == nil {
 			c.cred = cred
 			return Step{

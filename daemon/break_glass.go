@@ -85,9 +85,6 @@ func (db *database) beginEmergency(cred *secrets.Credential, d time.Duration, re
 	if d <= 0 {
 		d = db.cfg.BreakGlass.MaxDuration
 	}
-	if current := db.cache.Status().Preferred; cred.Endpoint.Host == "" && current != nil {
-		cred.Endpoint = current.Endpoint // nobody else has seen cred yet
-	}
 	db.emergency.mu.Lock()
 	db.emergency.reason, db.emergency.since = reason, time.Now()
 	db.emergency.mu.Unlock()

@@ -8,15 +8,17 @@ import (
 
 // emergency is the time in which logins use a credential given by hand.
 type emergency struct {
-	cred  *Credential
-	until time.Time
-	timer *time.Timer
+	cred       *Credential
+	until      time.Time
+	timer      *time.Timer
+	turn       chan struct{} // holds a token while one login finds out whether the database takes cred
+	trustUntil time.Time     // logins may offer cred without waiting for a verdict
 }
 
-// BreakGlass makes every login offer cred first, for the duration given. If the
-// database refuses it, the login goes on as it would without. The emergency ends
-// by itself, at EndBreakGlass, or when another one begins; sessions under way do
-// not notice.
+// BreakGlass makes every login offer cred first, for the duration given, at AWSCURRENT's
+// endpoint unless it names a host itself. If the database refuses it, the login goes on
+// as it would without. The emergency ends by itself, at EndBreakGlass, or when another
+// one begins; sessions under way do not notice.
 func (c *Cache) BreakGlass(cred *Credential, d time.Duration) {
 	c.EndBreakGlass()
 	c.mu.Lock()
@@ -28,7 +30,7 @@ func (c *Cache) BreakGlass(cred *Credential, d time.Duration) {
 
 // setEmergency has an emergency last until the time given. c.mu is held.
 func (c *Cache) setEmergency(cred *Credential, until time.Time) {
-	e := &emergency{cred: cred, until: until}
+	e := &emergency{cred: cred, until: until, turn: make(chan struct{}, 1)}
 	e.timer = time.AfterFunc(time.Until(until), func() { c.endEmergency(e) })
 	c.emergency = e
 	close(c.nextEmergency)
@@ -53,7 +55,7 @@ func (c *Cache) EndBreakGlass() bool {
 
 func (c *Cache) endEmergency(e *emergency) bool {
 	c.mu.Lock()
-	mine := c.emergency == e
+	mine, cred := c.emergency == e, e.cred
 	if mine {
 		c.emergency = nil
 	}
@@ -62,38 +64,88 @@ func (c *Cache) endEmergency(e *emergency) bool {
 		return false
 	}
 	e.timer.Stop()
-	c.opt.Notify(Event{Kind: EmergencyEnded, Stage: Emergency, Credential: e.cred})
+	c.opt.Notify(Event{Kind: EmergencyEnded, Stage: Emergency, Credential: cred})
 	return true
 }
 
-// inEmergency returns the emergency credential while there is an emergency. It
-// compares wall clocks, because timers stand still while a machine sleeps.
-func (c *Cache) inEmergency() *Credential {
+// inEmergency returns the emergency that there is now; nil for none. It compares wall
+// clocks, because timers stand still while a machine sleeps.
+func (c *Cache) inEmergency() *emergency {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.emergency == nil || !time.Now().Round(0).Before(c.emergency.until.Round(0)) {
 		return nil
 	}
-	return c.emergency.cred
+	return c.emergency
+}
+
+// emergencyCredential returns what logins offer in e, nil if that is nil: where
+// AWSCURRENT says that the database is, unless it names a host itself.
+func (c *Cache) emergencyCredential(e *emergency) *Credential {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	if e.cred.own().Endpoint.Host == "" && e.cred.Endpoint != c.endpoint {
+		e.cred, e.trustUntil = e.cred.at(c.endpoint), time.Time{}
+	}
+	return e.cred
+}
+
+// emergencyTrusted reports whether any number of logins may offer the credential of e at
+// the same time: the database took it last, or has just given no verdict.
+func (c *Cache) emergencyTrusted(e *emergency) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Before(e.trustUntil)
 }
 
 // offerEmergency is offer for the emergency credential: what the database says of
-// it says nothing about the secret's versions.
-func (l *login) offerEmergency(ctx context.Context, cred *Credential) (done bool, err error) {
+// it says nothing about the secret's versions. Until the database takes it one login
+// at a time offers it, because failed logins may lock the account.
+func (l *login) offerEmergency(ctx context.Context, e *emergency) (done bool, err error) {
 	c := l.cache
-	if _, refused := c.remembered(cred); refused {
+	if c.refusedLately(c.emergencyCredential(e)) {
 		return false, nil
 	}
-	if err = l.try(ctx, cred); errors.Is(err, errRejectedElsewhere) {
+	if !c.emergencyTrusted(e) {
+		if err := l.turn(ctx, e.turn); err != nil {
+			return !errors.Is(err, errEmergency), err
+		}
+		if c.emergencyTrusted(e) { // the verdict came while we waited
+			<-e.turn
+		} else {
+			defer func() { <-e.turn }()
+		}
+	}
+	cred := c.emergencyCredential(e)
+	if _, refused := c.remembered(cred); refused || c.inEmergency() != e {
 		return false, nil
 	}
-	c.opt.Notify(Event{Kind: Tried, Stage: Emergency, Credential: cred, Err: err, Peer: peerOf(ctx)})
-	if !IsRejected(err) {
-		return true, err
+	err = l.try(ctx, cred)
+	if errors.Is(err, errRejectedElsewhere) {
+		return false, nil
 	}
-	cred.noteRefusal()
+	c.fileEmergency(ctx, e, cred, verdict(err))
+	c.opt.Notify(Event{Kind: Tried, Stage: Emergency, Credential: cred, Err: verdict(err), Peer: peerOf(ctx)})
+	return !IsRejected(err), err
+}
+
+// fileEmergency files what the database said of the credential of e.
+func (c *Cache) fileEmergency(ctx context.Context, e *emergency, cred *Credential, verdict error) {
 	c.mu.Lock()
-	c.refused[cred.VersionID] = refusal{at: time.Now(), until: time.Now().Add(rejectedFor), err: err}
-	c.mu.Unlock()
-	return false, nil
+	defer c.mu.Unlock()
+	_, refused := c.refused[cred.VersionID]
+	switch now := time.Now(); {
+	case verdict == nil:
+		delete(c.refused, cred.VersionID)
+		e.trustUntil = e.until
+	case IsRejected(verdict):
+		cred.noteRefusal()
+		c.refused[cred.VersionID] = refusal{at: now, until: now.Add(rejectedFor), err: verdict}
+		e.trustUntil = time.Time{}
+	case !refused && saysSomething(ctx, verdict) && e.trustUntil.Before(now.Add(trustFor)):
+		e.trustUntil = now.Add(trustFor)
+	}
 }

@@ -1,9 +1,11 @@
 package secrets
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +123,66 @@ func TestBreakGlassEndsTheWait(t *testing.T) {
 		storm(t, c, 20, db.slow)
 		if d := time.Since(began); d < 10*time.Second || d > 11*time.Second {
 			t.Errorf("logins took %v", d)
+		}
+	})
+}
+
+// TestBreakGlassIsProvedByOne has 500 clients wait when an emergency begins, with a
+// password that is wrong, right, or cannot be tried for a while.
+func TestBreakGlassIsProvedByOne(t *testing.T) {
+	for _, password := range []string{"mistyped", "by hand"} {
+		synctest.Test(t, func(t *testing.T) {
+			src, db := &labelled{labels: current("v1")}, &database{password: "by hand"}
+			c := New(src, Options{})
+			defer c.Close()
+			c.BreakGlass(emergencyCredential(password), time.Hour)
+			var atOnce, most, offered atomic.Int64
+			var proved atomic.Bool
+			var clients sync.WaitGroup
+			for range 500 {
+				clients.Go(func() {
+					_ = c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
+						if cred.Username != "emergency" {
+							return db.slow(ctx, cred)
+						}
+						offered.Add(1)
+						if n := atOnce.Add(1); !proved.Load() {
+							most.Store(max(most.Load(), n))
+						}
+						defer atOnce.Add(-1)
+						err := db.slow(ctx, cred)
+						proved.Store(proved.Load() || err == nil)
+						return err
+					})
+				})
+			}
+			clients.Wait()
+			want := map[string]int64{"mistyped": 1, "by hand": 500}[password]
+			if most.Load() != 1 || offered.Load() != want {
+				t.Errorf("%s: offered %d times, %d at once before it was accepted", password, offered.Load(), most.Load())
+			}
+		})
+	}
+}
+
+// TestBreakGlassAtADatabaseThatSaysNothing holds up nobody twice.
+func TestBreakGlassAtADatabaseThatSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(&labelled{labels: current("v1")}, Options{})
+		defer c.Close()
+		c.BreakGlass(emergencyCredential("by hand"), time.Hour)
+		began := time.Now()
+		var clients sync.WaitGroup
+		for range 20 {
+			clients.Go(func() {
+				if err := c.Login(t.Context(), mute); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("login: %v", err)
+				}
+			})
+		}
+		clients.Wait()
+		if d := time.Since(began); d > 2*DefaultLoginTimeout+time.Second {
+			t.Errorf("20 logins took %v, one takes %v", d, DefaultLoginTimeout)
 		}
 	})
 }

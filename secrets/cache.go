@@ -54,6 +54,7 @@ type Cache struct {
 	mu               sync.Mutex
 	closed           bool
 	labels           map[Stage]*lookup
+	endpoint         Endpoint      // AWSCURRENT's; empty until it was known
 	described        *description  // nil until a Labelled source was asked
 	lastFailure      error         // of a source that could not be asked
 	emergency        *emergency    // nil but in an emergency
@@ -69,7 +70,9 @@ type Cache struct {
 	trustUntil           time.Time // logins may offer first without waiting for a verdict
 	rejectedSince        time.Time // since when the database refuses; zero if it does not
 	acceptedThenRejected bool      // it refuses what it had accepted
+	tokensRefused        int       // in a row, since one was accepted
 	rotated              time.Time // when AWSCURRENT was last seen to have moved
+	lookedForUser        time.Time // when a refused user last was a reason to look
 
 	searchToken chan struct{} // holds a token while one login finds out what works
 }
@@ -123,7 +126,7 @@ func (c *Cache) Close() {
 // Get returns the credential that the next login would offer first, fetching it
 // if none is held.
 func (c *Cache) Get(ctx context.Context) (*Credential, error) {
-	if cred := c.inEmergency(); cred != nil && !c.refusedLately(cred) {
+	if cred := c.emergencyCredential(c.inEmergency()); cred != nil && !c.refusedLately(cred) {
 		return cred, nil
 	}
 	if cred := c.preferredCached(); cred != nil {

@@ -34,7 +34,8 @@ const (
 )
 
 // Endpoint is what a secret itself says about its database. Every field may be
-// empty: secrets managed by RDS hold only a user name and a password.
+// empty: secrets managed by RDS hold only a user name and a password. AWSCURRENT's is
+// the one that counts, whichever version logs in.
 type Endpoint struct {
 	Engine   string // "postgres", "mysql" or "mariadb"
 	Host     string
@@ -44,7 +45,8 @@ type Endpoint struct {
 
 // Credential is one version of a secret: a user name and a password. It is
 // immutable, but for when it was refused; the same version fetched twice is the same
-// *Credential, so it can key what is derived from it.
+// *Credential for as long as AWSCURRENT's endpoint is the same, so it can key what is
+// derived from it.
 type Credential struct {
 	// Username is the database user. It is no secret.
 	Username string
@@ -53,8 +55,11 @@ type Credential struct {
 	VersionID string
 	// Expires is when the database stops taking it; zero if it does not expire.
 	Expires time.Time
-	// Endpoint is what the secret says about its database.
+	// Endpoint is where the credential is to be offered. A source fills in what the
+	// version says; what a [Cache] offers has AWSCURRENT's in its place.
 	Endpoint Endpoint
+
+	asFetched *Credential // with the version's own endpoint; nil: this is it
 
 	// A pointer, because fmt prints unexported fields of nested values without
 	// asking their methods, and prints a nested pointer as an address.
@@ -74,6 +79,29 @@ func (c *Credential) reveal() string {
 		return ""
 	}
 	return *c.password
+}
+
+// own returns the version with the endpoint that it names itself.
+func (c *Credential) own() *Credential {
+	if c.asFetched != nil {
+		return c.asFetched
+	}
+	return c
+}
+
+// at returns the version as it is to be offered at e. What the database elsewhere said
+// of it says nothing there.
+func (c *Credential) at(e Endpoint) *Credential {
+	switch own := c.own(); {
+	case c.Endpoint == e:
+		return c
+	case own.Endpoint == e:
+		return own
+	default:
+		there := *own
+		there.Endpoint, there.asFetched, there.refused = e, own, new(atomic.Int64)
+		return &there
+	}
 }
 
 // IsEmpty reports whether there is no password.

@@ -24,7 +24,12 @@
 // that were offering the old password when it changed ([Credential.RejectedSince]). A
 // login that ends without a verdict on its credential (no connection, no answer in
 // time, too many connections) lets the others through, because there is nothing to
-// wait for; one that ends before the credential was offered says nothing.
+// wait for, unless the database refused the credential before; one that ends before the
+// credential was offered says nothing. A token is doubted only after several refusals in
+// a row: RDS refuses good ones when it is short of CPU.
+//
+// Where the database is AWSCURRENT says alone. The other labels contribute user and
+// password.
 //
 // Invariant: a password leaves a [Credential] only through [Release], which knows the
 // method, the link and the kind of the credential.

@@ -52,20 +52,53 @@ func (r *rejection) Unwrap() error { return r.err }
 // makes [Cache.Login] try the next version. Any other error ends the login.
 func MarkRejected(err error) error { return &rejection{err} }
 
-// IsRejected reports whether err carries the mark of [Rejected].
+// IsRejected reports whether err carries the mark of [MarkRejected].
 func IsRejected(err error) bool {
 	_, ok := errors.AsType[*rejection](err)
 	return ok
 }
 
-// notSent marks an error as given before the database saw the credential.
+// userRefused marks an error as a refusal that another user might not get.
+type userRefused struct{ err error }
+
+func (u *userRefused) Error() string { return u.err.Error() }
+func (u *userRefused) Unwrap() error { return u.err }
+
+// MarkUserRefused marks err as a refusal that another user might not get: this one may
+// not log in, or not to this database, or has too many sessions. [Cache.Login] looks
+// whether AWSCURRENT names another one by now. Else err ends the login as it is.
+func MarkUserRefused(err error) error { return &userRefused{err} }
+
+// IsUserRefused reports whether err carries the mark of [MarkUserRefused].
+func IsUserRefused(err error) bool {
+	_, ok := errors.AsType[*userRefused](err)
+	return ok
+}
+
+// accepted marks an error as given after the database took the credential.
+type accepted struct{ err error }
+
+func (a *accepted) Error() string { return a.err.Error() }
+func (a *accepted) Unwrap() error { return a.err }
+
+// MarkAccepted marks err as given after the database took the credential: it ends the
+// login, and nothing is wrong with the credential.
+func MarkAccepted(err error) error { return &accepted{err} }
+
+func isAccepted(err error) bool {
+	_, ok := errors.AsType[*accepted](err)
+	return ok
+}
+
+// notSent marks an error as one into which the credential did not come.
 type notSent struct{ err error }
 
 func (u *notSent) Error() string { return u.err.Error() }
 func (u *notSent) Unwrap() error { return u.err }
 
-// MarkNotSent marks err as given before the credential was offered to the database:
-// it ends the login, and says nothing of whether others need to wait for a verdict.
+// MarkNotSent marks err as given before the credential was offered to the database, or
+// for what this login alone asks of it: it ends the login, and says nothing of whether
+// others need to wait for a verdict.
 func MarkNotSent(err error) error { return &notSent{err} }
 
 func isNotSent(err error) bool {
@@ -84,7 +117,7 @@ func (u *wrongEndpoint) Unwrap() error { return u.err }
 // names another one by now.
 func MarkWrongEndpoint(err error) error { return &wrongEndpoint{err} }
 
-// IsWrongEndpoint reports whether err carries the mark of [Unreached].
+// IsWrongEndpoint reports whether err carries the mark of [MarkWrongEndpoint].
 func IsWrongEndpoint(err error) bool {
 	_, ok := errors.AsType[*wrongEndpoint](err)
 	return ok

@@ -20,8 +20,9 @@ const (
 	// Rotated: AWSCURRENT names another version than before.
 	Rotated EventKind = "rotated"
 	// Tried: a login offered Credential to the database. Err is nil when the
-	// database accepted it, carries the mark of Rejected when it refused the
-	// credential, and is anything else when the login failed for another cause.
+	// database accepted it, whatever came of the login then, carries the mark of
+	// MarkRejected when it refused the credential, and is anything else when the login
+	// failed for another cause.
 	Tried EventKind = "tried"
 	// EmergencyBegan and EmergencyEnded bound the time in which logins use the
 	// emergency credential (see Cache.BreakGlass).
@@ -36,6 +37,7 @@ const (
 	ReasonRotation      = "rotation"  // a planned rotation is near
 	ReasonExpiry        = "expiry"    // the held credential is about to expire
 	ReasonRejected      = "rejected"  // the database refused the held one
+	ReasonUserRefused   = "user"      // the database refused the held one's user
 	ReasonWrongEndpoint = "unreached" // the database is not where the held one says
 	ReasonChanged       = "changed"   // the source said that it changed
 )

@@ -134,14 +134,16 @@ func (c *Cache) ask(ctx context.Context, stage Stage, after time.Time) *lookup {
 // record stores a lookup and reports whether AWSCURRENT moved. A version already
 // held stays the same *Credential. When AWSCURRENT moves, refusals are forgotten:
 // the database may have moved with it. What another label moves to has not been
-// tried in that role.
+// tried in that role. Where the database is AWSCURRENT says alone.
 func (c *Cache) record(stage Stage, l *lookup) (rotated bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l.err == nil {
-		if known := c.version(l.cred.VersionID); known != nil && known.same(l.cred) {
-			l.cred = known
-		}
+	switch {
+	case l.err != nil:
+	case stage == Current:
+		l.cred = c.held(l.cred.own())
+	default:
+		l.cred = c.held(l.cred.at(c.endpoint))
 	}
 	prev := c.labels[stage]
 	l.before = prev.version()
@@ -153,6 +155,9 @@ func (c *Cache) record(stage Stage, l *lookup) (rotated bool) {
 		return false
 	}
 	c.labels[stage] = l
+	if stage == Current && l.err == nil {
+		c.moveTo(l.cred.Endpoint)
+	}
 	moved := l.cred != nil && l.before != "" && l.before != l.cred.VersionID
 	if moved && l.cred.Expires.IsZero() {
 		if delete(c.refused, l.cred.VersionID); stage == Current {
@@ -186,11 +191,4 @@ func (c *Cache) version(id string) *Credential {
 		}
 	}
 	return nil
-}
-
-// same compares contents too: an overwritten version keeps its id in no source
-// that behaves, but a stale password would be worse than a comparison.
-func (c *Credential) same(o *Credential) bool {
-	return c.VersionID == o.VersionID && c.Username == o.Username && c.Expires.Equal(o.Expires) &&
-		c.Endpoint == o.Endpoint && c.reveal() == o.reveal()
 }

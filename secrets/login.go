@@ -14,8 +14,8 @@ const (
 )
 
 // Login calls try with one credential after another until the database accepts
-// one. try returns nil if it did, an error made by [Rejected] if the database
-// refused the credential itself, and any other error to end the login as it is.
+// one. try returns nil if it did, an error made by [MarkRejected] if the
+// database refused the credential itself, and any other error to end the login as it is.
 //
 // A credential that the database accepted within the last second is offered at
 // once. Otherwise one login at a time finds out which version works, in the order
@@ -24,54 +24,62 @@ const (
 // refused and a rotation seems to be under way, the login looks again until
 // Options.Grace has passed since the trouble began.
 //
+// Where the database refuses a user for what another might not be refused for (see
+// [MarkUserRefused]), the login goes on if AWSCURRENT names another user by now.
+//
 // If no version is accepted the error is the database's last refusal, perhaps one
 // given to an earlier login, or else the source's [Error].
 func (c *Cache) Login(ctx context.Context, try func(context.Context, *Credential) error) error {
 	l := login{cache: c, try: try, tried: map[string]bool{}}
 	for range maxTrustedTries {
-		l.emergencyStarted = c.emergencyStarted()
-		if cred := c.inEmergency(); cred != nil {
-			if done, err := l.offerEmergency(ctx, cred); done {
-				return err
-			}
-		}
-		if cred := c.trusted(); cred != nil {
-			delete(l.tried, cred.VersionID) // somebody else knows better by now
-			if done, err := l.offer(ctx, cred, c.cachedUnder(cred)); done {
-				return l.retryAtNewEndpoint(ctx, cred, err)
-			}
-			continue
-		}
-		switch err := l.turn(ctx); {
-		case errors.Is(err, errEmergency):
-			continue
-		case err != nil:
+		if done, err := l.step(ctx); done && !(IsUserRefused(err) && l.otherUser(ctx)) {
 			return err
 		}
-		if c.trusted() != nil { // the verdict came while we waited
-			<-c.searchToken
-			continue
-		}
-		err := l.search(ctx)
-		<-c.searchToken
-		if !errors.Is(err, errEmergency) && (!IsRejected(err) || c.trusted() == nil) {
-			return err
-		} // else there is an emergency, or the database turned: it took from another login what it refused us
 	}
 	return l.failure()
+}
+
+// step offers what is trusted, or finds out which version works. done says that the
+// login is over, with err as its result; else there is more to offer.
+func (l *login) step(ctx context.Context) (done bool, err error) {
+	c := l.cache
+	l.emergencyStarted = c.emergencyStarted()
+	if e := c.inEmergency(); e != nil {
+		if done, err := l.offerEmergency(ctx, e); done {
+			return true, err
+		}
+	}
+	if cred := c.trusted(); cred != nil {
+		delete(l.tried, cred.VersionID) // somebody else knows better by now
+		if done, err := l.offer(ctx, cred, c.cachedUnder(cred)); done {
+			return true, l.retryAtNewEndpoint(ctx, cred, err)
+		}
+		return false, nil
+	}
+	if err := l.turn(ctx, c.searchToken); err != nil {
+		return !errors.Is(err, errEmergency), err
+	}
+	defer func() { <-c.searchToken }()
+	if c.trusted() != nil { // the verdict came while we waited
+		return false, nil
+	}
+	err = l.search(ctx)
+	// After a refusal there may be an emergency, or the database has turned: it took
+	// from another login what it refused us.
+	return !errors.Is(err, errEmergency) && (!IsRejected(err) || c.trusted() == nil), err
 }
 
 // errEmergency ends a wait because an emergency began meanwhile.
 var errEmergency = errors.New("an emergency began")
 
-// turn waits until this login is the prober, for as long as another may take that
+// turn waits until this login holds token, for as long as another may take that
 // has begun already: one round, after all that is left of the grace.
-func (l *login) turn(ctx context.Context) error {
+func (l *login) turn(ctx context.Context, token chan struct{}) error {
 	patience := l.cache.opt.LoginTimeout + l.cache.graceLeft() + trustFor
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case l.cache.searchToken <- struct{}{}:
+	case token <- struct{}{}:
 		return nil
 	case <-l.emergencyStarted:
 		return errEmergency
@@ -148,10 +156,20 @@ func (l *login) round(ctx context.Context, after time.Time) error {
 			}
 		}
 		if done, err := l.offer(ctx, found.cred, stage); done {
-			return err
+			return l.outranked(found.cred, err)
 		}
 	}
 	return l.failure()
+}
+
+// outranked returns why the login failed that ended with err, on cred. What the database
+// said of a version, or the source of AWSCURRENT, outranks that another version could not
+// be tried.
+func (l *login) outranked(cred *Credential, err error) error {
+	if IsWrongEndpoint(err) && (l.refusal != nil || l.source != nil && cred.Endpoint.Host == "") {
+		return l.failure()
+	}
+	return err
 }
 
 // retryAtNewEndpoint goes on after a login that failed with err because the database is
@@ -162,13 +180,13 @@ func (l *login) retryAtNewEndpoint(ctx context.Context, offered *Credential, err
 	}
 	found, lookErr := l.cache.look(ctx, Current, time.Time{}, ReasonWrongEndpoint)
 	if lookErr != nil || found.err != nil || found.cred.Endpoint == offered.Endpoint {
-		return err
+		return l.outranked(offered, err)
 	}
 	delete(l.tried, found.cred.VersionID) // a file's version is its login alone
 	if done, again := l.offer(ctx, found.cred, Current); done {
-		return again
+		err = again
 	}
-	return err
+	return l.outranked(found.cred, err)
 }
 
 // login is one run of Cache.Login.
@@ -179,6 +197,9 @@ type login struct {
 	refusedAt        time.Time       // when the latest refusal that we know of was given
 	refusal          error           // and what the database said
 	source           error           // the first failure of the source that matters
+	doubts           int             // refusals of a token that may be good all the same
+	userRefused      *Credential     // whose user the database refused
+	lookedForUser    bool
 	emergencyStarted <-chan struct{} // closed when an emergency begins
 }
 
@@ -193,10 +214,11 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 		return false, nil
 	}
 	l.tried[cred.VersionID] = true
+	cred = l.cache.here(cred)
 	began := time.Now()
 	err = l.try(ctx, cred)
 	switch {
-	case err == nil:
+	case err == nil || isAccepted(err):
 		l.cache.accept(cred, began)
 	case errors.Is(err, errRejectedElsewhere):
 		r, known := l.cache.remembered(cred)
@@ -207,13 +229,31 @@ func (l *login) offer(ctx context.Context, cred *Credential, stage Stage) (done 
 	case IsRejected(err):
 		r := l.cache.reject(cred, stage, began, err)
 		l.tried[cred.VersionID] = !r.until.IsZero() // else it may be true no more
-		l.refused(r)
-	case isNotSent(err):
-	case ctx.Err() == nil || errors.Is(context.Cause(ctx), context.DeadlineExceeded): // else the client left, which says nothing
+		if l.refused(r); r.until.IsZero() && cred.Kind() == Token {
+			l.doubts++
+		}
+	case saysSomething(ctx, err):
 		l.cache.inconclusive(cred)
 	}
-	l.cache.opt.Notify(Event{Kind: Tried, Stage: stage, Credential: cred, Err: err, Peer: peerOf(ctx), Stale: l.cache.unconfirmed()})
-	return err == nil || !IsRejected(err), err
+	if IsUserRefused(err) {
+		l.userRefused = cred
+	}
+	l.cache.opt.Notify(Event{Kind: Tried, Stage: stage, Credential: cred, Err: verdict(err), Peer: peerOf(ctx), Stale: l.cache.unconfirmed()})
+	return !IsRejected(err) || l.doubts > maxDoubts, err
+}
+
+// saysSomething reports whether err, from an attempt of ctx that brought no verdict, says
+// that there is none to be had: not if the client left, or nothing was offered.
+func saysSomething(ctx context.Context, err error) bool {
+	return !isNotSent(err) && (ctx.Err() == nil || errors.Is(context.Cause(ctx), context.DeadlineExceeded))
+}
+
+// verdict is what err says of the credential: nil if the database took it.
+func verdict(err error) error {
+	if isAccepted(err) {
+		return nil
+	}
+	return err
 }
 
 func (l *login) refused(r refusal) {

@@ -398,3 +398,46 @@ func TestOvertakenInAnEmergency(t *testing.T) {
 		}
 	})
 }
+
+// TestProven has those who need a credential that needs no verdict get it, at the cost of
+// one proof a second.
+func TestProven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &labelled{labels: current("v1")}, &database{password: "v1"}
+		c := New(src, Options{})
+		defer c.Close()
+		proofs := 0
+		proven := func() (*Credential, error) {
+			return c.Proven(t.Context(), func(ctx context.Context, cred *Credential) error {
+				proofs++
+				return db.try(ctx, cred)
+			})
+		}
+		for range 10 {
+			if cred, err := proven(); err != nil || cred.VersionID != "v1" {
+				t.Errorf("%v, %v", cred, err)
+			}
+		}
+		if proofs != 1 {
+			t.Errorf("%d proofs", proofs)
+		}
+		time.Sleep(2 * trustFor)
+		if cred, err := c.Proven(t.Context(), func(context.Context, *Credential) error { return errors.New("no connection") }); err != nil || cred == nil {
+			t.Errorf("where there is no verdict to be had: %v, %v", cred, err)
+		}
+		time.Sleep(2 * trustFor)
+		db.set("v2")
+		if cred, err := proven(); !IsRejected(err) || cred != nil {
+			t.Errorf("refused: %v, %v", cred, err)
+		}
+		c.BreakGlass(emergencyCredential("v2"), time.Hour)
+		for range 2 {
+			if cred, err := proven(); err != nil || cred.Username != "emergency" {
+				t.Errorf("in an emergency: %v, %v", cred, err)
+			}
+		}
+		if db.refused != 1 || proofs != 3 {
+			t.Errorf("%d failed logins, %d proofs", db.refused, proofs)
+		}
+	})
+}

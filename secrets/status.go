@@ -31,7 +31,7 @@ type Status struct {
 
 // Status returns what the cache knows now.
 func (c *Cache) Status() Status {
-	emergency := c.inEmergency()
+	emergency := c.emergencyCredential(c.inEmergency())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{

@@ -16,7 +16,7 @@ func (c *Cache) TakeOver(old *Cache, sameDatabase bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.labels, c.described, c.preferred = maps.Clone(old.labels), old.described, old.preferred
-	c.lastGood, c.rotated = old.lastGood, old.rotated
+	c.lastGood, c.rotated, c.endpoint = old.lastGood, old.rotated, old.endpoint
 	if sameDatabase {
 		c.refused, c.accepted, c.acceptedAt = maps.Clone(old.refused), old.accepted, old.acceptedAt
 		c.rejectedSince, c.acceptedThenRejected = old.rejectedSince, old.acceptedThenRejected
@@ -31,6 +31,10 @@ func (c *Cache) TakeOverEmergency(old *Cache) bool {
 	old.mu.Lock()
 	was := old.emergency
 	old.emergency = nil
+	var cred *Credential
+	if was != nil {
+		cred = was.cred
+	}
 	old.mu.Unlock()
 	if was == nil {
 		return false
@@ -38,6 +42,6 @@ func (c *Cache) TakeOverEmergency(old *Cache) bool {
 	was.timer.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.setEmergency(was.cred, was.until)
+	c.setEmergency(cred, was.until)
 	return true
 }

@@ -252,3 +252,41 @@ func TestTrustIsNotEarnedUnoffered(t *testing.T) {
 		}
 	})
 }
+
+// TestAStandingRefusalOutlivesAnAttemptWithoutAVerdict has 500 clients wait with a password
+// that the database has refused. The one that may try it again hears of something else.
+func TestAStandingRefusalOutlivesAnAttemptWithoutAVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &database{password: "set by hand"}
+		c := New(&labelled{labels: current("v1")}, Options{})
+		defer c.Close()
+		if err := c.Login(t.Context(), db.slow); !IsRejected(err) {
+			t.Fatal(err)
+		}
+		time.Sleep(rejectedFor)
+		tooMany := errors.New("too many connections")
+		var first atomic.Bool
+		var clients sync.WaitGroup
+		for range 500 {
+			clients.Go(func() {
+				err := c.Login(t.Context(), func(ctx context.Context, cred *Credential) error {
+					if first.CompareAndSwap(false, true) {
+						time.Sleep(time.Second)
+						return tooMany
+					}
+					return db.slow(ctx, cred)
+				})
+				if !IsRejected(err) && !errors.Is(err, tooMany) {
+					t.Errorf("login: %v", err)
+				}
+			})
+		}
+		clients.Wait()
+		if db.refused > 2 {
+			t.Errorf("%d failed logins", db.refused)
+		}
+		db.set("v1")
+		time.Sleep(rejectedFor)
+		storm(t, c, 500, db.slow)
+	})
+}

@@ -17,6 +17,11 @@ const (
 	// bounds how many of them a rotation can surprise: those that begin within
 	// this time of a login before it, and no others.
 	trustFor = time.Second
+	// doubtTokens is after how many refusals in a row a user's tokens are doubted that
+	// the database took before. RDS refuses a good one when it is short of CPU.
+	doubtTokens = 8
+	// maxDoubts is how many of them one login tries again after.
+	maxDoubts = 1
 	// minLookAgain and maxLookAgain bound the wait between two rounds of a probe.
 	minLookAgain = 100 * time.Millisecond
 	maxLookAgain = 5 * time.Second
@@ -90,6 +95,7 @@ func (c *Cache) accept(cred *Credential, began time.Time) {
 	}
 	delete(c.refused, cred.VersionID)
 	c.accepted, c.acceptedAt, c.staleRejectionAt = cred, time.Now(), time.Time{}
+	c.tokensRefused = 0
 	if c.preferred == nil {
 		c.preferred = cred
 	} else if _, bad := c.refused[c.preferred.VersionID]; bad {
@@ -103,12 +109,18 @@ func (c *Cache) accept(cred *Credential, began time.Time) {
 
 // reject files that the database refused cred. If it is the one accepted last,
 // the database has moved on, and older refusals say nothing any more; but not if
-// it took cred from another login since this attempt began.
+// it took cred from another login since this attempt began. The refusal of a token is
+// the login's own affair while the database takes the user's tokens from others, and is
+// not filed: it has no until.
 func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error) refusal {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := refusal{at: time.Now(), err: err}
-	if c.accepted == cred && began.Before(c.acceptedAt) {
+	if cred.Kind() == Token && c.accepted != nil {
+		if c.tokensRefused++; c.tokensRefused < doubtTokens {
+			return r
+		}
+	} else if c.accepted == cred && began.Before(c.acceptedAt) {
 		c.staleRejectionAt = r.at
 		if c.preferred == cred {
 			c.trustUntil = time.Time{} // which of the two is true now, one login finds out
@@ -123,9 +135,9 @@ func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error
 	if stage == Pending && r.at.Sub(c.rejectedSince) < max(c.opt.Grace, rejectedFor) { // else it will not come right by itself
 		r.until = r.at.Add(rejectedPendingFor)
 	}
-	if c.accepted == cred {
+	if c.accepted != nil && (c.accepted == cred || cred.Kind() == Token) {
 		clear(c.refused)
-		c.accepted, c.acceptedThenRejected = nil, cred.Expires.IsZero() // tokens do not rotate
+		c.accepted, c.acceptedThenRejected = nil, cred.Kind() == Password // tokens do not rotate
 	}
 	if c.preferred == cred {
 		c.trustUntil = time.Time{}
@@ -202,15 +214,15 @@ func (c *Cache) isRefused(cred *Credential) bool {
 }
 
 // inconclusive files that a login with cred ended without the database's verdict on
-// it: others need not wait for one.
+// it: others need not wait for one. A refusal from before stands: of those who wait, the
+// next one may try.
 func (c *Cache) inconclusive(cred *Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r, ok := c.refused[cred.VersionID]; ok {
+	if r, refused := c.refused[cred.VersionID]; refused {
 		r.until = time.Now()
 		c.refused[cred.VersionID] = r
-	}
-	if c.preferred == cred {
+	} else if c.preferred == cred {
 		c.trustUntil = time.Now().Add(trustFor)
 	}
 }

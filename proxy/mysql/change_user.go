@@ -7,8 +7,8 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
+	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
-	"github.com/credproxy/credproxy/proxy/mysql/backend"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -37,20 +37,7 @@ func (l *login) answerChangeUser(withheld []byte) error {
 	}
 	r := l.client.want
 	r.User, r.Database, r.Attributes, r.Charset = want.User, want.Database, want.Attributes, want.Charset[0]
-	old := l.up
-	var refusal *wire.ServerError
-	err = l.search(func(ctx context.Context, cred *secrets.Credential) error {
-		if old == nil {
-			return l.attempt(ctx, cred)
-		}
-		up := old
-		old = nil
-		err := l.changeOn(ctx, up, want, cred)
-		if !secrets.IsRejected(err) {
-			refusal, _ = errors.AsType[*wire.ServerError](err)
-		}
-		return err
-	})
+	refusal, err := l.changeUser(want)
 	_ = l.client.SetWriteDeadline(time.Now().Add(l.session.LoginTimeout()))
 	switch {
 	case refusal != nil:
@@ -63,11 +50,64 @@ func (l *login) answerChangeUser(withheld []byte) error {
 	return clientError(l.client.WritePacket(l.up.OK))
 }
 
-// changeOn changes the user on the connection that the session has.
-func (l *login) changeOn(ctx context.Context, up *backend.Conn, want wire.ChangeUser, cred *secrets.Credential) error {
-	p := l.params()
-	if err := l.engine.checkDatabase(p.DatabaseFor(cred)); err != nil {
-		return err
+// changeUser changes the user on the connection that the session has, or else logs in on
+// a new one, which is all the same to the client. What a database says on a session's own
+// connection is no verdict: it may be busy with the session's last command, or dead, or
+// at a place that was. So only a credential that needs none is offered there, and nobody
+// waits for it. The refusal is the database's of something else than the credential.
+func (l *login) changeUser(want wire.ChangeUser) (refusal *wire.ServerError, err error) {
+	cred, err := l.proven()
+	if err != nil {
+		return nil, err
 	}
-	return up.ChangeUser(ctx, p, want, cred)
+	p, old := l.params(), l.up
+	if !old.LeadsTo(p.Dialer, cred) {
+		_ = old.Close()
+		return nil, l.search(l.attempt)
+	}
+	if err := l.engine.checkDatabase(p.DatabaseFor(cred)); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
+	defer cancel()
+	err = old.ChangeUser(ctx, p, want, cred)
+	if secrets.IsRejected(err) {
+		return nil, l.search(l.attempt)
+	}
+	refusal, _ = errors.AsType[*wire.ServerError](err)
+	if secrets.IsUserRefused(err) && l.changeToAnother(cred) == nil {
+		_ = old.TCP.Close()
+		return nil, nil
+	}
+	return refusal, err
+}
+
+// proven returns a credential that needs no verdict, by a login for nobody if there is
+// none.
+func (l *login) proven() (*secrets.Credential, error) {
+	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
+	defer stop()
+	return l.engine.Credentials.Proven(waiting, l.each(func(ctx context.Context, cred *secrets.Credential) error {
+		up, err := l.engine.dial(ctx, l.session.Phase, cred)
+		if err != nil {
+			return err
+		}
+		err = up.CloseCleanly(ctx, l.engine.params(l.session.Phase), cred)
+		if err == nil {
+			l.engine.refused.CompareAndSwap(cred, nil)
+		}
+		return err
+	}))
+}
+
+// changeToAnother logs in on a new connection if the secret names another user by now
+// than cred's, whom the database refused on the session's own.
+func (l *login) changeToAnother(cred *secrets.Credential) error {
+	refused := secrets.MarkNotSent(secrets.MarkUserRefused(errors.New("the database refused the user on the session's own connection")))
+	return l.search(func(ctx context.Context, other *secrets.Credential) error {
+		if other.Username == cred.Username {
+			return refused
+		}
+		return l.attempt(ctx, other)
+	})
 }

@@ -17,6 +17,8 @@ import (
 // Credentials picks the credential of a login; [secrets.Cache] does.
 type Credentials interface {
 	Login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error
+	// Proven returns one that needs no verdict, or else finds one by prove.
+	Proven(ctx context.Context, prove func(context.Context, *secrets.Credential) error) (*secrets.Credential, error)
 	// Get returns the credential that Login would offer first.
 	Get(ctx context.Context) (*secrets.Credential, error)
 	// Status reports whether the database has refused that one.

@@ -89,11 +89,16 @@ func (l *login) dialElsewhere() (up *backend.PreLoginConn, err error) {
 func (l *login) search(try func(context.Context, *secrets.Credential) error) error {
 	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
 	defer stop()
-	return l.engine.Credentials.Login(waiting, func(_ context.Context, cred *secrets.Credential) error {
+	return l.engine.Credentials.Login(waiting, l.each(try))
+}
+
+// each gives each try its time, whether or not the client still waits for it.
+func (l *login) each(try func(context.Context, *secrets.Credential) error) func(context.Context, *secrets.Credential) error {
+	return func(_ context.Context, cred *secrets.Credential) error {
 		ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
 		defer cancel()
 		return try(ctx, cred)
-	})
+	}
 }
 
 func (l *login) dial(cred *secrets.Credential) (*backend.PreLoginConn, error) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/xdg-go/scram"
@@ -169,14 +171,75 @@ func (p *scripted) wantNothing() {
 }
 
 func TestErrorAfterAuthenticationPassesAsItCame(t *testing.T) {
-	late := frame('S', "a\x00b\x00") + frame('E', "SFATAL\x00C3D000\x00Mdatabase \"x\" does not exist\x00\x00")
-	r := newRig(t, nil, func(p *scripted) { p.packet(); p.send(authOK + late) })
-	c := newPeer(t, r.Dial(t))
-	c.startup()
-	if got, _ := io.ReadAll(c.r); string(got) != authOK+late {
-		t.Errorf("client got %q", got)
+	refusal := frame('E', "SFATAL\x00C3D000\x00Mdatabase \"x\" does not exist\x00\x00")
+	notice := frame('N', "SWARNING\x00C01000\x00Mit is late\x00\x00")
+	for _, late := range []string{refusal, notice + refusal, frame('S', "a\x00b\x00") + refusal} {
+		r := newRig(t, nil, func(p *scripted) { p.packet(); p.send(notice + authOK + late) })
+		c := newPeer(t, r.Dial(t))
+		c.startup()
+		if got, _ := io.ReadAll(c.r); string(got) != notice+authOK+late {
+			t.Errorf("client got %q, want %q", got, notice+authOK+late)
+		}
+		r.Await(t, fault.UpstreamRefused, 1)
 	}
-	r.Await(t, fault.UpstreamRefused, 1)
+}
+
+// numbered is a source with one version, the later the higher its number.
+type numbered struct{ version atomic.Int64 }
+
+func (*numbered) Kind() string { return "test" }
+
+func (s *numbered) Fetch(_ context.Context, stage secrets.Stage) (*secrets.Credential, error) {
+	if stage != secrets.Current {
+		return nil, secrets.Errorf(secrets.NoVersion, "nothing is labelled %s", stage)
+	}
+	c := secrets.NewCredential(fmt.Sprint("app", s.version.Load()), password)
+	c.UseLocalVersion()
+	return c, nil
+}
+
+// TestRefusalsThatDependOnTheUser has the database refuse the first user, before or after
+// it takes the password. Those that another user might not get have the secret looked at,
+// which names one by now.
+func TestRefusalsThatDependOnTheUser(t *testing.T) {
+	for _, tt := range []struct {
+		name, refusal string // fields of the ErrorResponse
+		another       bool   // user is tried
+	}{
+		{"no LOGIN", authOK + frame('E', "SFATAL\x00C28000\x00Mrole \"app0\" is not permitted to log in\x00\x00"), true},
+		{"no line in pg_hba.conf", frame('E', "SFATAL\x00C28000\x00Mno pg_hba.conf entry\x00\x00"), true},
+		{"no CONNECT", authOK + frame('E', "SFATAL\x00C42501\x00Mpermission denied\x00\x00"), true},
+		{"the role's limit", authOK + frame('E', "SFATAL\x00C53300\x00Mtoo many\x00RInitializeSessionUserId\x00\x00"), true},
+		{"the server's limit", frame('E', "SFATAL\x00C53300\x00Mtoo many\x00RInitProcess\x00\x00"), false},
+		{"no such database", authOK + frame('E', "SFATAL\x00C3D000\x00Mno\x00\x00"), false},
+		{"starting up", frame('E', "SFATAL\x00C57P03\x00Mno\x00\x00"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src := &numbered{}
+			cache := secrets.New(src, secrets.Options{})
+			defer cache.Close()
+			if _, err := cache.Get(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			src.version.Store(1)
+			r := newRig(t, func(e *Engine) { e.Credentials = cache }, func(p *scripted) {
+				if bytes.Contains(p.packet(), []byte("app0")) {
+					p.send(tt.refusal)
+					return
+				}
+				p.send(authOK + readyIdle)
+			})
+			c := newPeer(t, r.Dial(t))
+			c.startup()
+			kind, _ := c.message()
+			if kind == 'R' {
+				kind, _ = c.message()
+			}
+			if want := map[bool]byte{true: 'Z', false: 'E'}[tt.another]; kind != want {
+				t.Errorf("message %q, want %q", kind, want)
+			}
+		})
+	}
 }
 
 func TestBytesAfterLoginPassUnchanged(t *testing.T) {
@@ -340,7 +403,7 @@ func TestDatabaseInstead(t *testing.T) {
 		{"the default is as missing", "gone", "", "anybody", "", "", 2},
 		{"the default is the user's name", "anybody", "", "anybody", "", "", 1},
 		{"access.databases", "orders", "anybody", "anybody", "", "", 1},
-		{"a notice first", "orders", "", "anybody", frame('N', "Mhello\x00\x00"), "", 1},
+		{"a notice first", "orders", "", "anybody", frame('N', "Mhello\x00\x00"), "orders", 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -34,13 +34,26 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want wi
 		}
 		ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
 		defer cancel()
-		up, err = backend.Login(ctx, p, cred)
-		if instead := e.databaseInstead(want, cred); err == nil && instead != "" {
-			up, err = inDatabase(ctx, up, p, instead)
+		up, err = begin(ctx, p, cred)
+		if instead := e.databaseInstead(want, cred); instead != "" && backend.IsDatabaseMissing(err) {
+			p.Startup = p.Startup.WithDatabase(instead)
+			up, err = begin(ctx, p, cred)
 		}
 		return err
 	})
 	return up, err
+}
+
+// begin logs in and waits until the database has let the user in.
+func begin(ctx context.Context, p backend.Params, cred *secrets.Credential) (*backend.Conn, error) {
+	up, err := backend.Login(ctx, p, cred)
+	if err != nil {
+		return nil, err
+	}
+	if err := up.Begin(ctx); err != nil {
+		return nil, err
+	}
+	return up, nil
 }
 
 // databaseInstead returns the default database for a client that may have named none: libpq
@@ -51,18 +64,6 @@ func (e *Engine) databaseInstead(want wire.Startup, cred *secrets.Credential) st
 		return ""
 	}
 	return instead
-}
-
-// inDatabase returns up, which is as p says, or if the database that p names does not
-// exist, a session in the one named.
-func inDatabase(ctx context.Context, up *backend.Conn, p backend.Params, name string) (*backend.Conn, error) {
-	missing, err := up.DatabaseMissing(ctx)
-	if err != nil || !missing {
-		return up, err
-	}
-	_ = up.Close()
-	p.Startup = p.Startup.WithDatabase(name)
-	return backend.Login(ctx, p, up.Cred)
 }
 
 // params are those of a login as want.
@@ -93,7 +94,7 @@ func (e *Engine) checkDatabase(want wire.Startup, database string) error {
 // to its cancel key, which it replaces. It returns with the function that ends
 // the key's life.
 func (e *Engine) welcome(c *client, up *backend.Conn) (remove func(), err error) {
-	out := append(up.Preamble, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	out := up.Preamble
 	up.Preamble = nil
 	for {
 		if len(out) > flushAt || up.Buffered() == 0 && len(out) > 0 {

@@ -42,6 +42,11 @@ func (OneCredential) Login(ctx context.Context, try func(context.Context, *secre
 	return try(ctx, Credential())
 }
 
+// Proven returns the credential.
+func (OneCredential) Proven(context.Context, func(context.Context, *secrets.Credential) error) (*secrets.Credential, error) {
+	return Credential(), nil
+}
+
 // Get returns the credential.
 func (OneCredential) Get(context.Context) (*secrets.Credential, error) { return Credential(), nil }
 

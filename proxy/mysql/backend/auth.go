@@ -59,7 +59,11 @@ func (a *authenticator) answer(payload []byte) (reply []byte, done bool, err err
 	case mysql.OK_HEADER:
 		return nil, true, nil
 	case mysql.ERR_HEADER:
-		return nil, false, refusal(payload, a.cred)
+		err := refusal(payload, a.cred)
+		if se, ok := errors.AsType[*wire.ServerError](err); ok && tookPassword(se.Code) {
+			err = secrets.MarkAccepted(err)
+		}
+		return nil, false, err
 	case mysql.EOF_HEADER:
 		reply, err = a.switchTo(payload[1:])
 	case mysql.MORE_DATE_HEADER:

@@ -72,8 +72,13 @@ func (c *PreLoginConn) Cred() *secrets.Credential { return c.conn.Cred }
 
 // LeadsTo reports whether the connection goes where cred says that its database is.
 func (c *PreLoginConn) LeadsTo(d *upstream.Dialer, cred *secrets.Credential) bool {
+	return c.conn.LeadsTo(d, cred)
+}
+
+// LeadsTo reports whether the connection goes where cred says that its database is.
+func (c *Conn) LeadsTo(d *upstream.Dialer, cred *secrets.Credential) bool {
 	host, port, err := d.Target(cred)
-	return err == nil && host == c.conn.Host && port == c.conn.Port
+	return err == nil && host == c.Host && port == c.Port
 }
 
 // Dial connects to where cred, or else the Dialer, says that the database is, and reads

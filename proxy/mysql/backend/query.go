@@ -30,7 +30,7 @@ func Query(ctx context.Context, p Params, cred *secrets.Credential, database str
 	}
 	c, err := Login(ctx, p, cred)
 	if err != nil {
-		return nil, tookPassword(err)
+		return nil, afterPassword(err)
 	}
 	rows, err = c.Query(ctx, statements...)
 	if _, said := errors.AsType[*fault.SQLError](err); err == nil || said {
@@ -59,19 +59,15 @@ func (c *Conn) Query(ctx context.Context, statements ...string) (rows [][]string
 	return rows, err
 }
 
-// tookPassword tells the refusals apart that a server gives only once it has checked
+// afterPassword tells the refusals apart that a server gives only once it has checked
 // the password.
-func tookPassword(err error) error {
+func afterPassword(err error) error {
 	se, ok := errors.AsType[*wire.ServerError](err)
-	if !ok {
+	if !ok || !tookPassword(se.Code) {
 		return err
 	}
-	switch se.Code {
-	case mysql.ER_DBACCESS_DENIED_ERROR, mysql.ER_BAD_DB_ERROR, mysql.ER_USER_LIMIT_REACHED:
-		return &fault.Error{Kind: fault.UpstreamRefused, Message: "the database took the credential and refused the session",
-			Err: &fault.SQLError{Code: strconv.Itoa(int(se.Code)), Message: se.Message}}
-	}
-	return err
+	return &fault.Error{Kind: fault.UpstreamRefused, Message: "the database took the credential and refused the session",
+		Err: &fault.SQLError{Code: strconv.Itoa(int(se.Code)), Message: se.Message}}
 }
 
 // ownResponse is the answer to a greeting where no client stands behind a login.

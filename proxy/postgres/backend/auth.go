@@ -98,6 +98,14 @@ func (a *authenticator) finish() error {
 	return nil
 }
 
+// end forgets the keys that were derived for a server that did not prove that it knows the
+// password, whatever it did instead: each of its salts would be kept.
+func (a *authenticator) end() {
+	if a.conv != nil && !a.conv.Valid() {
+		a.keys.forget(a.cred)
+	}
+}
+
 // unfit makes an error of the refusal to release the password, which would tell it to
 // whoever sits in the middle.
 func unfit(err error, what string) error {
@@ -187,7 +195,6 @@ func (a *authenticator) saslContinue(challenge []byte) ([]byte, error) {
 	}
 	reply, err := a.conv.Step(string(challenge))
 	if err != nil {
-		a.keys.forget(a.cred)
 		return nil, Broken("a SCRAM challenge that is not acceptable", err)
 	}
 	return (&pgproto3.SASLResponse{Data: []byte(reply)}).Encode(nil)
@@ -198,7 +205,6 @@ func (a *authenticator) saslFinal(proof []byte) error {
 		return Broken("a SCRAM proof out of turn", nil)
 	}
 	if _, err := a.conv.Step(string(proof)); err != nil || !a.conv.Valid() {
-		a.keys.forget(a.cred)
 		return Broken("the database does not prove that it knows the password", err)
 	}
 	return nil
@@ -237,8 +243,7 @@ func (k *ScramKeys) client(cred *secrets.Credential, link secrets.Link) (*scram.
 	})
 }
 
-// forget drops the keys derived for a server that then failed to prove itself,
-// so that it cannot fill the memory with one salt after another.
+// forget drops the keys derived for cred.
 func (k *ScramKeys) forget(cred *secrets.Credential) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

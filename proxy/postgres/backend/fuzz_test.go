@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -60,21 +61,29 @@ func frame(kind byte, body string) string {
 	return string(binary.BigEndian.AppendUint32([]byte{kind}, uint32(4+len(body)))) + body
 }
 
-// FuzzNextErrorCode feeds what a database may say first after AuthenticationOk. Looking at
-// it takes nothing away.
-func FuzzNextErrorCode(f *testing.F) {
+// FuzzBegin feeds what a database may say first after AuthenticationOk. All of it is kept for
+// the client, within the cap, or left to be read; an error shows the client all there was.
+func FuzzBegin(f *testing.F) {
+	notice := frame('N', "SWARNING\x00C01000\x00Mlate\x00\x00")
 	f.Add([]byte(frame('E', "SFATAL\x00C3D000\x00Mno\x00\x00")))
+	f.Add([]byte(notice + frame('E', "SFATAL\x00C42501\x00Mno\x00\x00")))
+	f.Add([]byte(notice + notice + readyIdle))
 	f.Add([]byte("E\xff\xff\xff\xff"))
 	f.Add([]byte("E\x00\x00\x00\x00"))
-	f.Add([]byte(frame('E', strings.Repeat("x", 5000))))
+	f.Add([]byte(frame('N', strings.Repeat("x", 5000))))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &Conn{r: bufio.NewReader(bytes.NewReader(b))}
-		code := c.nextErrorCode()
-		if code != "" && b[0] != 'E' {
-			t.Fatalf("code %q of message %q", code, b[0])
+		c := &Conn{r: bufio.NewReader(bytes.NewReader(b)), Cred: secrets.NewCredential("app", "planted-secret")}
+		err := c.begin()
+		said, refused := errors.AsType[*ServerError](err)
+		if refused && !bytes.HasPrefix(append([]byte("R\x00\x00\x00\x08\x00\x00\x00\x00"), b...), said.Raw) {
+			t.Fatalf("the client would see %q of %q", said.Raw, b)
 		}
-		if left, err := io.ReadAll(c.r); err != nil || !bytes.Equal(left, b) {
-			t.Fatalf("%q is left of %q (%v)", left, b, err)
+		if err != nil {
+			return
+		}
+		left, err := io.ReadAll(c.r)
+		if got := string(c.Preamble) + string(left); err != nil || got != "R\x00\x00\x00\x08\x00\x00\x00\x00"+string(b) || len(c.Preamble) > maxPreamble {
+			t.Fatalf("%q is left of %q (%v)", got, b, err)
 		}
 	})
 }

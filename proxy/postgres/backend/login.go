@@ -5,13 +5,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"time"
 
-	"github.com/jackc/pgproto3/v2"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
@@ -46,8 +45,7 @@ func (p *Params) DatabaseFor(cred *secrets.Credential) string {
 	return p.Startup.Get("user")
 }
 
-// Conn is a connection on which the database has said AuthenticationOk, and nothing
-// after that was read.
+// Conn is a connection on which the database has said AuthenticationOk.
 type Conn struct {
 	net.Conn          // inside TLS, unless the mode is disable
 	TCP      net.Conn // below it
@@ -55,8 +53,8 @@ type Conn struct {
 	Cred     *secrets.Credential
 	Database string
 	Method   string // how the login was authenticated
-	// Preamble holds the messages from before AuthenticationOk that are for a client:
-	// the negotiation of the protocol, notices.
+	// Preamble holds what was read that is for a client: the negotiation of the protocol
+	// and notices, and, after Begin, AuthenticationOk and notices that followed it.
 	Preamble []byte
 
 	r     *bufio.Reader
@@ -93,39 +91,50 @@ func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, erro
 	return c, nil
 }
 
+// Begin waits until the database has said whether it lets the user in, which it looks at
+// after AuthenticationOk. It reads no further than it has to. The errors are those of
+// [Login], marked as secrets.MarkAccepted unless the database refused the credential after
+// all. With an error the connection is closed.
+func (c *Conn) Begin(ctx context.Context) error {
+	err := upstream.BreakOff(ctx, c.TCP, c.begin)
+	if err == nil {
+		return nil
+	}
+	if err = c.fail(ctx, err); secrets.IsRejected(err) {
+		return err
+	}
+	return secrets.MarkAccepted(err)
+}
+
+func (c *Conn) begin() error {
+	c.Preamble = append(c.Preamble, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	for {
+		kind, err := c.r.Peek(1)
+		if err != nil {
+			return Broken("waiting for the session to begin", err)
+		}
+		if kind[0] != 'N' && kind[0] != 'E' {
+			return nil
+		}
+		m, err := c.ReadMessage()
+		switch {
+		case err != nil:
+			return Broken("waiting for the session to begin", err)
+		case m.Kind() == 'E':
+			err := Refusal(m, c.Cred)
+			if said, ok := errors.AsType[*ServerError](err); ok {
+				said.Raw = append(c.Preamble, said.Raw...)
+			}
+			return err
+		}
+		if c.Preamble = append(c.Preamble, m.Raw...); len(c.Preamble) > maxPreamble {
+			return Broken("endless notices", nil)
+		}
+	}
+}
+
 // ReadMessage reads the next message of the database.
 func (c *Conn) ReadMessage() (wire.Message, error) { return wire.ReadMessage(c.r) }
-
-// DatabaseMissing reports whether the first word of the database after AuthenticationOk
-// is that the one asked for does not exist. It waits for that word, and leaves it to be
-// read. With an error, which is the cause of ctx, the connection is closed.
-func (c *Conn) DatabaseMissing(ctx context.Context) (missing bool, err error) {
-	err = upstream.BreakOff(ctx, c.TCP, func() error {
-		missing = c.nextErrorCode() == "3D000" // invalid_catalog_name
-		return nil
-	})
-	if err != nil {
-		return false, c.fail(ctx, err)
-	}
-	return missing, nil
-}
-
-// nextErrorCode returns the SQLSTATE of the next message, "" if that is no short error.
-func (c *Conn) nextErrorCode() string {
-	head, err := c.r.Peek(5)
-	if err != nil || head[0] != 'E' {
-		return ""
-	}
-	size := 1 + uint64(binary.BigEndian.Uint32(head[1:]))
-	if size < 5 || size > uint64(c.r.Size()) {
-		return ""
-	}
-	var said pgproto3.ErrorResponse
-	if raw, err := c.r.Peek(int(size)); err != nil || said.Decode(raw[5:]) != nil {
-		return ""
-	}
-	return said.Code
-}
 
 // Buffered returns how many bytes can be read without waiting.
 func (c *Conn) Buffered() int { return c.r.Buffered() }
@@ -207,7 +216,10 @@ func Encrypt(ctx context.Context, d *upstream.Dialer, conn net.Conn, host string
 // authenticate answers the database until it is satisfied or says no.
 func (c *Conn) authenticate(p Params, state *tls.ConnectionState) error {
 	auth := authenticator{cred: c.Cred, tls: state, link: p.Dialer.Link(c.Conn), keys: p.Keys}
-	defer func() { c.Method = auth.method }()
+	defer func() {
+		c.Method = auth.method
+		auth.end()
+	}()
 	for {
 		m, err := c.ReadMessage()
 		if err != nil {

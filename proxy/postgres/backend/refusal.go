@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 
 // ServerError is an ErrorResponse of the database.
 type ServerError struct {
-	Raw    []byte // the message as it came
+	Raw    []byte // the message as it came, after what a client is to see before it
 	Fields pgproto3.ErrorResponse
 }
 
@@ -38,7 +39,44 @@ func Refusal(m wire.Message, cred *secrets.Credential) error {
 		}
 		return secrets.MarkRejected(e)
 	}
+	switch {
+	case se.blamesUser():
+		return secrets.MarkUserRefused(e)
+	case se.blamesClient():
+		return secrets.MarkNotSent(e)
+	}
 	return e
+}
+
+// blamesClient reports whether the error is about what the startup packet says: the
+// protocol, a setting, the encoding of a name.
+func (e *ServerError) blamesClient() bool {
+	switch e.Fields.Code {
+	case "08P01", "0A000", "22021", "22023":
+		return true
+	}
+	return false
+}
+
+// blamesUser reports whether the error means that this user may not log in, where another
+// one perhaps may: it has no LOGIN, no line in pg_hba.conf, no CONNECT on the database or
+// no right to the role, or as many sessions as it may have. The limits of the server and
+// of a database have the same SQLSTATE as the role's own.
+func (e *ServerError) blamesUser() bool {
+	switch e.Fields.Code {
+	case "28000", "42501":
+		return true
+	case "53300":
+		return e.Fields.Routine == "InitializeSessionUserId"
+	}
+	return false
+}
+
+// IsDatabaseMissing reports whether err is the database's word that there is none of the
+// name asked for.
+func IsDatabaseMissing(err error) bool {
+	se, ok := errors.AsType[*ServerError](err)
+	return ok && se.Fields.Code == "3D000" // invalid_catalog_name
 }
 
 // blamesCredential reports whether the error means that user name or password are

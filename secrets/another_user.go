@@ -1,0 +1,45 @@
+package secrets
+
+import (
+	"context"
+	"time"
+)
+
+// otherUser reports, after the database refused a user for what another might not be
+// refused for, whether AWSCURRENT names another user by now, who comes first then. A
+// login looks once, and all of them together once in lookAgain.
+func (l *login) otherUser(ctx context.Context) bool {
+	if l.userRefused == nil || l.lookedForUser || l.userRefused.Kind() == Token { // tokens have one user
+		return false
+	}
+	l.lookedForUser = true
+	found, err := l.cache.look(ctx, Current, l.cache.lookForUser(), ReasonUserRefused)
+	return err == nil && found.err == nil && l.cache.preferUser(found.cred, l.userRefused)
+}
+
+// lookForUser returns the moment that a look for another user is to tell of.
+func (c *Cache) lookForUser() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); now.Sub(c.lookedForUser) >= lookAgain {
+		c.lookedForUser = now
+	}
+	return c.lookedForUser
+}
+
+// preferUser has logins offer current first, if its user is another than that of refused,
+// and reports whether that is worth a try.
+func (c *Cache) preferUser(current, refused *Credential) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case current.Username == refused.Username:
+		return false
+	case c.preferred == current: // another login may be finding out about it
+		return true
+	case c.isRefused(current):
+		return false
+	}
+	c.preferred, c.trustUntil = current, time.Time{}
+	return true
+}
