@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -39,7 +40,9 @@ func (k Keys) Validate() error {
 // and password, found by keys, and optionally engine, host, port (a number or a
 // string) and dbname at the top level, which secrets managed by RDS lack. An
 // engine it does not know is left empty, for the configuration to say; of a key
-// that stands twice the last counts, as in the AWS SDKs' own languages.
+// that stands twice the last counts, as in the AWS SDKs' own languages. What people
+// write by hand is taken where it can mean one thing only: a byte-order mark, space
+// around host, port and engine, a host with its port.
 //
 // The caller sets VersionID. Errors have reason [Malformed]; they say what is
 // wrong and where, and hold nothing of the document itself.
@@ -75,6 +78,7 @@ func decodeObject(data []byte) (map[string]any, error) {
 	if !utf8.Valid(data) { // encoding/json would quietly put U+FFFD into the password
 		return nil, errors.New("not UTF-8")
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	var value any
@@ -125,8 +129,29 @@ func parseEndpoint(top map[string]any) (e Endpoint, err error) {
 	if e.Engine, err = engineName(engine); err != nil {
 		return Endpoint{}, err
 	}
-	e.Port, err = portNumber(top["port"])
-	return e, err
+	if e.Port, err = portNumber(top["port"]); err != nil {
+		return Endpoint{}, err
+	}
+	return e, e.splitHost()
+}
+
+// splitHost makes host and port of a host that is written with its port. Colons in an
+// IPv6 address without brackets are its own.
+func (e *Endpoint) splitHost() error {
+	e.Host = strings.TrimSpace(e.Host)
+	host, digits, err := net.SplitHostPort(e.Host)
+	if err != nil {
+		return nil
+	}
+	port, err := portNumber(digits)
+	switch {
+	case err != nil || port == 0:
+		return errors.New("host ends in a port that is not a number from 1 to 65535")
+	case e.Port != 0 && e.Port != port:
+		return errors.New("host names another port than port does")
+	}
+	e.Host, e.Port = host, port
+	return nil
 }
 
 // text is a value that must be a string if it is there. A NUL would end it early
@@ -153,10 +178,9 @@ func portNumber(value any) (int, error) {
 	case json.Number:
 		digits = v.String()
 	case string:
-		if v == "" {
+		if digits = strings.TrimSpace(v); digits == "" {
 			return 0, nil
 		}
-		digits = v
 	}
 	port, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil || port == 0 {
@@ -171,7 +195,7 @@ var foreignEngines = []string{"oracle", "sqlserver", "db2", "mongo", "docdb", "n
 
 // engineName is the wire protocol of one of AWS's engine names, or empty.
 func engineName(engine string) (string, error) {
-	engine = strings.ToLower(engine)
+	engine = strings.ToLower(strings.TrimSpace(engine))
 	switch engine {
 	case "postgres", "postgresql", "aurora-postgresql":
 		return "postgres", nil

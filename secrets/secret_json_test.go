@@ -50,6 +50,28 @@ func TestParseDocument(t *testing.T) {
 		"keys differ by case": {
 			document: `{"username":"a","password":"b","Password":"c"}`, username: "a", password: "b",
 		},
+		"a byte-order mark": {
+			document: "\ufeff{\"username\":\"a\",\"password\":\"b\"}", username: "a", password: "b",
+		},
+		"space around host, port and engine": {
+			document: `{"username":"a","password":"b","host":" db.example\n","port":"3306 ","engine":"mysql "}`,
+			username: "a", password: "b", endpoint: Endpoint{"mysql", "db.example", 3306, ""},
+		},
+		"a port of spaces": {
+			document: `{"username":"a","password":"b","port":" "}`, username: "a", password: "b",
+		},
+		"a host with its port": {
+			document: `{"username":"a","password":"b","host":"db.example:5432"}`,
+			username: "a", password: "b", endpoint: Endpoint{Host: "db.example", Port: 5432},
+		},
+		"a host with its port, and the port": {
+			document: `{"username":"a","password":"b","host":"[2001:db8::1]:5432","port":5432}`,
+			username: "a", password: "b", endpoint: Endpoint{Host: "2001:db8::1", Port: 5432},
+		},
+		"an IPv6 address": {
+			document: `{"username":"a","password":"b","host":"2001:db8::1","port":5432}`,
+			username: "a", password: "b", endpoint: Endpoint{Host: "2001:db8::1", Port: 5432},
+		},
 		"white space around": {
 			document: " \n{\"username\":\"a\",\"password\":\" b \"}\r\n\t", username: "a", password: " b ",
 		},
@@ -106,6 +128,10 @@ func TestParseDocumentRefuses(t *testing.T) {
 		"NUL in username":           {`{"username":"a\u0000","password":"` + plantedPassword + `"}`, Keys{}, "username contains a NUL"},
 		"NUL in password":           {`{"username":"a","password":"` + plantedPassword + `\u0000"}`, Keys{}, "password contains a NUL"},
 		"NUL in dbname":             {`{"username":"a","password":"` + plantedPassword + `","dbname":"x\u0000user"}`, Keys{}, "dbname contains a NUL"},
+		"two byte-order marks":      {"\ufeff\ufeff" + `{"username":"a","password":"` + plantedPassword + `"}`, Keys{}, "not valid JSON"},
+		"host with another port":    {`{"username":"a","password":"` + plantedPassword + `","host":"db:1","port":2}`, Keys{}, "host names another port than port does"},
+		"host with no port":         {`{"username":"a","password":"` + plantedPassword + `","host":"db:"}`, Keys{}, "host ends in a port that is not a number"},
+		"host with a port of text":  {`{"username":"a","password":"` + plantedPassword + `","host":"db:` + plantedPassword + `"}`, Keys{}, "host ends in a port that is not a number"},
 		"host a number":             {`{"username":"a","password":"` + plantedPassword + `","host":1}`, Keys{}, "host is not a string"},
 		"port 0":                    {`{"username":"a","password":"` + plantedPassword + `","port":0}`, Keys{}, "port is not a number from 1 to 65535"},
 		"port too high":             {`{"username":"a","password":"` + plantedPassword + `","port":65536}`, Keys{}, "port is not a number from 1 to 65535"},

@@ -68,7 +68,7 @@ func New(ctx context.Context, opts Options) (*Source, error) {
 	if err != nil || host == "" || port == "" {
 		return nil, fmt.Errorf("iam user %s: endpoint %q is not host:port", opts.User, opts.Endpoint)
 	}
-	host = strings.ToLower(host) // RDS compares it with its own spelling
+	host = strings.ToLower(strings.TrimSuffix(host, ".")) // RDS compares it with its own spelling
 	region := opts.Region
 	if region == "" {
 		region = Region(host)
@@ -144,7 +144,7 @@ var rdsHost = regexp.MustCompile(`(?i)\.([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.rds\.ama
 
 // Region returns the region in the host name of an RDS endpoint, or "".
 func Region(host string) string {
-	m := rdsHost.FindStringSubmatch(host)
+	m := rdsHost.FindStringSubmatch(strings.TrimSuffix(host, "."))
 	if m == nil {
 		return ""
 	}

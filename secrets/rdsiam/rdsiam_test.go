@@ -63,7 +63,7 @@ func startSTS(t *testing.T, lives ...time.Duration) *atomic.Int64 {
 
 func TestToken(t *testing.T) {
 	setEnvironment(t)
-	source, err := rdsiam.New(t.Context(), rdsiam.Options{User: "app&x", Endpoint: strings.ToUpper(endpoint)})
+	source, err := rdsiam.New(t.Context(), rdsiam.Options{User: "app&x", Endpoint: strings.ToUpper(strings.Replace(endpoint, ":", ".:", 1))})
 	if err != nil {
 		t.Fatal(err)
 	}
