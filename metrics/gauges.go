@@ -43,7 +43,7 @@ var (
 	relayDesc = prometheus.NewDesc(namespace+"_relay_bytes_total",
 		"Bytes relayed after login.", []string{"direction"}, nil)
 	versionDesc = prometheus.NewDesc(namespace+"_credential_version_info",
-		"1, with the first 8 characters of the id of the credential's version.", []string{"version"}, nil)
+		"1, with the first 8 characters of the id of the credential's version, or token.", []string{"version"}, nil)
 	ageDesc = prometheus.NewDesc(namespace+"_credential_age_seconds",
 		"Time since the credential's source last confirmed it.", nil, nil)
 	breakerDesc = prometheus.NewDesc(namespace+"_source_breaker_open",
@@ -117,7 +117,11 @@ func (c *servers) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, oneIf(s.SourceLeftAlone))
 	ch <- prometheus.MustNewConstMetric(emergencyDesc, prometheus.GaugeValue, oneIf(s.Emergency != nil))
 	if s.Preferred != nil {
-		ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, 1, s.Preferred.ShortVersion())
+		version := s.Preferred.ShortVersion()
+		if s.Preferred.Kind() == secrets.Token { // a new one each 13 minutes, for ever
+			version = "token"
+		}
+		ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, 1, version)
 		ch <- prometheus.MustNewConstMetric(ageDesc, prometheus.GaugeValue, time.Since(s.Since).Seconds())
 	}
 }

@@ -86,7 +86,7 @@ func TestValues(t *testing.T) {
 credproxy_login_attempts_total{database="orders",result="accepted",source="secrets_manager",stage="AWSCURRENT"} 1
 credproxy_login_attempts_total{database="orders",result="failed",source="secrets_manager",stage="AWSCURRENT"} 1
 credproxy_login_attempts_total{database="orders",result="rejected",source="secrets_manager",stage="AWSCURRENT"} 1
-# HELP credproxy_credential_version_info 1, with the first 8 characters of the id of the credential's version.
+# HELP credproxy_credential_version_info 1, with the first 8 characters of the id of the credential's version, or token.
 # TYPE credproxy_credential_version_info gauge
 credproxy_credential_version_info{database="orders",version="01234567"} 1
 # HELP credproxy_secret_api_calls_total Calls to AWS for a credential.
@@ -144,4 +144,25 @@ credproxy_relay_bytes_total{database="orders",direction="to_upstream"} ` + want 
 	_, s = add()
 	s.Traffic.ToUpstream.Add(1)
 	relayed("1")
+}
+
+// TestNoLabelPerToken has a database log in with one token after another.
+func TestNoLabelPerToken(t *testing.T) {
+	m := New()
+	d := m.Database("orders")
+	var cred *secrets.Credential
+	d.Observe(&proxy.Server{}, func() secrets.Status { return secrets.Status{Preferred: cred} })
+	want := `
+# HELP credproxy_credential_version_info 1, with the first 8 characters of the id of the credential's version, or token.
+# TYPE credproxy_credential_version_info gauge
+credproxy_credential_version_info{database="orders",version="token"} 1
+`
+	for _, token := range []string{"one", "two"} {
+		cred = secrets.NewCredential("app", token)
+		cred.Expires = time.Now().Add(time.Minute)
+		cred.UseLocalVersion()
+		if err := testutil.GatherAndCompare(m.Registry, strings.NewReader(want), "credproxy_credential_version_info"); err != nil {
+			t.Error(err)
+		}
+	}
 }
