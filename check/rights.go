@@ -33,6 +33,9 @@ func (c *checker) postgresRights(ctx context.Context) Step {
 	if err != nil {
 		return failure(err)
 	}
+	if len(rows) == 0 || len(rows[0]) < 2 {
+		return noAnswer
+	}
 	user, iam := rows[0][0], rows[0][1] == "t"
 	switch {
 	case c.db.Credentials.IAM != nil && !iam:
@@ -63,6 +66,13 @@ func (c *checker) postgresRights(ctx context.Context) Step {
 	return fine("%s may SET ROLE %s", user, role)
 }
 
+// noAnswer is what becomes of a question that the database answers with nothing, as
+// some that only speak the protocol do.
+var noAnswer = Step{
+	Result: Warning, Detail: "how the user logs in cannot be seen: the database's answer is empty",
+	Advice: "Is this a pooler, or something else that is no server of PostgreSQL, MySQL or MariaDB?",
+}
+
 // quoted writes a name as PostgreSQL takes it.
 func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
@@ -77,6 +87,9 @@ func (c *checker) mysqlRights(ctx context.Context) Step {
 		s := failure(err)
 		s.Result, s.Detail = Warning, "how the user logs in cannot be seen: "+s.Detail
 		return s
+	}
+	if len(rows) == 0 || len(rows[0]) == 0 {
+		return noAnswer
 	}
 	plugin := "mysql_native_password" // MariaDB says IDENTIFIED BY PASSWORD
 	if m := identified.FindStringSubmatch(rows[0][len(rows[0])-1]); m != nil {
