@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -24,6 +25,7 @@ type iamStand struct {
 	aws *awsstub.Server
 
 	mu     sync.Mutex
+	busy   bool // each tenth login is refused, whatever the token
 	logins int
 	tokens map[string]int // times that each was accepted
 	why    []string       // refusals
@@ -49,6 +51,9 @@ func (s *iamStand) verify(user, token string) error {
 	defer s.mu.Unlock()
 	s.logins++
 	s.tokens[token]++
+	if err == nil && s.busy && s.logins%10 == 0 {
+		err = errors.New("short of CPU")
+	}
 	if err != nil {
 		s.why = append(s.why, err.Error())
 	}
@@ -160,6 +165,37 @@ func (w *watched) hidesTokens(t testing.TB, tokens []string) {
 				t.Errorf("log or metrics show a part of a token: %s", secret)
 			}
 		}
+	}
+}
+
+// TestIAMTransientRefusals has 500 clients log in while a server that is short of CPU refuses
+// a tenth of all logins, as RDS does. At most 12 % of them may fail; those who meet a
+// refusal get in at their second try.
+func TestIAMTransientRefusals(t *testing.T) {
+	s := newIAMStand(t, 18, awsstub.Options{Identities: []awsstub.Identity{{AccessKeyID: "AKIAPLANTEDSTATIC", SecretAccessKey: secretAccessKey}}})
+	w := watch(t, sidecar.Options{Env: s.aws.Env(), Config: "databases:\n" + s.config("main", "user: app, "+signedFor)}, secretAccessKey)
+	proved(t, w.Proxy, "main")
+	s.mu.Lock()
+	s.busy = true
+	s.mu.Unlock()
+	s.seen()
+	const clients, atOnce = 500, 20
+	var failed atomic.Int64
+	var all sync.WaitGroup
+	for range atOnce {
+		all.Go(func() {
+			for range clients / atOnce {
+				if err := w.logIn(t.Context(), w.Addr(t, "main"), "postgres"); err != nil {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	logins, _, why := s.seen()
+	t.Logf("%d of %d clients failed; of %d logins %d were refused", failed.Load(), clients, logins, strings.Count(why, "short of CPU"))
+	if n := failed.Load(); n > clients*12/100 || !strings.Contains(why, "short of CPU") {
+		t.Errorf("%d of %d clients failed", n, clients)
 	}
 }
 

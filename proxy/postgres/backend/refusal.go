@@ -52,7 +52,7 @@ func Refusal(m wire.Message, cred *secrets.Credential) error {
 // protocol, a setting, the encoding of a name.
 func (e *ServerError) blamesClient() bool {
 	switch e.Fields.Code {
-	case "08P01", "0A000", "22021", "22023":
+	case "0A000", "22021", "22023":
 		return true
 	}
 	return false
