@@ -2,6 +2,7 @@ package awssm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -31,10 +32,10 @@ const (
 	breath = 200 * time.Millisecond
 	// maxBackoff caps the wait between calls that fail.
 	maxBackoff = 30 * time.Second
-	// remembered is how many messages are known again if they could not be deleted.
+	// remembered is how many messages are known again that were not deleted.
 	remembered = 100
-	// garbledEvery is how often the log may say that messages are no events.
-	garbledEvery = time.Minute
+	// foreignEvery is how often the log may say that messages are no events of ours.
+	foreignEvery = time.Minute
 )
 
 // Queues are the SQS queues from which this process hears of rotations: rules of
@@ -44,8 +45,9 @@ const (
 // SQS gives a message to one reader. A process that is to hear of every rotation
 // needs a queue of its own; of several that share one, each hears of a part. That
 // is no harm: events only hasten what the schedule of secrets.Cache does anyway.
-// Every message is deleted once it was read, whatever it says: nobody else would
-// have a use for it later.
+// An event of Secrets Manager is deleted once it was read, whichever secret it is about.
+// Any other message is left where it is: the queue may be somebody else's, whose work it
+// is.
 //
 // Queues are read with the AWS credentials of the process itself, never with the
 // role that is assumed for a secret.
@@ -110,10 +112,16 @@ type queue struct {
 	subscribers map[*subscriber]struct{}
 
 	// The reader's own:
-	seen      []string                  // ids of the newest messages
+	seen      []message                 // the newest ones
 	said      map[string]secrets.Reason // what the log says of each operation now; "" if it works
-	garbled   int                       // messages that were no events, since the log said so
-	garbledAt time.Time
+	foreign   int                       // messages that were no events of ours, since the log said so
+	foreignAt time.Time
+}
+
+// message is one that was read.
+type message struct {
+	id    string
+	event bool // of Secrets Manager
 }
 
 type subscriber struct {
@@ -180,10 +188,13 @@ func (q *queue) subscribe(names []string, changed func()) (cancel func()) {
 func (q *queue) read(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		wait := breath
-		if err := q.receive(ctx); err != nil {
+		switch err := q.receive(ctx); {
+		case errors.Is(err, errForeign):
+			wait = hidden // whoever it is for may have its turn
+		case err != nil:
 			failures++
 			wait += rand.N(min(maxBackoff, time.Second<<min(failures-1, 16))) // full jitter
-		} else {
+		default:
 			failures = 0
 		}
 		select {
@@ -193,7 +204,10 @@ func (q *queue) read(ctx context.Context) {
 	}
 }
 
-// receive waits for messages, tells whom they concern and deletes them.
+// errForeign is that of new messages among which there was no event of Secrets Manager.
+var errForeign = errors.New("no message is an event of Secrets Manager")
+
+// receive waits for messages, tells whom they concern and deletes those that are events.
 func (q *queue) receive(ctx context.Context) error {
 	var out *sqs.ReceiveMessageOutput
 	err := q.call(ctx, "ReceiveMessage", func() (err error) {
@@ -206,8 +220,14 @@ func (q *queue) receive(ctx context.Context) error {
 	if err != nil || len(out.Messages) == 0 {
 		return err
 	}
-	q.tell(out.Messages)
-	return q.call(ctx, "DeleteMessageBatch", func() error { return q.delete(ctx, out.Messages) })
+	events, foreign := q.tell(out.Messages)
+	switch {
+	case len(events) == 0 && foreign > 0:
+		return errForeign
+	case len(events) == 0:
+		return nil
+	}
+	return q.call(ctx, "DeleteMessageBatch", func() error { return q.delete(ctx, events) })
 }
 
 func (q *queue) delete(ctx context.Context, messages []types.Message) error {
@@ -224,22 +244,27 @@ func (q *queue) delete(ctx context.Context, messages []types.Message) error {
 	return err
 }
 
-// tell calls the subscribers that the messages concern, each once.
-func (q *queue) tell(messages []types.Message) {
+// tell calls the subscribers that the messages concern, each once. It returns those
+// messages that are events of Secrets Manager, and how many are new and none.
+func (q *queue) tell(messages []types.Message) (events []types.Message, foreign int) {
 	var names []string
 	for _, m := range messages {
 		id := aws.ToString(m.MessageId)
-		if slices.Contains(q.seen, id) {
-			continue // it could not be deleted when it came before
-		}
-		q.seen = append(q.seen, id)
-		q.seen = q.seen[max(0, len(q.seen)-remembered):]
-		of, err := parseEvent([]byte(aws.ToString(m.Body)))
-		if err != nil {
-			q.sayGarbled(err)
+		if i := slices.IndexFunc(q.seen, func(s message) bool { return s.id == id }); i >= 0 {
+			if q.seen[i].event { // it could not be deleted when it came before
+				events = append(events, m)
+			}
 			continue
 		}
-		names = append(names, of...)
+		of, err := parseEvent([]byte(aws.ToString(m.Body)))
+		q.seen = append(q.seen, message{id, err == nil})
+		q.seen = q.seen[max(0, len(q.seen)-remembered):]
+		if err != nil {
+			foreign++
+			q.sayForeign(err)
+			continue
+		}
+		names, events = append(names, of...), append(events, m)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -248,6 +273,7 @@ func (q *queue) tell(messages []types.Message) {
 			s.changed()
 		}
 	}
+	return events, foreign
 }
 
 // call does an API call and says how it went: to observe always, to the log when
@@ -285,13 +311,13 @@ func (q *queue) call(ctx context.Context, operation string, do func() error) err
 	return err
 }
 
-// sayGarbled logs that a message is no event, now and then.
-func (q *queue) sayGarbled(err error) {
-	q.garbled++
-	if time.Since(q.garbledAt) < garbledEvery {
+// sayForeign logs that a message is no event of Secrets Manager, now and then.
+func (q *queue) sayForeign(err error) {
+	q.foreign++
+	if time.Since(q.foreignAt) < foreignEvery {
 		return
 	}
-	q.log.Warn("the queue holds messages that are no events of Secrets Manager; they are deleted",
-		zap.Int("messages", q.garbled), zap.Error(err))
-	q.garbled, q.garbledAt = 0, time.Now()
+	q.log.Warn("the queue holds messages that are no events of Secrets Manager; they are left there: it should be a queue for credproxy alone",
+		zap.Int("messages", q.foreign), zap.Error(err))
+	q.foreign, q.foreignAt = 0, time.Now()
 }

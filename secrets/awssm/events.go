@@ -35,8 +35,8 @@ type event struct {
 }
 
 // parseEvent returns the names of the secret that an event is about, in every form
-// that namesOf knows; none if it is an event of something else. It takes an event
-// as EventBridge sends it to a queue, directly or through a topic of SNS.
+// that namesOf knows. It takes an event as EventBridge sends it to a queue, directly or
+// through a topic of SNS; what is no event of Secrets Manager is an error.
 //
 // Which label moved is not asked: AWS tells of all but AWSPENDING and AWSPREVIOUS,
 // and a look that was not needed costs one call.
@@ -51,7 +51,7 @@ func parseEvent(body []byte) (names []string, err error) {
 	case e.Source == "":
 		return nil, errors.New("an event without a source")
 	case e.Source != "aws.secretsmanager":
-		return nil, nil
+		return nil, errors.New("an event of another source")
 	}
 	for _, id := range append(e.Resources[:min(len(e.Resources), maxResources)], e.Detail.Name) {
 		names = append(names, namesOf(id)...)
