@@ -29,6 +29,11 @@ func (r refusal) Login(context.Context, func(context.Context, *secrets.Credentia
 	return r()
 }
 
+// Proven implements the engines' Credentials.
+func (r refusal) Proven(context.Context, func(context.Context, *secrets.Credential) error) (*secrets.Credential, error) {
+	return nil, r()
+}
+
 // Get implements the engines' Credentials.
 func (r refusal) Get(context.Context) (*secrets.Credential, error) { return nil, r() }
 
