@@ -116,6 +116,10 @@ func listenUnix(ctx context.Context, path string) (Listener, error) {
 	unix := ln.(*net.UnixListener)
 	unix.SetUnlinkOnClose(false)
 	err = os.Chmod(private, 0o660)
+	var socket fs.FileInfo
+	if err == nil {
+		socket, err = os.Lstat(private)
+	}
 	if err == nil {
 		err = os.Rename(private, path)
 	}
@@ -123,13 +127,14 @@ func listenUnix(ctx context.Context, path string) (Listener, error) {
 		_ = unix.Close()
 		return nil, err
 	}
-	return &unixListener{unix, path}, nil
+	return &unixListener{unix, path, socket}, nil
 }
 
-// unixListener knows where its socket was moved to.
+// unixListener knows where its socket was moved to, and which it is.
 type unixListener struct {
 	*net.UnixListener
-	path string
+	path   string
+	socket fs.FileInfo
 }
 
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
@@ -150,8 +155,11 @@ type unixConn struct {
 
 func (c *unixConn) LocalAddr() net.Addr { return c.addr }
 
+// Close removes the socket, unless another process has put its own there. While ours is
+// open no other file gets its inode.
 func (l *unixListener) Close() error {
-	err := l.UnixListener.Close()
-	_ = os.Remove(l.path)
-	return err
+	if there, err := os.Lstat(l.path); err == nil && os.SameFile(there, l.socket) {
+		_ = os.Remove(l.path)
+	}
+	return l.UnixListener.Close()
 }

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// lobby is how many connections beyond MaxConnections may exist while they have
-// not asked for anything yet, or only for a cancel. More are closed unheard.
+// lobby is how many connections may exist, beside the sessions, that have not asked for
+// anything yet. For one more, the one that has waited longest is closed: who connects and
+// says nothing keeps nobody out.
 const lobby = 256
 
 // lobbyGrace is how long a client that was accepted before a server drains may
@@ -73,9 +74,25 @@ func (s *Server) enterLobby(conn net.Conn) {
 		_ = conn.Close()
 	}
 	if s.waiting == nil {
-		s.waiting = map[net.Conn]bool{}
+		s.waiting = map[net.Conn]uint64{}
 	}
-	s.waiting[conn] = true
+	if len(s.waiting) >= lobby {
+		_ = s.longestWaiting().Close() // its own goroutine ends it
+	}
+	s.arrivals++
+	s.waiting[conn] = s.arrivals
+}
+
+// longestWaiting takes a connection out of the lobby. s.mu is held.
+func (s *Server) longestWaiting() net.Conn {
+	var first net.Conn
+	for conn, n := range s.waiting {
+		if first == nil || n < s.waiting[first] {
+			first = conn
+		}
+	}
+	delete(s.waiting, first)
+	return first
 }
 
 func (s *Server) leaveLobby(conn net.Conn) {

@@ -247,7 +247,25 @@ func TestServerLimitsWhoHasNotAskedYet(t *testing.T) {
 	ln := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.Serve(ctx, t.Context(), ln)
-	for range lobby + 2 + 5 {
+	var conns []net.Conn
+	for range 2*lobby + s.Limits.MaxConnections {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	nettest.Until(t, func() bool { return s.conns.Load() == int64(len(conns)) }, "all to be accepted")
+	// Those that have waited longest were closed for the later ones.
+	for i, c := range conns {
+		gone := i < len(conns)-lobby
+		_ = c.SetReadDeadline(time.Now().Add(map[bool]time.Duration{true: 10 * time.Second, false: time.Millisecond}[gone]))
+		if _, err := c.Read(make([]byte, 1)); (err == io.EOF) != gone {
+			t.Fatalf("connection %d of %d: %v", i, len(conns), err)
+		}
+	}
+	for range 5 {
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -322,6 +340,29 @@ func TestListenUnix(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
+}
+
+// A socket that another process has put in the place of ours is not ours to remove.
+func TestListenUnixLeavesSuccessor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := Listen(t.Context(), "unix:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil { // as an operator does who sees a hung process
+		t.Fatal(err)
+	}
+	successor, err := Listen(t.Context(), "unix:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer successor.Close()
+	_ = ln.Close()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("the successor's socket has gone: %v", err)
+	}
+	_ = c.Close()
 }
 
 func TestListenRefuses(t *testing.T) {

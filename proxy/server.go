@@ -68,11 +68,12 @@ type Server struct {
 	loops       sync.WaitGroup            // of Go
 	sessions    sync.WaitGroup
 
-	mu      sync.Mutex
-	waiting map[net.Conn]bool // connections in the lobby
-	closed  bool              // the lobby is
-	drained chan struct{}     // closed when the last session has ended; nil: it does not drain
-	relays  map[*relay.Tap]bool
+	mu       sync.Mutex
+	waiting  map[net.Conn]uint64 // connections in the lobby, and as which they came
+	arrivals uint64              // connections that have entered it
+	closed   bool                // the lobby is
+	drained  chan struct{}       // closed when the last session has ended; nil: it does not drain
+	relays   map[*relay.Tap]bool
 }
 
 // Active is the number of sessions that are logged in or logging in.
@@ -140,7 +141,7 @@ func (s *Server) Wait() {
 }
 
 func (s *Server) start(ctx context.Context, conn net.Conn) {
-	if s.conns.Add(1) > int64(s.Limits.MaxConnections+lobby) {
+	if s.conns.Add(1) > int64(s.Limits.MaxConnections+2*lobby) { // some have left the lobby, and hear why they are not served
 		s.conns.Add(-1)
 		_ = conn.Close()
 		s.Observer.SessionEnded(fault.TooMany, "")

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -103,7 +102,7 @@ func (r *relay) toUpstream(total *Traffic) {
 		// Between two reads of the other copier nothing is lost.
 		_ = r.upstream.SetReadDeadline(Past)
 	case readErr == io.EOF:
-		closeWrite(r.upstream.Conn)
+		closeSilently(r.upstream.Conn)
 	case readErr != nil:
 		_ = r.upstream.SetDeadline(Past) // nobody is left to answer
 		r.errs[0] = lost("client", readErr)
@@ -194,17 +193,39 @@ type LostError struct {
 func (e *LostError) Error() string { return "connection to the " + e.Side + " lost: " + e.err.Error() }
 func (e *LostError) Unwrap() error { return e.err }
 
+// halfCloser is a connection whose sending side can be ended.
+type halfCloser interface{ CloseWrite() error }
+
 // closeWrite ends the sending side of a connection: TLS's close_notify, then the
 // FIN below it.
 func closeWrite(c net.Conn) {
-	if t, ok := c.(*tls.Conn); ok {
-		_ = t.CloseWrite()
-		c = t.NetConn()
+	for ; c != nil; c = below(c) {
+		if h, ok := c.(halfCloser); ok {
+			_ = h.CloseWrite()
+		}
 	}
-	if b, ok := c.(*recordConn); ok {
-		c = b.Conn
+}
+
+// closeSilently ends the sending side of a connection to a database with the FIN alone, as
+// a client's system does for one that is killed. A server asks its socket whether the
+// client of a long statement is still there, and takes bytes that it has not read for a
+// sign of life: a close_notify would keep SLEEP() and GET_LOCK() of MySQL and MariaDB
+// going. What the FIN cuts off is no danger, because the messages of both protocols tell
+// their lengths.
+func closeSilently(c net.Conn) {
+	socket := c
+	for ; c != nil; c = below(c) {
+		socket = c
 	}
-	if h, ok := c.(interface{ CloseWrite() error }); ok {
+	if h, ok := socket.(halfCloser); ok {
 		_ = h.CloseWrite()
 	}
+}
+
+// below returns the connection that carries c, nil if c is a socket.
+func below(c net.Conn) net.Conn {
+	if w, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return w.NetConn()
+	}
+	return nil
 }

@@ -87,6 +87,9 @@ func (b *recordConn) Read(p []byte) (int, error) {
 // Write implements net.Conn. crypto/tls has one caller at a time.
 func (b *recordConn) Write(p []byte) (int, error) { return b.sink.Write(p) }
 
+// NetConn returns the connection below.
+func (b *recordConn) NetConn() net.Conn { return b.Conn }
+
 // errNotYet tells crypto/tls that there is nothing to read right now. It is
 // temporary, as a read past its deadline is: crypto/tls keeps what it has of a
 // record and goes on with it at the next read (Conn.readRecordOrCCS).

@@ -88,6 +88,24 @@ func TestRelayOverTLSBothWaysWithHalfClose(t *testing.T) {
 	}
 }
 
+// TestClientsEndIsNoRecord: a server would take a close_notify that it has not read for a
+// sign of life of the client.
+func TestClientsEndIsNoRecord(t *testing.T) {
+	app, database, done, _ := relayedOverTLS(t, nil)
+	if _, err := app.Write([]byte("statement")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(database, make([]byte, len("statement"))); err != nil {
+		t.Fatal(err)
+	}
+	_ = app.Close()
+	if rest, err := io.ReadAll(database.NetConn()); err != nil || len(rest) > 0 {
+		t.Errorf("after the client's end the server gets %d bytes, %v", len(rest), err)
+	}
+	_ = database.Close()
+	<-done
+}
+
 // slowly is a connection that writes a few bytes at a time, so that records of TLS
 // arrive in pieces and pieces hold more than one.
 type slowly struct {
