@@ -66,7 +66,7 @@ type Database struct {
 	Listen      []string    `yaml:"listen"`   // host:port or unix:/path; localhost is 127.0.0.1 and ::1; empty: localhost on the engine's port
 	Host        string      `yaml:"host"`     // "": the secret's "host"
 	Port        int         `yaml:"port"`     // 0: the secret's "port", else the engine's
-	Database    string      `yaml:"database"` // used when the client names none; "": the secret's "dbname"
+	Database    string      `yaml:"database"` // used when the client names none; "": the secret's "dbname"; none: there is no default
 	TLS         TLS         `yaml:"tls"`
 	Credentials Credentials `yaml:"credentials"`
 	Rotation    Rotation    `yaml:"rotation"`
@@ -104,6 +104,8 @@ type TLS struct {
 	ServerName     string  `yaml:"server_name"`      // "": the database's host
 	ClientCertFile string  `yaml:"client_cert_file"` // PEM; shown to the database; with client_key_file
 	ClientKeyFile  string  `yaml:"client_key_file"`  // PEM; with client_cert_file
+
+	AllowUnverifiedPassword bool `yaml:"allow_unverified_password"` // MySQL and MariaDB, with mode require or disable: tell the server the password when it asks for more than a scramble; default false
 }
 
 // Credentials names the one place the login comes from: exactly one of the

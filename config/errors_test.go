@@ -75,7 +75,7 @@ func TestParseErrors(t *testing.T) {
 		{"octal", db("port: 0123"), "3:11: databases[0].port: wanted a whole number in plain decimal; write it without prefix, sign or underscore"},
 		{"fraction", db("port: 1.5"), "3:11: databases[0].port: wanted a whole number, found a number"},
 		{"yes for true", db("access: {allow_remote: yes}"), "3:28: databases[0].access.allow_remote: wanted true or false, found a string"},
-		{"string for a section", db("tls: disable"), "3:10: databases[0].tls: wanted a section with keys, found a string; write one or more of: mode, ca_file, server_name, client_cert_file, client_key_file"},
+		{"string for a section", db("tls: disable"), "3:10: databases[0].tls: wanted a section with keys, found a string; write one or more of: mode, ca_file, server_name, client_cert_file, client_key_file, allow_unverified_password"},
 		{"section for databases", "databases: {name: a}\n", "1:12: databases: wanted a list, found a section with keys; start each entry with \"- \""},
 		{"section for a list of strings", db("listen: {a: b}"), "3:13: databases[0].listen: wanted a string, found a section with keys; put a text with a colon in quotes"},
 		{"number in a list of strings", db("listen: [5432]"), "3:14: databases[0].listen[0]: wanted a string, found a number; put it in quotes"},
@@ -131,6 +131,8 @@ func TestParseErrors(t *testing.T) {
 		{"key without certificate", db("client_tls: {key_file: testdata/present.pem}"), "3:28: databases[0].client_tls.key_file: needs cert_file beside it; set both or neither"},
 		{"client CA without certificate", db("client_tls: {client_ca_file: testdata/present.pem}"), "3:34: databases[0].client_tls.client_ca_file: needs cert_file and key_file beside it; TLS from clients starts with credproxy's own certificate"},
 		{"verify-ca without a CA", db("tls: {mode: verify-ca}"), "3:17: databases[0].tls.mode: verify-ca without ca_file would take any certificate of any public authority; set ca_file, or use verify-full"},
+		{"word that is not needed", db("tls: {allow_unverified_password: true}"), "3:38: databases[0].tls.allow_unverified_password: mode verify-full verifies the server, which may have the password then; remove it"},
+		{"word for postgres", db("tls: {mode: require, allow_unverified_password: true}", "engine: postgres"), "3:53: databases[0].tls.allow_unverified_password: postgres asks for no password in that way; remove it"},
 		{"CA that is not used", db("tls: {mode: require, ca_file: testdata/present.pem}"), "3:35: databases[0].tls.ca_file: mode require verifies nothing and would ignore it; use mode verify-full or verify-ca, or remove it"},
 
 		// The rest of a database.

@@ -19,6 +19,7 @@ func (v *validator) database(at string, d *Database) {
 	v.endpoint(at, d)
 	v.listeners(at, d)
 	v.tls(at+".tls", d.TLS)
+	v.unverifiedPassword(at+".tls", d)
 	v.credentials(at, d)
 	v.rotation(at, d)
 	v.limits(at+".limits", d.Limits)
@@ -79,6 +80,18 @@ func (v *validator) tls(at string, t TLS) {
 	}
 	if t.ClientCertFile != "" && t.Mode == Disable {
 		v.fail(at+".client_cert_file", "mode disable uses no certificate; use another mode, or remove it")
+	}
+}
+
+// unverifiedPassword holds the key to where it does something.
+func (v *validator) unverifiedPassword(at string, d *Database) {
+	path := at + ".allow_unverified_password"
+	switch {
+	case !d.TLS.AllowUnverifiedPassword:
+	case d.Engine == Postgres:
+		v.fail(path, "postgres asks for no password in that way; remove it")
+	case d.TLS.Mode != Require && d.TLS.Mode != Disable:
+		v.failf(path, "mode %s verifies the server, which may have the password then; remove it", d.TLS.Mode)
 	}
 }
 

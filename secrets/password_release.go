@@ -32,15 +32,24 @@ var methodNames = [...]string{"a SCRAM proof", "a scramble", "a scramble", "a si
 func (m Method) String() string { return methodNames[m] }
 
 // Link is what is known of the connection to a database.
-type Link int
+type Link struct {
+	Protection Protection
+	// PasswordAllowed is the configuration's word that what tells a password, where MySQL
+	// knows nothing else, may go to a server that has not proved to be the database. It
+	// does not hold for tokens.
+	PasswordAllowed bool
+}
+
+// Protection is how a connection to a database is protected.
+type Protection int
 
 const (
-	NotEncrypted Link = iota
-	Encrypted         // by TLS, but to whom nobody knows
-	Verified          // TLS, and the far end has proved to be the database
+	NotEncrypted Protection = iota
+	Encrypted               // by TLS, but to whom nobody knows
+	Verified                // TLS, and the far end has proved to be the database
 )
 
-func (l Link) String() string { return [...]string{"not encrypted", "encrypted", "verified"}[l] }
+func (p Protection) String() string { return [...]string{"not encrypted", "encrypted", "verified"}[p] }
 
 // CredentialKind is what a credential's secret is.
 type CredentialKind int
@@ -60,23 +69,27 @@ func (c *Credential) Kind() CredentialKind {
 	return Token
 }
 
-// needs is the matrix of what may be released: the least that must be known of the
-// link, by method and kind. docs/security.md has it for people, and a test goes through
-// all of it.
+// needs is the matrix of what may be released: the least protection of the link, by
+// method and kind. docs/security.md has it for people, and a test goes through all of it.
 //
-// SCRAM and the scrambles tell neither the password nor what is soon guessed. What tells
-// it goes out over verified links alone, but for the two methods of MySQL that know
-// nothing else: a configuration with tls.mode require or disable has said so.
-var needs = [...][2]Link{
-	SCRAM:          {Password: NotEncrypted, Token: NotEncrypted},
-	NativeScramble: {Password: NotEncrypted, Token: NotEncrypted},
-	SHA2Scramble:   {Password: NotEncrypted, Token: NotEncrypted},
-	Ed25519:        {Password: NotEncrypted, Token: NotEncrypted},
+// A token logs in whoever has it, and IAM sends it as it is: it leaves over verified links
+// alone. SCRAM and the scrambles tell neither the password nor what is soon guessed. What
+// tells it goes to nobody else than the database, and a password encrypted with a key is
+// told to whoever named the key.
+var needs = [...][2]Protection{
+	SCRAM:          {Password: NotEncrypted, Token: Verified},
+	NativeScramble: {Password: NotEncrypted, Token: Verified},
+	SHA2Scramble:   {Password: NotEncrypted, Token: Verified},
+	Ed25519:        {Password: NotEncrypted, Token: Verified},
 	MD5:            {Password: Verified, Token: Verified},
 	Cleartext:      {Password: Verified, Token: Verified},
-	SHA2Cleartext:  {Password: Encrypted, Token: Encrypted},
-	SHA2Encrypted:  {Password: NotEncrypted, Token: NotEncrypted},
+	SHA2Cleartext:  {Password: Verified, Token: Verified},
+	SHA2Encrypted:  {Password: Verified, Token: Verified},
 }
+
+// allowed is what a password needs on a link with PasswordAllowed, where that is less:
+// what the two methods do on a link of each kind.
+var allowed = map[Method]Protection{SHA2Cleartext: Encrypted, SHA2Encrypted: NotEncrypted}
 
 // ReleaseError is the refusal to use a credential over a link that is not fit for it.
 type ReleaseError struct {
@@ -86,7 +99,7 @@ type ReleaseError struct {
 }
 
 func (e *ReleaseError) Error() string {
-	return fmt.Sprintf("a %s may not be sent as %s over a link that is %s", e.Kind, e.Method, e.Link)
+	return fmt.Sprintf("a %s may not be sent as %s over a link that is %s", e.Kind, e.Method, e.Link.Protection)
 }
 
 // Release is the one gate through which a password leaves a credential. It calls use
@@ -94,7 +107,11 @@ func (e *ReleaseError) Error() string {
 // for it. Else the error is a *ReleaseError, and use is not called. use keeps nothing
 // that tells the password.
 func Release[T any](c *Credential, m Method, l Link, use func(password string) (T, error)) (T, error) {
-	if l < needs[m][c.Kind()] {
+	least := needs[m][c.Kind()]
+	if less, ok := allowed[m]; ok && l.PasswordAllowed && c.Kind() == Password {
+		least = less
+	}
+	if l.Protection < least {
 		var none T
 		return none, &ReleaseError{m, l, c.Kind()}
 	}

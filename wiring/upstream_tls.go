@@ -17,6 +17,7 @@ func NewUpstream(cfg *config.Database) (*upstream.Dialer, error) {
 	u := &upstream.Dialer{
 		Host: cfg.Host, Port: cfg.Port, LookupTimeout: cfg.Limits.LookupTimeout, DialTimeout: cfg.Limits.DialTimeout,
 		Mode: cfg.TLS.Mode, ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
+		AllowUnverifiedPassword: cfg.TLS.AllowUnverifiedPassword,
 	}
 	var err error
 	if cfg.TLS.CAFile != "" {

@@ -30,6 +30,8 @@ type Dialer struct {
 	Breaker       *Breaker    // in front of the database; nil: none
 	Log           *zap.Logger // nil: none
 
+	AllowUnverifiedPassword bool // tls.allow_unverified_password
+
 	resolver *net.Resolver              // nil: the system's
 	renewed  atomic.Pointer[tls.Config] // by Renew; nil: not yet
 	last     atomic.Pointer[applied]    // the one in use; sessions share it
@@ -43,14 +45,15 @@ func (u *Dialer) Encrypts() bool { return u.Mode != config.Disable }
 // inside TLS that [Dialer.Handshake] started, and whether the far end has proved to be
 // the database.
 func (u *Dialer) Link(conn net.Conn) secrets.Link {
+	l := secrets.Link{Protection: secrets.Encrypted, PasswordAllowed: u.AllowUnverifiedPassword}
 	tc, ok := conn.(*tls.Conn)
 	switch {
 	case !ok || !tc.ConnectionState().HandshakeComplete:
-		return secrets.NotEncrypted
+		l.Protection = secrets.NotEncrypted
 	case u.Mode == config.VerifyFull || u.Mode == config.VerifyCA:
-		return secrets.Verified
+		l.Protection = secrets.Verified
 	}
-	return secrets.Encrypted
+	return l
 }
 
 // Target returns host and port to dial with cred.

@@ -124,10 +124,19 @@ func (a *authenticator) release(m secrets.Method, use func(password string) ([]b
 	reply, err := secrets.Release(a.cred, m, a.link, use)
 	if _, unfit := errors.AsType[*secrets.ReleaseError](err); unfit {
 		return nil, &fault.Error{Kind: fault.UpstreamAuth,
-			Message: "the database asks for the password " + forms[m] + ", and the link to it is not verified TLS; the password was not sent",
-			Hint:    "Set tls.mode to verify-full for this database in the configuration of credproxy."}
+			Message: "the database asks for the " + a.cred.Kind().String() + " " + forms[m] + ", and the link to it is not verified TLS; the " + a.cred.Kind().String() + " was not sent",
+			Hint:    a.unfitHint(m)}
 	}
 	return reply, err
+}
+
+// unfitHint says what an operator would do so that method m may be used.
+func (a *authenticator) unfitHint(m secrets.Method) string {
+	hint := "Set tls.mode to verify-full for this database in the configuration of credproxy"
+	if (m == secrets.SHA2Cleartext || m == secrets.SHA2Encrypted) && a.cred.Kind() == secrets.Password {
+		hint += "; or, if nobody can come between, tls.allow_unverified_password to true"
+	}
+	return hint + "."
 }
 
 // forms are the methods in words.
@@ -155,7 +164,7 @@ func terminated(password string) ([]byte, error) { return append([]byte(password
 // key to encrypt it with (pages "SHA-256 Pluggable Authentication", "Caching SHA-2
 // Pluggable Authentication").
 func (a *authenticator) cleartextOrKey(request byte) ([]byte, error) {
-	if a.link != secrets.NotEncrypted {
+	if a.link.Protection != secrets.NotEncrypted {
 		return a.release(secrets.SHA2Cleartext, terminated)
 	}
 	a.wantKey = true

@@ -190,7 +190,7 @@ func (a *authenticator) saslContinue(challenge []byte) ([]byte, error) {
 	if a.conv == nil {
 		return nil, Broken("a SCRAM challenge out of turn", nil)
 	}
-	if err := wire.CheckChallenge(challenge, a.link == secrets.Verified); err != nil {
+	if err := wire.CheckChallenge(challenge, a.link.Protection == secrets.Verified); err != nil {
 		return nil, Broken("a SCRAM challenge that is not acceptable", err)
 	}
 	reply, err := a.conv.Step(string(challenge))

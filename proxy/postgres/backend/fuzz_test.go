@@ -27,7 +27,7 @@ func FuzzAuthentication(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, encrypted bool) {
 		a := authenticator{cred: cred, keys: new(ScramKeys)}
 		if encrypted {
-			a.tls, a.link = &tls.ConnectionState{}, secrets.Encrypted
+			a.tls, a.link = &tls.ConnectionState{}, secrets.Link{Protection: secrets.Encrypted}
 		}
 		r := bufio.NewReader(bytes.NewReader(b))
 		scramBegun := false

@@ -19,7 +19,7 @@ import (
 
 func TestScramKeysAreDerivedOncePerCredential(t *testing.T) {
 	get := func(k *ScramKeys, cred *secrets.Credential) *scram.Client {
-		c, err := k.client(cred, secrets.Verified)
+		c, err := k.client(cred, secrets.Link{Protection: secrets.Verified})
 		if err != nil {
 			t.Fatal(err)
 		}
