@@ -164,11 +164,12 @@ func (c *checker) database(cred *secrets.Credential) string {
 
 // query logs in and runs statements.
 func (c *checker) query(ctx context.Context, u *upstream.Dialer, cred *secrets.Credential, role string, statements ...string) ([][]string, error) {
+	none := c.db.Database == config.NoDatabase
 	if c.engine == config.Postgres {
-		p := postgres.Params{Dialer: u, Database: c.db.Database, Role: role}
+		p := postgres.Params{Dialer: u, Database: c.db.Database, NoDatabase: none, Role: role}
 		return postgres.Query(ctx, p, cred, c.database(cred), statements...)
 	}
-	return mysql.Query(ctx, mysql.Params{Dialer: u, Database: c.db.Database}, cred, "", statements...)
+	return mysql.Query(ctx, mysql.Params{Dialer: u, Database: c.db.Database, NoDatabase: none}, cred, "", statements...)
 }
 
 // errSeen ends a handshake that has shown its certificates.

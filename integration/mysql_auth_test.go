@@ -51,7 +51,7 @@ func newAuthStand(t *testing.T, flavor, mode string) *authStand {
 				t.Fatal(err)
 			}
 			arn := aws.CreateSecret(user, mySQLSecret(s.my, user, password))
-			config += mySQLEntry(user, arn, fmt.Sprintf("port: %d", s.wire.port()), "tls: "+tlsYAML(mode, s.my.CAFile))
+			config += mySQLEntry(user, arn, fmt.Sprintf("port: %d", s.wire.port()), mySQLLink(mode, s.my.CAFile))
 			s.users = append(s.users, user)
 		}
 	}

@@ -170,7 +170,7 @@ func (r *refusals) noHost(t *testing.T) {
 }
 
 // TestMySQLOwnErrors shows credproxy's own errors. As a server's, those before the
-// greeting is answered have no SQLSTATE.
+// greeting is answered have no SQLSTATE; who finds the database away is greeted first.
 func TestMySQLOwnErrors(t *testing.T) {
 	my := newMySQL(t, servers.MySQLOptions{Flavor: "mariadb"})
 	good := mySQLSecret(my, "app", appPassword)
@@ -207,10 +207,10 @@ func TestMySQLOwnErrors(t *testing.T) {
 			name, code, message string
 			logged              []string
 		}{
-			{"closed", "1105", "refuses connections", []string{`"result":"unreachable"`, "connection refused"}},
-			{"silent", "1105", "the login took too long", []string{`"result":"login_timeout"`, "waiting for the greeting"}},
-			{"nowhere", "1105", `host "db.invalid"`, []string{`"result":"unreachable"`, "lookup db.invalid"}},
-			{"postgres", "1105", "the connection to the database broke during login", []string{`"result":"upstream_protocol"`, "greeting"}},
+			{"closed", "2003 08S01", "refuses connections", []string{`"result":"unreachable"`, "connection refused"}},
+			{"silent", "2003 08S01", "the login took too long", []string{`"result":"login_timeout"`, "waiting for the greeting"}},
+			{"nowhere", "2003 08S01", `host "db.invalid"`, []string{`"result":"unreachable"`, "lookup db.invalid"}},
+			{"postgres", "2003 08S01", "the connection to the database broke during login", []string{`"result":"upstream_protocol"`, "greeting"}},
 			{"missing", "1105", "does not exist", []string{`"result":"secret"`, "ResourceNotFoundException"}},
 			{"denied", "1105", "may not read the secret", []string{`"result":"secret"`, "secretsmanager:GetSecretValue"}},
 			{"text", "1105", "does not hold a database credential", []string{`"result":"secret"`, "not valid JSON"}},
@@ -270,7 +270,7 @@ func TestMySQLShutdown(t *testing.T) {
 	for _, err := range last {
 		var e *mysql.MySQLError
 		if errors.As(err, &e) {
-			mySQLOurs(t, e, "1053", "credproxy is shutting down")
+			mySQLOurs(t, e, "2003 08S01", "credproxy is shutting down")
 		}
 	}
 	await(t, "the listener to close", func() bool { return closed(s.addr) })

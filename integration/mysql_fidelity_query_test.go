@@ -11,6 +11,9 @@ func (c *rawMySQL) command(number byte, payload []byte) []byte {
 	c.t.Helper()
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	c.seq, c.heard = 0, nil
+	if c.frames != nil {
+		c.frames.number = 0
+	}
 	c.send(append([]byte{number}, payload...))
 	return c.packet()
 }

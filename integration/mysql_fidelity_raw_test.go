@@ -5,6 +5,7 @@ import (
 	"bytes"
 	endian "encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -121,7 +122,8 @@ type rawMySQL struct {
 	heard    []byte // since the last command, with headers
 	greeting mysqlGreeting
 	hello    mysqlHello
-	ok       []byte // that ended the login
+	ok       []byte  // that ended the login
+	frames   *frames // after a login with capCompress
 }
 
 // rawLogin logs in.
@@ -134,7 +136,48 @@ func rawLogin(t testing.TB, addr string, h mysqlHello) *rawMySQL {
 	if c.ok = c.loggedIn(c.packet()); c.ok[0] != 0 {
 		t.Fatalf("%s: login with %#x: %q", addr, h.caps, c.ok)
 	}
+	if h.caps&capCompress != 0 {
+		c.frames = &frames{Conn: conn}
+		c.Conn, c.r = c.frames, bufio.NewReader(c.frames)
+	}
 	return c
+}
+
+// frames is the compressed protocol without compression (page "Compression"), as a client
+// speaks it.
+type frames struct {
+	net.Conn
+	number byte // of the next
+	left   int  // bytes to come of the last
+}
+
+func (f *frames) Read(b []byte) (int, error) {
+	for f.left == 0 {
+		var head [7]byte
+		if _, err := io.ReadFull(f.Conn, head[:]); err != nil {
+			return 0, err
+		}
+		if unpacked := [3]byte(head[4:]); head[3] != f.number || unpacked != [3]byte{} {
+			return 0, fmt.Errorf("frame %d where %d is due, packed %v", head[3], f.number, unpacked)
+		}
+		f.number++
+		f.left = int(head[0]) | int(head[1])<<8 | int(head[2])<<16
+	}
+	n, err := f.Conn.Read(b[:min(len(b), f.left)])
+	f.left -= n
+	return n, err
+}
+
+func (f *frames) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		n := min(len(rest), 1<<20)
+		if _, err := f.Conn.Write(append([]byte{byte(n), byte(n >> 8), byte(n >> 16), f.number, 0, 0, 0}, rest[:n]...)); err != nil {
+			return 0, err
+		}
+		f.number++
+		rest = rest[n:]
+	}
+	return len(b), nil
 }
 
 // loggedIn answers what the server asks, without a password, until it says OK or

@@ -47,7 +47,7 @@ func (s wireStand) same(t *testing.T, caps uint64, f func(c *rawMySQL) string, c
 func TestMySQLWire(t *testing.T) {
 	eachFlavor(t, func(t *testing.T, flavor string) {
 		o := servers.MySQLOptions{Flavor: flavor, NoTLS: true, Settings: map[string]string{"interactive_timeout": "4321"}}
-		s := wireStand{newMySQLStand(t, o, "", "tls: {mode: disable}")}
+		s := wireStand{newMySQLStand(t, o, "", mySQLLink("disable", ""))}
 		if err := s.my.CreateUser(t.Context(), "direct", "", ""); err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -38,6 +39,16 @@ func mySQLDatabase(my *servers.MySQL, arn string, more ...string) string {
 		yaml += "    " + line + "\n"
 	}
 	return yaml
+}
+
+// mySQLLink is the tls section of a database whose server may ask for the password itself,
+// also where the mode verifies nothing.
+func mySQLLink(mode, caFile string) string {
+	yaml := tlsYAML(mode, caFile)
+	if mode == "require" || mode == "disable" {
+		yaml = strings.TrimSuffix(yaml, "}") + ", allow_unverified_password: true}"
+	}
+	return "tls: " + yaml
 }
 
 // mySQLStand is a server with a user app, the stand-in for AWS with its secret,

@@ -53,7 +53,7 @@ func TestMySQLTLS(t *testing.T) {
 			for row, r := range mySQLTLS {
 				name := cell(row, i)
 				taps[name] = startTap(t, listenLocal(t), my.Addr())
-				config += mySQLEntry(name, arn, fmt.Sprintf("port: %d", taps[name].port()), "tls: "+tlsYAML(r.mode, cas[r.ca]))
+				config += mySQLEntry(name, arn, fmt.Sprintf("port: %d", taps[name].port()), mySQLLink(r.mode, cas[r.ca]))
 			}
 		}
 		w := watch(t, sidecar.Options{Config: config, Env: aws.Env()}, appPassword)
@@ -74,7 +74,7 @@ func (w *watched) mySQLCell(t *testing.T, name, want string, wire *tap) {
 		}
 		return
 	}
-	mySQLOurs(t, w.mySQLRefused(t, name, ""), "1105 08S01", want)
+	mySQLOurs(t, w.mySQLRefused(t, name, ""), "2026 08S01", want)
 	w.failure(t, name, `"result":"upstream_tls"`, "hint")
 	const sslRequest = 4 + 32 // header, and the part of a login without user and password
 	sent := wire.sent()

@@ -13,9 +13,11 @@ import (
 // database, else the secret's. PostgreSQL wants one, and the name that it would take
 // otherwise, the user's, is seldom one.
 func OwnDatabase(db *config.Database, engine config.Engine, cred *secrets.Credential) string {
-	switch {
-	case engine != config.Postgres || db.Database != "" || cred.Endpoint.Database != "":
+	switch none := db.Database == config.NoDatabase; {
+	case engine != config.Postgres, !none && (db.Database != "" || cred.Endpoint.Database != ""):
 		return ""
+	case none && cred.Endpoint.Database != "":
+		return cred.Endpoint.Database
 	case len(db.Access.Databases) > 0:
 		return db.Access.Databases[0]
 	}

@@ -26,11 +26,11 @@ type Engines struct{ cancelKeys postgres.CancelKeys }
 // what follows from that. certificate is for clients that ask for TLS; nil means none.
 func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *ClientTLS) Engine {
 	up.DefaultPort = cfg.Engine.Port()
-	requireTLS := cfg.ClientTLS.ClientCAFile != ""
+	requireTLS, noDatabase := cfg.ClientTLS.ClientCAFile != "", cfg.Database == config.NoDatabase
 	if cfg.Engine == config.Postgres {
 		return &postgres.Engine{
 			Upstream: up, Credentials: cache,
-			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role,
+			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role, NoDatabase: noDatabase,
 			ClientTLS:   certificate.of(cfg.Engine),
 			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys,
 		}
@@ -40,6 +40,6 @@ func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.
 	return &mysql.Engine{
 		Upstream: up, Credentials: cache,
 		Database: cfg.Database, Databases: cfg.Access.Databases,
-		ClientTLS: certificate.of(cfg.Engine), RequireTLS: requireTLS,
+		ClientTLS: certificate.of(cfg.Engine), RequireTLS: requireTLS, NoDatabase: noDatabase, MariaDB: cfg.Engine == config.MariaDB,
 	}
 }

@@ -29,6 +29,7 @@ const (
 	ShuttingDown       Kind = "shutting_down"       // credproxy is draining
 	SecretProblem      Kind = "secret"              // no credential could be had
 	Unreachable        Kind = "unreachable"         // no connection to the database
+	Moved              Kind = "moved"               // the database is another than the client was told
 	UpstreamTLS        Kind = "upstream_tls"        // no verified TLS to the database
 	UpstreamAuth       Kind = "upstream_auth"       // the database asks for what we cannot or will not do
 	CredentialRejected Kind = "credential_rejected" // the database refused every credential
@@ -135,7 +136,7 @@ func (k Kind) Level() zapcore.Level {
 	switch k {
 	case ClientGone, ClientProtocol, ClientTimeout, ShuttingDown:
 		return zapcore.InfoLevel
-	case NotAllowed, TooMany, UpstreamRefused:
+	case NotAllowed, TooMany, UpstreamRefused, Moved:
 		return zapcore.WarnLevel
 	}
 	return zapcore.ErrorLevel

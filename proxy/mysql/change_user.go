@@ -37,7 +37,10 @@ func (l *login) answerChangeUser(withheld []byte) error {
 	}
 	r := l.client.want
 	r.User, r.Database, r.Attributes, r.Charset = want.User, want.Database, want.Attributes, want.Charset[0]
+	l.change = &want
 	refusal, err := l.changeUser(want)
+	l.change = nil
+	r.ForgetLogin()
 	_ = l.client.SetWriteDeadline(time.Now().Add(l.session.LoginTimeout()))
 	switch {
 	case refusal != nil:
@@ -72,6 +75,10 @@ func (l *login) changeUser(want wire.ChangeUser) (refusal *wire.ServerError, err
 	defer cancel()
 	err = old.ChangeUser(ctx, p, want, cred)
 	if secrets.IsRejected(err) {
+		return nil, l.search(l.attempt)
+	}
+	if l.lacksDefault(err) {
+		_ = old.TCP.Close()
 		return nil, l.search(l.attempt)
 	}
 	refusal, _ = errors.AsType[*wire.ServerError](err)

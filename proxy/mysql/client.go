@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -22,13 +23,17 @@ import (
 // client is the connection to a client, inside TLS if it asked for it.
 type client struct {
 	*wire.PacketConn
-	told wire.Greeting // what it heard from us
-	want *wire.HandshakeResponse
+	greeted bool
+	told    wire.Greeting // what it heard from us
+	want    *wire.HandshakeResponse
+	// libMariaDB says that the client is MariaDB's library for C.
+	libMariaDB bool
+	framed     *framedConn // nil: its packets are not framed
 }
 
 // greet passes the database's greeting on.
 func (c *client) greet(g wire.Greeting, tls bool) error {
-	c.told = g.ForClient(tls)
+	c.greeted, c.told = true, g.ForClient(tls)
 	return clientError(c.WritePacket(c.told.Encode()))
 }
 
@@ -53,7 +58,11 @@ func (e *Engine) receive(ctx context.Context, c *client) error {
 	if err != nil {
 		return &fault.Error{Kind: fault.ClientProtocol, Message: "the client's handshake response cannot be read", Err: err}
 	}
-	c.want = &want
+	c.want, c.libMariaDB = &want, bytes.Contains(want.Attributes, []byte("_client_name\x0alibmariadb"))
+	if want.Capabilities&(mysql.CLIENT_COMPRESS|mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM) == mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM {
+		return &fault.Error{Kind: fault.ClientProtocol, Message: "the client compresses with zstd (CLIENT_ZSTD_COMPRESSION_ALGORITHM), which was not offered",
+			Hint: "Turn compression off at the client, or set it to zlib."}
+	}
 	if e.RequireTLS && !encrypted && !peer.IsUnix(c) {
 		return &fault.Error{Kind: fault.NotAllowed, Message: "this listener takes only TLS connections with a client certificate",
 			Hint: "Set ssl-mode, ssl-cert and ssl-key at the client."}
@@ -117,14 +126,36 @@ func (c *client) satisfy(plugin string, auth []byte) error {
 	return clientError(c.WritePacket([]byte{mysql.MORE_DATE_HEADER, mysql.CACHE_SHA2_FAST_AUTH}))
 }
 
+// loggedIn lets go of what the login alone needed, and begins the framing that the client
+// has asked for.
+func (c *client) loggedIn() {
+	c.want.ForgetLogin()
+	if c.want.Capabilities&mysql.CLIENT_COMPRESS != 0 {
+		c.framed = newFramedConn(c.Conn, bytes.NewReader(c.ReadAhead()))
+		c.PacketConn = wire.NewPacketConn(c.framed)
+	}
+}
+
+// farewell is the session's [relay.Farewell].
+func (c *client) farewell(tail []byte, why error) (message []byte, idle bool) {
+	message, idle = farewell(tail, why)
+	if c.framed != nil && idle {
+		c.framed.answerNext()
+	}
+	return message, idle
+}
+
 // sendError sends the client an error, if it awaits one.
 func (c *client) sendError(err error) {
 	if fault.As(err).Silent {
 		return
 	}
-	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
-	_ = c.WritePacket(errorPacket(err, c.want != nil))
+	_ = c.SetWriteDeadline(time.Now().Add(tellTimeout))
+	_ = c.WritePacket(errorPacket(err, c.want != nil, c.libMariaDB))
 }
+
+// tellTimeout is how long a client may take to hear why it is not served.
+const tellTimeout = 2 * time.Second
 
 func silent(kind fault.Kind, message string, err error) error {
 	return &fault.Error{Kind: kind, Message: message, Err: err, Silent: true}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
+	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -34,7 +36,10 @@ type Engine struct {
 	Databases   []string    // the only ones that may be named at login; empty: all
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: it is not offered
 	RequireTLS  bool        // TCP clients must use TLS
+	NoDatabase  bool        // there is no default database, whatever the secret says
+	MariaDB     bool        // what clients take a database for that nobody has reached yet
 
+	warnTLS      sync.Once
 	lastGreeting atomic.Pointer[wire.Greeting]      // with the id 0, which no connection has
 	refused      atomic.Pointer[secrets.Credential] // the last one refused where no client heard of it
 }
@@ -45,21 +50,64 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (*proxy.Legs, erro
 	c := &client{PacketConn: wire.NewPacketConn(s.Client)}
 	legs, err := e.session(ctx, s, c)
 	if errors.Is(err, errPortCheck) && c.want == nil {
+		e.explainTLS(s, c)
 		s.Quiet()
 		return nil, nil
 	}
 	if err != nil {
-		c.sendError(err)
+		e.tell(ctx, c, err)
 	}
 	return legs, err
 }
 
+// tell sends the client err. Drivers look for another server by the SQLSTATE, for which
+// there is room only when the client has answered a greeting.
+func (e *Engine) tell(ctx context.Context, c *client, err error) {
+	if !c.greeted && isAway(err) {
+		_ = c.SetDeadline(time.Now().Add(tellTimeout))
+		greetErr := c.greet(e.greeting(), e.ClientTLS != nil)
+		if greetErr == nil {
+			greetErr = e.receive(ctx, c)
+		}
+		if greetErr != nil {
+			err = greetErr
+		}
+	}
+	c.sendError(err)
+}
+
+// greeting returns what a client hears without a connection to the database.
+func (e *Engine) greeting() wire.Greeting {
+	if last := e.lastGreeting.Load(); last != nil {
+		return *last
+	}
+	return wire.Unreached(e.MariaDB)
+}
+
+// explainTLS says once what may be amiss with a client that has read a greeting without
+// TLS and left. A check of the port that leaves at once has not read it, and resets.
+func (e *Engine) explainTLS(s *proxy.Session, c *client) {
+	if c.greeted && e.ClientTLS == nil {
+		e.warnTLS.Do(func() {
+			s.Log().Info("a client read the greeting and left: a check of the port, or a client that demands TLS, as those of MariaDB 11.4 and newer do with a password, and replicas with SOURCE_SSL=1; " +
+				"turn TLS off at such a client (--skip-ssl, SOURCE_SSL=0), or set client_tls (said once)")
+		})
+	}
+}
+
 // session logs in.
 func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs *proxy.Legs, err error) {
+	l := &login{engine: e, session: s, client: c, ctx: ctx}
+	if e.RequireTLS && !peer.IsUnix(c) {
+		// Who has shown no certificate gets no place among the sessions, and the
+		// database hears nothing of it.
+		if err := l.receive(e.greeting()); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.Admit(); err != nil {
 		return nil, err
 	}
-	l := &login{engine: e, session: s, client: c, ctx: ctx}
 	if err := l.run(); err != nil {
 		return nil, err
 	}
@@ -68,6 +116,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs
 	if err := c.WritePacket(l.up.OK); err != nil {
 		return nil, clientError(err)
 	}
+	c.loggedIn()
 	s.LoggedIn(l.fields()...)
 	return l.legs(), nil
 }
@@ -77,7 +126,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs
 func (l *login) legs() *proxy.Legs {
 	database := l.up.TCP
 	stop := context.AfterFunc(l.ctx, func() { _ = database.Close() })
-	fromClient := relay.Leg{Conn: l.client.PacketConn.Conn, Buffered: l.client.Detach(), Scan: new(wire.CommandScanner).Scan, Farewell: farewell}
+	fromClient := relay.Leg{Conn: l.client.PacketConn.Conn, Buffered: l.client.Detach(), Scan: new(wire.CommandScanner).Scan, Farewell: l.client.farewell}
 	fromDatabase := relay.Leg{Conn: l.up.PacketConn.Conn, Buffered: l.up.Detach()}
 	return &proxy.Legs{Client: fromClient, Upstream: fromDatabase, Next: func(withheld []byte) (legs *proxy.Legs, err error) {
 		stop()

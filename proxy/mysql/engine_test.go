@@ -120,25 +120,25 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 		code    uint16
 		message string
 	}{
-		{"closes at once", config.Disable, func(p *scripted) {}, 1105, "waiting for the greeting"},
-		{"empty greeting", config.Disable, func(p *scripted) { p.send("") }, 1105, "the greeting"},
-		{"truncated greeting", config.Disable, func(p *scripted) { p.send("\x0a8.0\x00abc") }, 1105, "the greeting"},
-		{"protocol 9", config.Disable, func(p *scripted) { p.send("\x09old") }, 1105, "the greeting"},
-		{"oversized greeting", config.Disable, func(p *scripted) { p.raw("\xff\xff\xff\x00") }, 1105, "the greeting"},
-		{"wrong sequence", config.Disable, func(p *scripted) { p.Seq = 7; p.send("\x0a") }, 1105, "the greeting"},
+		{"closes at once", config.Disable, func(p *scripted) {}, 2003, "waiting for the greeting"},
+		{"empty greeting", config.Disable, func(p *scripted) { p.send("") }, 2003, "the greeting"},
+		{"truncated greeting", config.Disable, func(p *scripted) { p.send("\x0a8.0\x00abc") }, 2003, "the greeting"},
+		{"protocol 9", config.Disable, func(p *scripted) { p.send("\x09old") }, 2003, "the greeting"},
+		{"oversized greeting", config.Disable, func(p *scripted) { p.raw("\xff\xff\xff\x00") }, 2003, "the greeting"},
+		{"wrong sequence", config.Disable, func(p *scripted) { p.Seq = 7; p.send("\x0a") }, 2003, "the greeting"},
 		{"too many connections", config.Disable, func(p *scripted) { p.send("\xff\x10\x04Too many connections") }, 1040, "Too many connections"},
 		{"host blocked", config.Disable, func(p *scripted) { p.send("\xff\x69\x04Host is blocked") }, 1129, "Host is blocked"},
-		{"no TLS", config.VerifyFull, func(p *scripted) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
-		{"no TLS, mode require", config.Require, func(p *scripted) { p.greet(realGreeting()) }, 1105, "does not offer TLS"},
+		{"no TLS", config.VerifyFull, func(p *scripted) { p.greet(realGreeting()) }, 2026, "does not offer TLS"},
+		{"no TLS, mode require", config.Require, func(p *scripted) { p.greet(realGreeting()) }, 2026, "does not offer TLS"},
 		{"access denied", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x15\x04#28000Access denied") }, 1045, "Access denied"},
 		{"unknown database", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x19\x04#42000Unknown database") }, 1049, "Unknown database"},
-		{"truncated error", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x15") }, 1105, "cannot be read"},
-		{"empty packet", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("") }, 1105, "an empty packet"},
+		{"truncated error", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xff\x15") }, 2003, "cannot be read"},
+		{"empty packet", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("") }, 2003, "an empty packet"},
 		{"unknown plugin", config.Disable, func(p *scripted) { switchTo(p, "authentication_kerberos_client", "x") }, 1105, "authentication_kerberos_client"},
 		{"pre-4.1 passwords", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\xfe") }, 1105, "mysql_old_password"},
 		{"second factor", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x02webauthn_client\x00") }, 1105, "second factor"},
-		{"short salt", config.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_NATIVE_PASSWORD, "short\x00") }, 1105, "a salt of 5 bytes"},
-		{"no salt", config.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_CACHING_SHA2_PASSWORD, "") }, 1105, "a salt of 0 bytes"},
+		{"short salt", config.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_NATIVE_PASSWORD, "short\x00") }, 2003, "a salt of 5 bytes"},
+		{"no salt", config.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_CACHING_SHA2_PASSWORD, "") }, 2003, "a salt of 0 bytes"},
 		{"clear text without TLS", config.Disable, func(p *scripted) { switchTo(p, mysql.AUTH_CLEAR_PASSWORD, ""); wantNothing(p) }, 1105, "the password was not sent"},
 		{"endless switches", config.Disable, func(p *scripted) {
 			p.greet(realGreeting())
@@ -146,21 +146,21 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 				p.send("\xfe" + mysql.AUTH_NATIVE_PASSWORD + "\x00" + salt)
 				p.payload()
 			}
-		}, 1105, "endless changes"},
+		}, 2003, "endless changes"},
 		{"endless data", config.Disable, func(p *scripted) {
 			p.greet(realGreeting())
 			for range 100 {
 				p.send("\x01\x03")
 			}
-		}, 1105, "endless"},
-		{"data out of turn", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x01\x09") }, 1105, "out of turn"},
-		{"key that is none", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x01\x04"); p.payload(); p.send("\x01garbage") }, 1105, "not PEM"},
+		}, 2003, "endless"},
+		{"data out of turn", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x01\x09") }, 2003, "out of turn"},
+		{"key that is none", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.send("\x01\x04"); p.payload(); p.send("\x01garbage") }, 2003, "not PEM"},
 		{"sha256 key that is none", config.Disable, func(p *scripted) {
 			switchTo(p, mysql.AUTH_SHA256_PASSWORD, salt)
 			p.payload()
 			p.send("\x01-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
-		}, 1105, "public key"},
-		{"never answers", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.payload() }, 1105, "took too long"},
+		}, 2003, "public key"},
+		{"never answers", config.Disable, func(p *scripted) { p.greet(realGreeting()); p.payload() }, 2003, "took too long"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestHostileOrBrokenDatabase(t *testing.T) {
 			if e.Code != tt.code || !strings.Contains(e.Message, tt.message) {
 				t.Errorf("client got %d %q, want %d …%q…", e.Code, e.Message, tt.code, tt.message)
 			}
-			if ours := strings.HasPrefix(e.Message, "credproxy: "); ours != (tt.code == 1105) {
+			if ours := strings.HasPrefix(e.Message, "credproxy: "); ours != (tt.code == 1105 || tt.code == 2003 || tt.code == 2026) {
 				t.Errorf("message %q", e.Message)
 			}
 		})

@@ -3,6 +3,7 @@ package mysql
 import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
 )
 
@@ -19,6 +20,6 @@ func farewell(tail []byte, why error) (message []byte, idle bool) {
 		status, ok := wire.StatusOf(payload)
 		idle = ok && status&unfinished == 0
 	}
-	packet := errorPacket(why, true)
+	packet := encodeError(code{mysql.ER_SERVER_SHUTDOWN, away}, fault.As(why), true)
 	return append([]byte{byte(len(packet)), byte(len(packet) >> 8), 0, 1}, packet...), idle
 }

@@ -70,7 +70,7 @@ func FuzzError(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if out := errorPacket(&fault.Error{Kind: fault.UpstreamRefused, Err: said}, true); !bytes.Equal(out, b) {
+		if out := errorPacket(&fault.Error{Kind: fault.UpstreamRefused, Err: said}, true, false); !bytes.Equal(out, b) {
 			t.Fatalf("%q became %q", b, out)
 		}
 	})

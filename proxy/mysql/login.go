@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy"
@@ -24,6 +25,9 @@ type login struct {
 	ctx      context.Context // the session's
 	preLogin *preLogin       // what the first attempt goes on with
 	up       *backend.Conn   // the one logged in on
+
+	change    *wire.ChangeUser // the COM_CHANGE_USER that is being answered; nil: none
+	noDefault bool             // the default database does not exist
 }
 
 // run greets the client and logs in with whichever credential the database
@@ -33,18 +37,21 @@ type login struct {
 // earlier greeting: a connection that nobody goes on with would have to be ended with
 // one more failed login.
 func (l *login) run() error {
+	if l.client.want != nil {
+		return l.search(l.attempt)
+	}
 	cred, err := l.engine.Credentials.Get(l.ctx) // it may name the host
 	if err != nil {
 		return err
 	}
 	last := l.engine.lastGreeting.Load()
 	if last != nil && l.engine.isRefused(cred) {
-		return l.searchGreeted(*last, cred)
+		return l.searchGreeted(*last)
 	}
 	up, err := l.dial(cred)
 	if secrets.IsWrongEndpoint(err) {
 		if last != nil {
-			return l.searchGreeted(*last, cred)
+			return l.searchGreeted(*last)
 		}
 		up, err = l.dialElsewhere()
 	}
@@ -59,8 +66,8 @@ func (l *login) run() error {
 }
 
 // searchGreeted is search for a client who hears an earlier greeting.
-func (l *login) searchGreeted(g wire.Greeting, cred *secrets.Credential) error {
-	if err := l.receive(g, cred); err != nil {
+func (l *login) searchGreeted(g wire.Greeting) error {
+	if err := l.receive(g); err != nil {
 		return err
 	}
 	return l.search(l.attempt)
@@ -129,7 +136,20 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 			return err
 		}
 	}
+	if what := l.client.told.Differs(up.Greeting(), *l.client.want); what != "" {
+		l.engine.closeCleanly(ctx, l.session.Phase, up)
+		return errMoved(what)
+	}
 	conn, err := up.Login(ctx, p, cred, began)
+	if l.lacksDefault(err) {
+		return l.attempt(ctx, cred)
+	}
+	if err == nil && l.change != nil && l.change.Charset[1] != 0 {
+		// A handshake response has one byte for the character set.
+		if err = conn.ChangeUser(ctx, p, *l.change, cred); err != nil {
+			_ = conn.TCP.Close()
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -138,28 +158,46 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 	return nil
 }
 
+// errMoved ends the login of a client that was greeted for another database.
+func errMoved(what string) error {
+	return secrets.MarkNotSent(&fault.Error{Kind: fault.Moved,
+		Message: "the database is not the one that this client was greeted for: " + what, Hint: "Connect again."})
+}
+
+// lacksDefault reports whether a login failed for a default database that does not exist.
+// It remembers it: a client that named none then gets a session without one, as directly,
+// unless access.databases is set.
+func (l *login) lacksDefault(err error) bool {
+	said, ok := errors.AsType[*wire.ServerError](err)
+	if !ok || said.Code != mysql.ER_BAD_DB_ERROR || l.noDefault || l.client.want.Database != "" || l.engine.checkDatabase("") != nil {
+		return false
+	}
+	l.noDefault = true
+	l.session.Log().Warn("the default database does not exist: the session begins without one; create it, or set database to another, or to none", zap.Error(said))
+	return true
+}
+
 // params are those of a login for the client, once it has answered the greeting.
 func (l *login) params() backend.Params {
 	p := l.engine.params(l.session.Phase)
 	p.Response = l.client.want
+	p.NoDatabase = p.NoDatabase || l.noDefault
 	return p
 }
 
 func (e *Engine) params(phase upstream.Phase) backend.Params {
-	return backend.Params{Dialer: e.Upstream, Database: e.Database, Phase: phase}
+	return backend.Params{Dialer: e.Upstream, Database: e.Database, NoDatabase: e.NoDatabase, Phase: phase, Greeted: e.keepGreeting}
 }
 
-// dial connects, and keeps the greeting for clients who come while the database cannot
-// be asked for one.
 func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.Credential) (*backend.PreLoginConn, error) {
-	up, err := backend.Dial(ctx, e.params(phase), cred)
-	if err != nil {
-		return nil, err
-	}
-	g := up.Greeting()
+	return backend.Dial(ctx, e.params(phase), cred)
+}
+
+// keepGreeting keeps a greeting for clients who come while the database cannot be asked
+// for one, or may not be yet.
+func (e *Engine) keepGreeting(g wire.Greeting) {
 	g.ID = 0
 	e.lastGreeting.Store(&g)
-	return up, nil
 }
 
 // Query runs statements of credproxy's own, as [backend.Query] does. Databases does not
@@ -173,7 +211,7 @@ func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database s
 }
 
 // receive greets the client and reads its answer.
-func (l *login) receive(g wire.Greeting, cred *secrets.Credential) error {
+func (l *login) receive(g wire.Greeting) error {
 	if err := l.client.greet(g, l.engine.ClientTLS != nil); err != nil {
 		return err
 	}
@@ -181,8 +219,7 @@ func (l *login) receive(g wire.Greeting, cred *secrets.Credential) error {
 		return err
 	}
 	l.session.Phase("request", l.session.Accepted, zap.String("client_user", fault.Clip(l.client.want.User)), zap.String("db", fault.Clip(l.client.want.Database)))
-	p := l.params()
-	return l.engine.checkDatabase(p.DatabaseFor(cred))
+	return nil
 }
 
 // checkDatabase holds the database that a login is for against those allowed. What a

@@ -56,7 +56,12 @@ func (l *login) release() {
 func (l *login) introduce(up *backend.PreLoginConn) (*preLogin, error) {
 	greeting, cred := up.Greeting(), up.Cred() // up is not ours alone from here on
 	g := l.bePatient(up)
-	if err := l.receive(greeting, cred); err != nil {
+	err := l.receive(greeting)
+	if err == nil {
+		p := l.params()
+		err = l.engine.checkDatabase(p.DatabaseFor(cred))
+	}
+	if err != nil {
 		if up := g.take(); up != nil {
 			l.engine.closeCleanly(l.ctx, l.session.Phase, up)
 		}

@@ -111,7 +111,7 @@ func TestQueryFails(t *testing.T) {
 		{"truncated row", answer(rowsOf("\x05abc", 1)...), fault.UpstreamBroken, "", false, "a row that cannot be read"},
 		{"row too long", answer(rowsOf("\x011\x011", 1)...), fault.UpstreamBroken, "", false, "a row that cannot be read"},
 		{"too many rows", answer(rowsOf("\x011", upstream.MaxRows+1)...), fault.UpstreamBroken, "", false, "a longer answer"},
-		{"too many bytes", answer(rowsOf("\xfd\x00\x00\x03"+strings.Repeat("x", 3<<16), 6)...), fault.UpstreamBroken, "", false, "a longer answer"},
+		{"too many bytes", answer(rowsOf("\xfd\x00\x00\x01"+strings.Repeat("x", 1<<16), 18)...), fault.UpstreamBroken, "", false, "a longer answer"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -31,6 +31,7 @@ type Engine struct {
 	Database    string      // for clients that name none; empty: the secret's
 	Databases   []string    // the only ones allowed; empty: all
 	Replication bool        // may be used although Databases are set
+	NoDatabase  bool        // there is no default database, whatever the secret says
 	Role        string      // to take on at login; empty: none
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: they hear no
 	RequireTLS  bool        // TCP clients must use TLS

@@ -60,7 +60,7 @@ func begin(ctx context.Context, p backend.Params, cred *secrets.Credential) (*ba
 // sends the user's name then, which is nobody's here. "" is none.
 func (e *Engine) databaseInstead(want wire.Startup, cred *secrets.Credential) string {
 	name, instead := want.Get("database"), cmp.Or(e.Database, cred.Endpoint.Database)
-	if len(e.Databases) > 0 || want.PhysicalReplication() || name == "" || name != want.Get("user") || name == instead {
+	if e.NoDatabase || len(e.Databases) > 0 || want.PhysicalReplication() || name == "" || name != want.Get("user") || name == instead {
 		return ""
 	}
 	return instead
@@ -68,7 +68,7 @@ func (e *Engine) databaseInstead(want wire.Startup, cred *secrets.Credential) st
 
 // params are those of a login as want.
 func (e *Engine) params(want wire.Startup, phase upstream.Phase) backend.Params {
-	return backend.Params{Dialer: e.Upstream, Startup: want, Database: e.Database, Role: e.Role, Keys: &e.keys, Phase: phase}
+	return backend.Params{Dialer: e.Upstream, Startup: want, Database: e.Database, NoDatabase: e.NoDatabase, Role: e.Role, Keys: &e.keys, Phase: phase}
 }
 
 // Query runs statements of credproxy's own, as [backend.Query] does. Databases does

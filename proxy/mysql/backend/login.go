@@ -28,6 +28,9 @@ type Params struct {
 	Response *wire.HandshakeResponse
 	Database string         // where Response names none; empty: the secret's, else none
 	Phase    upstream.Phase // nil: nobody hears
+	// NoDatabase says that there is no default: a Response that names none gets none.
+	NoDatabase bool
+	Greeted    func(wire.Greeting) // hears what the database says first; nil: nobody does
 }
 
 func (p *Params) phase(name string, start time.Time, details ...zap.Field) {
@@ -46,6 +49,9 @@ func (p *Params) DatabaseFor(cred *secrets.Credential) string {
 
 // DefaultDatabase is DatabaseFor who names none.
 func (p *Params) DefaultDatabase(cred *secrets.Credential) string {
+	if p.NoDatabase {
+		return ""
+	}
 	return cmp.Or(p.Database, cred.Endpoint.Database)
 }
 
@@ -98,6 +104,9 @@ func Dial(ctx context.Context, p Params, cred *secrets.Credential) (*PreLoginCon
 	c := &Conn{PacketConn: wire.NewPacketConn(tcp), TCP: tcp, Host: host, Port: port, Cred: cred}
 	if err := upstream.BreakOff(ctx, tcp, c.readGreeting); err != nil {
 		return nil, c.fail(ctx, err)
+	}
+	if p.Greeted != nil {
+		p.Greeted(c.Greeting)
 	}
 	return &PreLoginConn{c}, nil
 }

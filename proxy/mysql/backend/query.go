@@ -26,7 +26,7 @@ func Query(ctx context.Context, p Params, cred *secrets.Credential, database str
 	defer cancel()
 	p.Response = nil
 	if database != "" {
-		p.Database = database
+		p.Database, p.NoDatabase = database, false
 	}
 	c, err := Login(ctx, p, cred)
 	if err != nil {

@@ -4,8 +4,8 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// NotOffered are the capabilities that a client is never offered: what is
-// compressed cannot be passed on unseen, and TLS is offered only with client_tls.
+// NotOffered are the capabilities that a client is never offered: on the way to a
+// neighbour compression costs time only, and TLS is offered only with client_tls.
 const NotOffered = mysql.CLIENT_COMPRESS | mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM | mysql.CLIENT_SSL
 
 // ForClient returns the greeting that a client hears: the database's own, but

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 
@@ -53,6 +54,11 @@ func ParseHandshakeResponse(payload []byte) (HandshakeResponse, error) {
 		r.Attributes = f.counted()
 	}
 	return r, f.Err
+}
+
+// ForgetLogin lets go of what a login alone needs, which may be as long as a packet.
+func (r *HandshakeResponse) ForgetLogin() {
+	r.Auth, r.Attributes, r.Filler = nil, nil, bytes.Clone(r.Filler)
 }
 
 // Head encodes the part that an SSLRequest consists of.

@@ -8,10 +8,9 @@ import (
 	"net"
 )
 
-// MaxLoginPacket caps the payload of one packet before the relay, in bytes. The
-// server's own cap is max_allowed_packet; connection attributes, the largest
-// part, have at most 64 KiB.
-const MaxLoginPacket = 1 << 20
+// MaxLoginPacket caps the payload of one packet before the relay, in bytes. Connection
+// attributes, the largest part, have at most 64 KiB.
+const MaxLoginPacket = 128 << 10
 
 // maxPayload is the payload of a full packet, which another one continues (page
 // "MySQL Packets").

@@ -17,7 +17,7 @@ func TestLongPacketTakesMemoryAsItComes(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range packets {
-		c := &PacketConn{R: bufio.NewReader(strings.NewReader("\x00\x00\x10\x00"))}
+		c := &PacketConn{R: bufio.NewReader(strings.NewReader("\x00\x00\x02\x00"))}
 		if _, err := c.ReadPacket(); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("error %v", err)
 		}
@@ -27,7 +27,7 @@ func TestLongPacketTakesMemoryAsItComes(t *testing.T) {
 		t.Errorf("%d bytes allocated for a header that announces %d", each, MaxLoginPacket)
 	}
 	whole := bytes.Repeat([]byte("x"), MaxLoginPacket)
-	c := &PacketConn{R: bufio.NewReader(io.MultiReader(strings.NewReader("\x00\x00\x10\x00"), bytes.NewReader(whole), strings.NewReader("\x01\x00\x00\x01y")))}
+	c := &PacketConn{R: bufio.NewReader(io.MultiReader(strings.NewReader("\x00\x00\x02\x00"), bytes.NewReader(whole), strings.NewReader("\x01\x00\x00\x01y")))}
 	if got, err := c.ReadPacket(); err != nil || !bytes.Equal(got, whole) {
 		t.Errorf("%d bytes, error %v", len(got), err)
 	}

@@ -3,6 +3,7 @@ package backend
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,23 +27,25 @@ const maxPreamble = 64 << 10
 // Params say where to log in, and as what.
 type Params struct {
 	Dialer   *upstream.Dialer
-	Startup  wire.Startup   // what is asked for; its user is replaced by the credential's
-	Database string         // where Startup names none; empty: the secret's
-	Role     string         // to take on at login; empty: none
-	Keys     *ScramKeys     // derived before; nil: none
-	Phase    upstream.Phase // nil: nobody hears
+	Startup  wire.Startup // what is asked for; its user is replaced by the credential's
+	Database string       // where Startup names none; empty: the secret's
+	Role     string       // to take on at login; empty: none
+	// NoDatabase says that there is no default: a Startup that names none gets what the
+	// server takes then.
+	NoDatabase bool
+	Keys       *ScramKeys     // derived before; nil: none
+	Phase      upstream.Phase // nil: nobody hears
 }
 
 // DatabaseFor returns the database that a login with cred is for: the startup
 // packet's, else the configuration's, else the secret's, else the user name of the
 // startup packet, which is what the server would take.
 func (p *Params) DatabaseFor(cred *secrets.Credential) string {
-	for _, name := range []string{p.Startup.Get("database"), p.Database, cred.Endpoint.Database} {
-		if name != "" {
-			return name
-		}
+	database := p.Startup.Get("database")
+	if !p.NoDatabase {
+		database = cmp.Or(database, p.Database, cred.Endpoint.Database)
 	}
-	return p.Startup.Get("user")
+	return cmp.Or(database, p.Startup.Get("user"))
 }
 
 // Conn is a connection on which the database has said AuthenticationOk.

@@ -1,0 +1,66 @@
+package wire
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// loginOnly are the capabilities that say how to log in, and nothing of what follows:
+// the two legs need not agree on them.
+const loginOnly = NotOffered | mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA |
+	mysql.CLIENT_SECURE_CONNECTION | mysql.CLIENT_CONNECT_WITH_DB | mysql.CLIENT_CONNECT_ATTRS | mysql.MULTI_FACTOR_AUTHENTICATION
+
+// Differs says in words in what a server that greets with actual is another than a client
+// takes it for that was told g and answered r; "" if that client cannot tell.
+func (g Greeting) Differs(actual Greeting, r HandshakeResponse) string {
+	differ := r.Capabilities &^ loginOnly & (g.Capabilities ^ actual.Capabilities)
+	for i := range mariaDBFlags { // where MySQL and its clients have zeros
+		differ |= uint32(r.Filler[len(r.Filler)-mariaDBFlags+i] & (g.Reserved[len(g.Reserved)-mariaDBFlags+i] ^ actual.Reserved[len(g.Reserved)-mariaDBFlags+i]))
+	}
+	switch told, is := release(g.Version), release(actual.Version); {
+	case told != is:
+		return fmt.Sprintf("it is %s, and the client was told %s", is, told)
+	case differ != 0:
+		return "its capabilities are others"
+	case g.Charset != actual.Charset:
+		return "its default character set is another"
+	}
+	return ""
+}
+
+// mariaDBFlags is how many bytes MariaDB's further capabilities take, at the end of what
+// is reserved.
+const mariaDBFlags = 4
+
+// release returns what drivers switch on in a server's version: the product and its series,
+// as "MySQL 8.4". The servers behind one name may be of several releases of a series, while
+// they are upgraded one after the other.
+func release(version string) string {
+	product := "MySQL "
+	if strings.Contains(version, "MariaDB") {
+		product = "MariaDB "
+		version = strings.TrimPrefix(version, "5.5.5-") // for replicas of old
+	}
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	return product + major[:min(len(major), 8)] + "." + minor[:min(len(minor), 8)]
+}
+
+// Unreached returns a greeting for clients of a database that nobody has reached yet, so
+// that they can be told why.
+func Unreached(mariaDB bool) Greeting {
+	g := Greeting{
+		Version: "8.0.0-credproxy", Plugin: mysql.AUTH_CACHING_SHA2_PASSWORD, Charset: 255, Salt: NewSalt(),
+		Status: [2]byte{byte(mysql.SERVER_STATUS_AUTOCOMMIT)},
+		Capabilities: mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_LONG_FLAG | mysql.CLIENT_CONNECT_WITH_DB | mysql.CLIENT_PROTOCOL_41 |
+			mysql.CLIENT_TRANSACTIONS | mysql.CLIENT_SECURE_CONNECTION | mysql.CLIENT_MULTI_STATEMENTS | mysql.CLIENT_MULTI_RESULTS |
+			mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_CONNECT_ATTRS | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
+	}
+	if mariaDB {
+		g.Version, g.Plugin, g.Charset = "5.5.5-10.6.0-MariaDB-credproxy", mysql.AUTH_NATIVE_PASSWORD, 45
+		g.Capabilities &^= mysql.CLIENT_LONG_PASSWORD // it speaks of further capabilities, and has none
+	}
+	return g
+}
