@@ -92,7 +92,7 @@ func TestSpellings(t *testing.T) {
 
 		// Blanks, comments, ends of lines.
 		"comments":                 replace("log:\n", "# one\nlog: # two\n# three\n", "1s\n", "1s # of a second\n", "- unix", "# here\n      - unix", "true\n", "true   # \"quoted\": [text]\n\n\n"),
-		"comments without a space": strings.NewReplacer("[::1]:3306\"", "[::1]:3306\"# ]", "]", "]#", "}", "}#", "\n", "\n#\n").Replace(replace("[orders", "[#\n        orders")),
+		"comments without a space": strings.NewReplacer("[::1]:3306\"", "[::1]:3306\"# ]", "]", "]#", "}", "}#", "\n", "\n#\n").Replace(replace("[orders", "[#\n        orders", "log:\n", "# é\nlog:\n")),
 		"no end of the last line":  strings.TrimSuffix(plainly, "\n"),
 		"blanks at ends":           strings.ReplaceAll(plainly, "\n", " \t \n"),
 		"blank lines":              replace("databases:\n", strings.Repeat("\n", 5000)+"databases:\n"),

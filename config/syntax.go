@@ -88,12 +88,12 @@ func separate(text *[]byte, err error) bool {
 		return false
 	}
 	i := 0
-	for range at.Mark.Line - 1 {
-		i += bytes.IndexByte((*text)[i:], '\n') + 1
-	}
-	for range at.Mark.Column - 1 {
+	for range at.Mark.Index { // of characters
 		_, size := utf8.DecodeRune((*text)[i:])
 		i += size
+	}
+	if !bytes.HasPrefix((*text)[i:], []byte("#")) {
+		return false
 	}
 	*text = slices.Insert(*text, i, ' ')
 	return true

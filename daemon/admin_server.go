@@ -67,7 +67,7 @@ func (d *daemon) adminState() admin.State {
 
 // serveHTTP serves on ln until ctx ends.
 func (d *daemon) serveHTTP(ctx context.Context, srv *http.Server, ln net.Listener) error {
-	srv.ErrorLog = zap.NewStdLog(d.log)
+	srv.ErrorLog, _ = zap.NewStdLogAt(d.log, zap.WarnLevel) // there is such a level
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

@@ -61,7 +61,7 @@ func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []
 	d.mu.Lock()
 	running := byName(d.current)
 	d.mu.Unlock()
-	shared, seen := new(awscfg.Shared), contents{}
+	shared, seen := &awscfg.Shared{Log: d.log}, contents{}
 	for _, want := range cfg.Databases {
 		db := running[want.Name]
 		kept := db != nil && db.failure.Load() == nil && reflect.DeepEqual(db.fileConfig, want)

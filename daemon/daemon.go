@@ -117,7 +117,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	d.drain()
 	stopServing()
 	administering.Wait()
-	log.Info("credproxy ends", zap.Error(err))
+	if err == nil { // else it is the caller's to tell
+		log.Info("credproxy ends")
+	}
 	return err
 }
 

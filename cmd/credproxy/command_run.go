@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/daemon"
@@ -40,7 +41,17 @@ start. Certificates that the file names are read again in the same way.`,
 				return err
 			}
 			log, level := logging.New(cfg.Log.Level, cfg.Log.Format, cmd.ErrOrStderr())
-			return daemon.Run(cmd.Context(), cfg, daemon.Options{Log: log, Level: level, File: file, Load: load, EMF: cmd.OutOrStdout(), Version: version})
+			restore, err := zap.RedirectStdLogAt(log, zap.DebugLevel) // package net/http writes there
+			if err != nil {
+				return err
+			}
+			defer restore()
+			err = daemon.Run(cmd.Context(), cfg, daemon.Options{Log: log, Level: level, File: file, Load: load, EMF: cmd.OutOrStdout(), Version: version})
+			if err != nil && exitStatus(err) != exitUsage {
+				log.Error("credproxy ends", zap.Error(err))
+				return loggedError{err}
+			}
+			return err
 		},
 	}
 	configFlag(cmd, &file)

@@ -19,6 +19,12 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// loggedError marks an error that is in the log already, beside which a line for people
+// would be one that readers of JSON cannot take.
+type loggedError struct{ error }
+
+func (e loggedError) Unwrap() error { return e.error }
+
 // exitStatus returns the exit status of a command that returned err.
 func exitStatus(err error) int {
 	if err == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -15,7 +16,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil {
+	if _, logged := errors.AsType[loggedError](err); err != nil && !logged {
 		fmt.Fprintf(stderr, "credproxy: %v\n", err)
 	}
 	return exitStatus(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -67,12 +68,16 @@ type Config struct {
 func Load(ctx context.Context, opts Options) (*Config, error) { return new(Shared).Load(ctx, opts) }
 
 // loadBase loads what all roles of a region have in common.
-func loadBase(ctx context.Context, region string) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx,
+func loadBase(ctx context.Context, region string, log *zap.Logger) (aws.Config, error) {
+	options := []func(*config.LoadOptions) error{
 		config.WithRegion(region),
 		config.WithRetryMaxAttempts(maxAttempts),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(exchangeTimeout)),
-	)
+	}
+	if log != nil {
+		options = append(options, config.WithLogger(sdkLog(log)))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return cfg, secrets.Errorf(secrets.Unavailable, "load AWS configuration: %w", err)
 	}

@@ -2,9 +2,13 @@ package awscfg
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go/logging"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // Shared loads configurations that have in common what they can: those of one region
@@ -12,9 +16,23 @@ import (
 // credentials too. So a thousand secrets cost STS as many calls as one does. The zero
 // Shared is ready; a nil one shares nothing.
 type Shared struct {
+	// Log takes what the SDK has to say; nil: standard error does.
+	Log *zap.Logger
+
 	mu      sync.Mutex
 	bases   map[string]aws.Config // by the region asked for
 	signers map[signerKey]*signer
+}
+
+// sdkLog returns a logger for the SDK, whose own is not log's.
+func sdkLog(log *zap.Logger) logging.Logger {
+	return logging.LoggerFunc(func(class logging.Classification, format string, v ...any) {
+		level := zapcore.DebugLevel
+		if class == logging.Warn {
+			level = zapcore.WarnLevel
+		}
+		log.Log(level, "the SDK of AWS: "+fmt.Sprintf(format, v...))
+	})
 }
 
 type signerKey struct {
@@ -32,7 +50,7 @@ func (s *Shared) Load(ctx context.Context, opts Options) (*Config, error) {
 	cfg, ok := s.bases[opts.Region]
 	if !ok {
 		var err error
-		if cfg, err = loadBase(ctx, opts.Region); err != nil {
+		if cfg, err = loadBase(ctx, opts.Region, s.Log); err != nil {
 			return nil, err
 		}
 		if s.bases == nil {

@@ -134,7 +134,7 @@ func newQueue(ctx context.Context, queueURL string, observe func(operation strin
 	if err != nil || place.Host == "" {
 		return nil, fmt.Errorf("not the URL of a queue")
 	}
-	config, err := awscfg.Load(ctx, awscfg.Options{Region: queueRegion(place.Hostname())})
+	config, err := (&awscfg.Shared{Log: log}).Load(ctx, awscfg.Options{Region: queueRegion(place.Hostname())})
 	if err != nil {
 		return nil, err
 	}
