@@ -2,6 +2,9 @@ package integration_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -35,6 +38,13 @@ func TestPreviousLeadsNowhereElse(t *testing.T) {
 			_, err := pgx.Connect(t.Context(), "postgres://anybody@"+proxy.Addr(t, "main")+"/postgres?sslmode=disable")
 			if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "28P01" {
 				t.Errorf("login: %v, want the refusal of the server that AWSCURRENT names", err)
+			}
+			file := filepath.Join(t.TempDir(), "credproxy.yaml")
+			if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if code, stdout, _ := credproxy(t, aws.Env(), "check", "-c", file); code != 1 || strings.Contains(stdout, "AWSPREVIOUS") {
+				t.Errorf("check ends with %d and says %s", code, stdout)
 			}
 		})
 	}
