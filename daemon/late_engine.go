@@ -16,16 +16,19 @@ import (
 // one who waits for MySQL's greeting.
 const firstBytes = 500 * time.Millisecond
 
-// lateEngine is the engine of a database whose protocol may not be known yet. Until it
-// is, clients hear why.
+// lateEngine is the engine of a database whose protocol may not be known yet. Clients wait
+// for the first look at the secret, which is under way at each start. If it brought
+// nothing they hear why.
 type lateEngine struct {
 	known           atomic.Pointer[wiring.Engine] // nil: not yet
+	tried           chan struct{}                 // closed when the first look is over
 	postgres, mysql proxy.Engine                  // tell why
 	protocol        config.Engine                 // that the configuration names; "": the secret will
 }
 
 func newLateEngine(db *database) *lateEngine {
 	return &lateEngine{
+		tried:    make(chan struct{}),
 		postgres: db.daemon.engines.Refusal(config.Postgres, db.clientTLS, db.notOpen),
 		mysql:    db.daemon.engines.Refusal(config.MySQL, db.clientTLS, db.notOpen),
 		protocol: db.fileConfig.Engine,
@@ -34,6 +37,13 @@ func newLateEngine(db *database) *lateEngine {
 
 // Serve implements [proxy.Engine].
 func (l *lateEngine) Serve(ctx context.Context, s *proxy.Session) (*proxy.Legs, error) {
+	if l.known.Load() == nil {
+		select {
+		case <-l.tried:
+		case <-time.After(s.LoginTimeout() / 2): // the answer needs time too
+		case <-ctx.Done():
+		}
+	}
 	if e := l.known.Load(); e != nil {
 		return (*e).Serve(ctx, s)
 	}

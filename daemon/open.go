@@ -43,6 +43,7 @@ func (d *daemon) openAll(fresh []*database) error {
 			d.openLater(db, before, func(err error) {
 				tried[i] <- err
 				close(now)
+				close(db.late.tried)
 			})
 		})
 	}

@@ -68,7 +68,7 @@ func TestStatusPage(t *testing.T) {
 	if code, answer, err := w.Post("/break-glass", `{"reason":"INC-4711: rotation is broken","database":"reports"}`); code != http.StatusOK || err != nil {
 		t.Fatalf("%d %s, %v", code, answer, err)
 	}
-	await(t, "the page to show it by itself", func() bool { return b.eval("document.title") == "NOT READY · credproxy" })
+	await(t, "the page to show it by itself", func() bool { return b.eval("document.title") == "TROUBLE · credproxy" })
 	text := b.eval("document.body.innerText")
 	if rotation := regexp.MustCompile(`ago, to [0-9a-f]{8}; 1 login waited, the longest [0-9]`); !rotation.MatchString(text) {
 		t.Errorf("the page does not say %s", rotation)
