@@ -45,7 +45,7 @@ type database struct {
 	late       *lateEngine
 	begun      atomic.Bool            // it listens, or its clients hear why it does not yet
 	failure    atomic.Pointer[string] // why it does not listen; nil: it does, or waits
-	retired    bool                   // accepts no more; daemon.mu guards it
+	retired    atomic.Bool            // accepts no more
 	drainTimer *time.Timer
 	terminated chan struct{} // closed when drainTimer has done its work
 
@@ -120,7 +120,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
-	observer.Observe(db.server, db.cache.Status)
+	observer.Observe(db.server, db.cache.Status, func() bool { return !db.retired.Load() && db.trouble() == "" })
 	return db, nil
 }
 

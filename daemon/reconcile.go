@@ -14,7 +14,7 @@ func byName(all []*database) map[string]*database {
 
 // precedes reports whether db accepts, or was to accept, the clients that next is for.
 func (db *database) precedes(next *database) bool {
-	return db != next && !db.retired && db.failure.Load() == nil && db.cfg.Name == next.cfg.Name
+	return db != next && !db.retired.Load() && db.failure.Load() == nil && db.cfg.Name == next.cfg.Name
 }
 
 // predecessor returns the one that accepts in place of db until db does, nil if there
@@ -73,10 +73,9 @@ func (d *daemon) closeUnused() {
 // retire has a goroutine wait for the sessions of a database that accepts no longer, and
 // then stop what they needed.
 func (d *daemon) retire(db *database) {
-	if db.retired {
+	if db.retired.Swap(true) {
 		return
 	}
-	db.retired = true
 	db.server.CloseLobby()
 	d.running.Go(func() {
 		db.server.Wait()

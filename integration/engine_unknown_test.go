@@ -59,11 +59,13 @@ func TestEngineUnknown(t *testing.T) {
 	if _, body, err := w.Get("/status"); err != nil || !strings.Contains(body, "not listening: database late: the secret does not name an engine") {
 		t.Errorf("the status does not tell: %v %s", err, body)
 	}
+	awaitMetric(t, w.Proxy, 0, "credproxy_database_ready", `database="late"`)
 	if !w.logged("late", "database does not listen", "does not name an engine") {
 		t.Error("the log does not tell")
 	}
 	aws.PutSecret("prod/late", whole)
 	w.recovers(t, "late", "postgres")
+	awaitMetric(t, w.Proxy, 1, "credproxy_database_ready", `database="late"`)
 }
 
 // TestThousandDatabases starts with as many secrets as a configuration may hold, of one

@@ -27,6 +27,7 @@ type servers struct {
 type observed struct {
 	server     Server
 	credential func() secrets.Status
+	ready      func() bool // new clients can be logged in there
 }
 
 type traffic struct{ toUpstream, toClient int64 }
@@ -48,6 +49,8 @@ var (
 		"Time since the credential's source last confirmed it.", nil, nil)
 	breakerDesc = prometheus.NewDesc(namespace+"_source_breaker_open",
 		"1 while the credential's source fails so often that it is asked only now and then.", nil, nil)
+	readyDesc = prometheus.NewDesc(namespace+"_database_ready",
+		"1 while new clients of the database can be logged in, as far as is known.", nil, nil)
 	emergencyDesc = prometheus.NewDesc(namespace+"_break_glass_active",
 		"1 while logins use the emergency credential.", nil, nil)
 )
@@ -61,10 +64,10 @@ func oneIf(b bool) float64 {
 
 // Observe adds the metrics that are read off a running server and its cache, until
 // Release. The credential is the one of the server observed last.
-func (d *Database) Observe(s Server, credential func() secrets.Status) {
+func (d *Database) Observe(s Server, credential func() secrets.Status, ready func() bool) {
 	d.servers.mu.Lock()
 	defer d.servers.mu.Unlock()
-	d.servers.all = append(d.servers.all, observed{s, credential})
+	d.servers.all = append(d.servers.all, observed{s, credential, ready})
 }
 
 // Release undoes one call of Metrics.Database and the Observe of a server, which
@@ -92,7 +95,7 @@ func (c *servers) release(s Server) {
 
 // Describe implements prometheus.Collector.
 func (c *servers) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{activeDesc, relayDesc, versionDesc, ageDesc, breakerDesc, emergencyDesc} {
+	for _, d := range []*prometheus.Desc{activeDesc, relayDesc, versionDesc, ageDesc, breakerDesc, readyDesc, emergencyDesc} {
 		ch <- d
 	}
 }
@@ -105,14 +108,17 @@ func (c *servers) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	var active int64
+	ready := false
 	relayed := c.finished
 	for _, o := range c.all {
 		active += o.server.Active()
+		ready = ready || o.ready()
 		relayed.add(o.server)
 	}
 	ch <- prometheus.MustNewConstMetric(activeDesc, prometheus.GaugeValue, float64(active))
 	ch <- prometheus.MustNewConstMetric(relayDesc, prometheus.CounterValue, float64(relayed.toUpstream), "to_upstream")
 	ch <- prometheus.MustNewConstMetric(relayDesc, prometheus.CounterValue, float64(relayed.toClient), "to_client")
+	ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, oneIf(ready))
 	s := c.all[len(c.all)-1].credential()
 	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, oneIf(s.SourceLeftAlone))
 	ch <- prometheus.MustNewConstMetric(emergencyDesc, prometheus.GaugeValue, oneIf(s.Emergency != nil))

@@ -21,7 +21,7 @@ func fill(m *Metrics) *Database {
 	cred.VersionID = "0123456789abcdef"
 	d.Observe(&proxy.Server{}, func() secrets.Status {
 		return secrets.Status{Preferred: cred, Since: time.Now().Add(-time.Minute)}
-	})
+	}, func() bool { return true })
 	d.SessionEnded(fault.OK, "")
 	d.LoginPhase("auth", time.Millisecond)
 	d.CancelRequest("forwarded")
@@ -111,7 +111,7 @@ func TestADatabaseThatChangesKeepsItsMetricsAndOneThatGoesTakesThemAlong(t *test
 	m := New()
 	add := func() (*Database, *proxy.Server) {
 		d, s := m.Database("orders"), &proxy.Server{}
-		d.Observe(s, func() secrets.Status { return secrets.Status{} })
+		d.Observe(s, func() secrets.Status { return secrets.Status{} }, func() bool { return true })
 		return d, s
 	}
 	relayed := func(want string) {
@@ -151,7 +151,7 @@ func TestNoLabelPerToken(t *testing.T) {
 	m := New()
 	d := m.Database("orders")
 	var cred *secrets.Credential
-	d.Observe(&proxy.Server{}, func() secrets.Status { return secrets.Status{Preferred: cred} })
+	d.Observe(&proxy.Server{}, func() secrets.Status { return secrets.Status{Preferred: cred} }, func() bool { return true })
 	want := `
 # HELP credproxy_credential_version_info 1, with the first 8 characters of the id of the credential's version, or token.
 # TYPE credproxy_credential_version_info gauge
