@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -56,54 +55,6 @@ func TestRunSecretARN(t *testing.T) {
 		if code != 1 || !containsAll(stderr, []string{"127.0.0.1:5432", "the port is in use"}) {
 			t.Errorf("with 5432 taken: status %d\n%s", code, stderr)
 		}
-	})
-}
-
-// TestDefaultListenersWithoutIPv6: on a machine without IPv6 localhost is 127.0.0.1, and
-// that is no mistake. Both a database that lists no address and one that lists localhost
-// are on both loopback addresses elsewhere.
-func TestDefaultListenersWithoutIPv6(t *testing.T) {
-	inOwnNetwork(t, func() {
-		dir := t.TempDir()
-		writeFiles(t, dir, map[string]string{"login.json": `{"username":"app","password":"` + appPassword + `"}`})
-		login := fmt.Sprintf("    host: localhost\n    port: 1\n    credentials: {file: {path: %s/login.json}}\n", dir)
-		config := "databases:\n" +
-			"  - name: default\n    engine: mysql\n" + login +
-			"  - name: named\n    engine: postgres\n    listen: localhost:5432\n" + login +
-			"  - name: next\n    engine: postgres\n" + login
-		listens := func(want map[string][]string) {
-			t.Helper()
-			p := sidecar.Run(t, sidecar.Options{Binary: binary, Config: config}, appPassword)
-			for name, addrs := range want {
-				if _, err := p.Addrs(name, len(addrs)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			var status struct {
-				Databases []struct {
-					Name      string
-					Listeners []string
-				}
-			}
-			if _, body, err := p.Get("/status"); err != nil || json.Unmarshal([]byte(body), &status) != nil || len(status.Databases) != len(want) {
-				t.Fatal(body, err)
-			}
-			for _, db := range status.Databases {
-				if !slices.Equal(db.Listeners, want[db.Name]) {
-					t.Errorf("%s listens on %v, want %v", db.Name, db.Listeners, want[db.Name])
-				}
-			}
-			p.Stop()
-		}
-		listens(map[string][]string{
-			"default": {"127.0.0.1:3306", "[::1]:3306"}, "named": {"127.0.0.1:5432", "[::1]:5432"}, "next": {"127.0.0.1:5433", "[::1]:5433"},
-		})
-		const off = "/proc/sys/net/ipv6/conf/lo/disable_ipv6"
-		if err := os.WriteFile(off, []byte("1"), 0); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = os.WriteFile(off, []byte("0"), 0) }) // of the machine, if this is its network
-		listens(map[string][]string{"default": {"127.0.0.1:3306"}, "named": {"127.0.0.1:5432"}, "next": {"127.0.0.1:5433"}})
 	})
 }
 
