@@ -186,3 +186,41 @@ func TestBreakGlassAtADatabaseThatSaysNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestBreakGlassAnew has the operator give another credential while logins wait for what
+// the database says of the first: they offer that, and not the secret's.
+func TestBreakGlassAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(&labelled{labels: current("v1")}, Options{})
+		defer c.Close()
+		silent, second := emergencyCredential("silent"), emergencyCredential("second")
+		c.BreakGlass(silent, time.Hour)
+		left := make(chan struct{})
+		try := func(_ context.Context, cred *Credential) error {
+			switch cred.VersionID {
+			case silent.VersionID:
+				<-left
+				return errors.New("no answer")
+			case second.VersionID:
+				return nil
+			}
+			t.Errorf("%v was offered", cred)
+			return MarkRejected(errPassword)
+		}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer close(left)
+		wg.Go(func() { _ = c.Login(t.Context(), try) })
+		synctest.Wait()
+		for range 20 {
+			wg.Go(func() {
+				if err := c.Login(t.Context(), try); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		c.BreakGlass(second, time.Hour)
+		synctest.Wait()
+	})
+}

@@ -9,7 +9,7 @@ func (c *Cache) moveTo(e Endpoint) {
 	if e == c.endpoint {
 		return
 	}
-	elsewhere := e.Host != c.endpoint.Host || e.Port != c.endpoint.Port
+	elsewhere := !e.samePlace(c.endpoint)
 	c.endpoint = e
 	for stage, l := range c.labels {
 		if l.cred != nil {
@@ -29,6 +29,8 @@ func (c *Cache) moveTo(e Endpoint) {
 		c.accepted = c.held(c.accepted.at(e))
 	}
 }
+
+func (e Endpoint) samePlace(o Endpoint) bool { return e.Host == o.Host && e.Port == o.Port }
 
 // here returns cred as it is to be offered: at AWSCURRENT's endpoint.
 func (c *Cache) here(cred *Credential) *Credential {

@@ -45,8 +45,8 @@ func (l *login) step(ctx context.Context) (done bool, err error) {
 	c := l.cache
 	l.emergencyStarted = c.emergencyStarted()
 	if e := c.inEmergency(); e != nil {
-		if done, err := l.offerEmergency(ctx, e); done {
-			return true, err
+		if done, err := l.offerEmergency(ctx, e); done || err != nil {
+			return done, err
 		}
 	}
 	if cred := c.trusted(); cred != nil {

@@ -86,11 +86,11 @@ func (c *Cache) trusted() *Credential {
 // accept files that the database took cred in an attempt that began at began. It
 // comes first from now on unless AWSCURRENT has moved to a version that nobody has
 // tried yet. What began before a doubt does not end it: it may have been taken before
-// the database changed.
+// the database changed. What was taken at the place before says nothing of this one.
 func (c *Cache) accept(cred *Credential, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.accepted == cred && began.Before(c.staleRejectionAt) {
+	if !cred.Endpoint.samePlace(c.endpoint) || c.accepted == cred && began.Before(c.staleRejectionAt) {
 		return
 	}
 	delete(c.refused, cred.VersionID)
@@ -111,11 +111,14 @@ func (c *Cache) accept(cred *Credential, began time.Time) {
 // the database has moved on, and older refusals say nothing any more; but not if
 // it took cred from another login since this attempt began. The refusal of a token is
 // the login's own affair while the database takes the user's tokens from others, and is
-// not filed: it has no until.
+// not filed: it has no until. Neither is what a database said at the place before.
 func (c *Cache) reject(cred *Credential, stage Stage, began time.Time, err error) refusal {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := refusal{at: time.Now(), err: err}
+	if !cred.Endpoint.samePlace(c.endpoint) {
+		return r
+	}
 	if cred.Kind() == Token && c.accepted != nil {
 		if c.tokensRefused++; c.tokensRefused < doubtTokens {
 			return r
@@ -219,6 +222,9 @@ func (c *Cache) isRefused(cred *Credential) bool {
 func (c *Cache) inconclusive(cred *Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !cred.Endpoint.samePlace(c.endpoint) {
+		return
+	}
 	if r, refused := c.refused[cred.VersionID]; refused {
 		r.until = time.Now()
 		c.refused[cred.VersionID] = r
