@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -82,12 +83,14 @@ func TestMySQLAdminPing(t *testing.T) {
 		aws := startAWS(t, awsstub.Options{})
 		arn := aws.CreateSecret("prod/main", mySQLSecret(my, "app", appPassword))
 		w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + mySQLEntry("main", arn, "tls: "+tlsYAML("", my.CAFile)) +
+			mySQLEntry("refused", aws.CreateSecret("refused", mySQLSecret(my, "app", "planted-wrong")), "tls: "+tlsYAML("", my.CAFile)) +
+			mySQLEntry("missing", "missing", "engine: "+flavor, "tls: "+tlsYAML("", my.CAFile)) +
 			mySQLEntry("never", arn, "tls: "+tlsYAML("", caFile(t, t.TempDir(), "other", newCA(t))))}, appPassword)
-		main, never := w.Addr(t, "main"), w.Addr(t, "never")
+		main := w.Addr(t, "main")
 		proved(t, w.Proxy, "main")
 		user := my.Flags("app", appPassword)
 		direct := func(args ...string) int {
-			status, _ := mysqladmin(t, my, my.Addr(), append(user[5:], args...)...)
+			status, _ := mysqladmin(t, my, my.Addr(), append(slices.Clone(user[4:]), args...)...)
 			return status
 		}
 		same := func(state string, want int) {
@@ -98,8 +101,21 @@ func TestMySQLAdminPing(t *testing.T) {
 			}
 		}
 		same("running", 0)
-		if status, said := mysqladmin(t, my, never, "--user=anybody", "ping"); status != 1 || !strings.Contains(said, "authority that credproxy does not know") {
-			t.Errorf("wrong certificate: exits with %d: %s", status, said)
+		for _, tt := range []struct {
+			state, name string
+			status      int
+			said        string
+		}{
+			{"wrong certificate", "never", 1, "authority that credproxy does not know"},
+			{"no credential", "missing", 1, "does not exist"},
+			{"credential refused", "refused", 0, "Access denied"},
+		} {
+			if status, said := mysqladmin(t, my, w.Addr(t, tt.name), "--user=anybody", "ping"); status != tt.status || !strings.Contains(said, tt.said) {
+				t.Errorf("%s: exits with %d, want %d: %s", tt.state, status, tt.status, said)
+			}
+		}
+		if status, said := mysqladmin(t, my, my.Addr(), append(slices.Clone(user[4:]), "--password=planted-wrong", "ping")...); status != 0 {
+			t.Errorf("credential refused, directly: exits with %d: %s", status, said)
 		}
 		pid := mySQLPID(t, my)
 		_ = syscall.Kill(pid, syscall.SIGSTOP)

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -168,5 +169,28 @@ func TestPostgresNoDefaultDatabase(t *testing.T) {
 		if got := ask(t, conn, "SELECT current_database()"); got != want {
 			t.Errorf("%s: the session is in %s, want %s", name, got, want)
 		}
+	}
+}
+
+// TestMySQLDemandForTLS has a client demand TLS that is not offered, which it does without a
+// word to the server. The log says what may be amiss, once; a check of the port is not told
+// of.
+func TestMySQLDemandForTLS(t *testing.T) {
+	s := newMySQLStand(t, servers.MySQLOptions{Flavor: "mysql"}, "")
+	host, port, _ := strings.Cut(s.addr, ":")
+	const line = "a client that demands TLS"
+	for range 2 {
+		cmd := exec.CommandContext(t.Context(), servers.MySQLProgram(t, "mysql", "mysql"), "--no-defaults", "--host="+host, "--port="+port,
+			"--user=anybody", "--ssl-mode=REQUIRED", "--execute=SELECT 1")
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "2026") {
+			t.Errorf("the client says %s, %v", out, err)
+		}
+	}
+	s.proxy.AwaitLog(t, line)
+	if err := logInMySQL(t.Context(), noPassword(s.addr, "")); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(s.proxy.Log(), line); n != 1 {
+		t.Errorf("%d lines", n)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // means none.
 func (s *Engines) Refusal(protocol config.Engine, certificate *ClientTLS, why func() error) proxy.Engine {
 	if protocol != config.Postgres {
-		return &mysql.Engine{Upstream: new(upstream.Dialer), Credentials: refusal(why)}
+		return &mysql.Engine{Upstream: new(upstream.Dialer), Credentials: refusal(why), ClientTLS: certificate.of(protocol)}
 	}
 	return &postgres.Engine{Upstream: new(upstream.Dialer), Credentials: refusal(why), ClientTLS: certificate.of(protocol), CancelKeys: &s.cancelKeys}
 }

@@ -41,9 +41,11 @@ var codes = map[fault.Kind]code{
 	fault.UpstreamTLS:    {sslConnectionError, away},
 	fault.Timeout:        {connHostError, away},
 	fault.Moved:          {connHostError, away},
+	fault.SecretProblem:  {connHostError, away}, // nobody gets in here, but perhaps elsewhere or later
 }
 
-// isAway reports whether err, if a client hears of it, says that there is no database.
+// isAway reports whether err, if a client hears of it, says that there is no database to be
+// had here.
 func isAway(err error) bool {
 	if _, said := errors.AsType[*wire.ServerError](err); said {
 		return false
