@@ -1,13 +1,15 @@
 package proxy
 
 import (
+	"container/list"
 	"net"
 	"time"
 )
 
-// lobby is how many connections may exist, beside the sessions, that have not asked for
-// anything yet. For one more, the one that has waited longest is closed: who connects and
-// says nothing keeps nobody out.
+// lobby is how many connections that have not asked for anything yet may exist beside the
+// sessions and the room for more of them: clients who all come at once are about to ask.
+// For one more, the one that has waited longest is closed: who connects and says nothing
+// keeps nobody out.
 const lobby = 256
 
 // lobbyGrace is how long a client that was accepted before a server drains may
@@ -74,23 +76,18 @@ func (s *Server) enterLobby(conn net.Conn) {
 		_ = conn.Close()
 	}
 	if s.waiting == nil {
-		s.waiting = map[net.Conn]uint64{}
+		s.waiting = map[net.Conn]*list.Element{}
 	}
-	if len(s.waiting) >= lobby {
+	room := max(0, s.Limits.MaxConnections-int(s.active.Load()))
+	if len(s.waiting) >= lobby+room {
 		_ = s.longestWaiting().Close() // its own goroutine ends it
 	}
-	s.arrivals++
-	s.waiting[conn] = s.arrivals
+	s.waiting[conn] = s.arrivals.PushBack(conn)
 }
 
 // longestWaiting takes a connection out of the lobby. s.mu is held.
 func (s *Server) longestWaiting() net.Conn {
-	var first net.Conn
-	for conn, n := range s.waiting {
-		if first == nil || n < s.waiting[first] {
-			first = conn
-		}
-	}
+	first := s.arrivals.Remove(s.arrivals.Front()).(net.Conn)
 	delete(s.waiting, first)
 	return first
 }
@@ -98,5 +95,8 @@ func (s *Server) longestWaiting() net.Conn {
 func (s *Server) leaveLobby(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.waiting, conn)
+	if place := s.waiting[conn]; place != nil {
+		s.arrivals.Remove(place)
+		delete(s.waiting, conn)
+	}
 }

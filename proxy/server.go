@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"net"
@@ -69,10 +70,10 @@ type Server struct {
 	sessions    sync.WaitGroup
 
 	mu       sync.Mutex
-	waiting  map[net.Conn]uint64 // connections in the lobby, and as which they came
-	arrivals uint64              // connections that have entered it
-	closed   bool                // the lobby is
-	drained  chan struct{}       // closed when the last session has ended; nil: it does not drain
+	waiting  map[net.Conn]*list.Element // connections in the lobby, and their places in arrivals
+	arrivals list.List                  // of them, the one that has waited longest first
+	closed   bool                       // the lobby is
+	drained  chan struct{}              // closed when the last session has ended; nil: it does not drain
 	relays   map[*relay.Tap]bool
 }
 
