@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -41,11 +42,11 @@ func (d *daemon) mayControl(c net.Conn) error {
 	}
 	uid, err := d.peers.Owner(c)
 	if err != nil {
-		d.log.Warn("control refused: who asks is not known", zap.Bool("audit", true), zap.Error(err))
+		d.refusals.Log(d.log, time.Now()).Warn("control refused: who asks is not known", zap.Bool("audit", true), zap.Error(err))
 		return errors.New("only some users may do this, and who asks is not known; ask over the control socket (admin.control), and see the log of credproxy")
 	}
 	if _, ok := d.controllers[uid]; !ok {
-		d.log.Warn("control refused", zap.Bool("audit", true), zap.Uint32("peer_uid", uid))
+		d.refusals.Log(d.log, time.Now()).Warn("control refused", zap.Bool("audit", true), zap.Uint32("peer_uid", uid))
 		return fmt.Errorf("the user with id %d may not do this; only credproxy's own user, root, and those of admin.uids may", uid)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/secrets/awssm"
@@ -30,6 +31,7 @@ type daemon struct {
 	queues      *awssm.Queues
 	peers       peer.Resolver
 	controllers map[uint32]string // users who may control; read only
+	refusals    logging.Pace      // of control, in the log
 	variables   env.Variables
 	engines     wiring.Engines
 	draining    atomic.Bool

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/credproxy/credproxy/wiring"
 )
@@ -59,9 +60,10 @@ func (d *daemon) namedFiles() (paths []string) {
 // else than when the database read it.
 func (d *daemon) filesChanged() bool {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	current := slices.Clone(d.current)
+	d.mu.Unlock()
 	seen := contents{}
-	for _, db := range d.current {
+	for _, db := range current {
 		if sum, _ := seen.of(wiring.Files(db.cfg)); sum != db.files {
 			return true
 		}

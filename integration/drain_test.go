@@ -169,6 +169,27 @@ func TestDrainTimeoutMySQL(t *testing.T) {
 	})
 }
 
+// TestDrainMySQL has a session of MySQL hold the drain: others hear that there is none.
+func TestDrainMySQL(t *testing.T) {
+	eachFlavor(t, func(t *testing.T, flavor string) {
+		s := newMySQLStand(t, servers.MySQLOptions{Flavor: flavor}, "")
+		held := rawLogin(t, s.addr, mysqlHello{caps: usualCaps, charset: 45, user: "anybody", plugin: "caching_sha2_password"})
+		held.exec("DO 1")
+		s.proxy.Signal(syscall.SIGTERM)
+		db := s.open(t, s.config())
+		db.SetMaxIdleConns(0)
+		await(t, "a session to be refused", func() bool { return db.PingContext(t.Context()) != nil })
+		if err := db.PingContext(t.Context()); err == nil || !strings.Contains(err.Error(), "credproxy is shutting down") {
+			t.Errorf("a client that comes while credproxy drains: %v", err)
+		}
+		held.exec("DO 1")
+		_ = held.Close()
+		if code := s.proxy.Wait(); code != 0 {
+			t.Errorf("status %d", code)
+		}
+	})
+}
+
 // TestDrainMinDelay shows the time in which an orchestrator still sends clients:
 // they are let in, while readiness says to stop.
 func TestDrainMinDelay(t *testing.T) {

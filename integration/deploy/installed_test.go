@@ -119,7 +119,7 @@ func (s *installed) configure(t *testing.T, uids ...int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.write(t, "/etc/credproxy/credproxy.yaml", fmt.Sprintf(`admin: {listen: ""}
+	s.write(t, "/etc/credproxy/credproxy.yaml", fmt.Sprintf(`admin: {listen: "", control: "unix:/run/credproxy/control.sock"}
 databases:
   - name: orders
     credentials: {secrets_manager: {secret_id: %q}}

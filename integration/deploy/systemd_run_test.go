@@ -42,6 +42,12 @@ func (s *installed) startsUnprivileged(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.root, "run/credproxy/.s.PGSQL.5432")); err != nil {
 		t.Errorf("after the start: %v", err)
 	}
+	if got := strings.TrimSpace(s.must(t, "stat", "--format=%a", "/run/credproxy/control.sock")); got != "600" {
+		t.Errorf("the control socket has mode %s", got)
+	}
+	if out, err := s.run(t, "/usr/bin/credproxy", "break-glass", "-c", "/etc/credproxy/credproxy.yaml", "--end"); err == nil || !strings.Contains(out, "no database has an emergency credential") {
+		t.Errorf("root at the control socket: %v: %s", err, out)
+	}
 	if got := s.show(t, "ActiveState"); got != "active" {
 		t.Errorf("the service is %s", got)
 	}
