@@ -187,6 +187,16 @@ func (l *listeners) close(ln *listener) {
 	delete(l.open, ln.key)
 }
 
+// giveUp takes its listeners from db. No client may wait where nobody accepts.
+func (l *listeners) giveUp(db *database) {
+	for _, ln := range db.listeners {
+		if ln.owner == nil {
+			l.close(ln)
+		}
+	}
+	db.listeners = nil
+}
+
 // owned reports whether db accepts on any.
 func (l *listeners) owned(db *database) bool {
 	for _, ln := range l.open {

@@ -17,7 +17,7 @@ type at struct {
 func (l at) Addr() net.Addr { return l.addr }
 
 // TestDefaultPort: a database that lists no address takes over the one that it had,
-// however that was written, goes past those of others, and keeps its port.
+// however that was written, goes past those of others and those reserved, and keeps its port.
 func TestDefaultPort(t *testing.T) {
 	cfg := &config.Config{Databases: []config.Database{{Name: "orders"}, {Name: "other", Listen: []string{"127.0.0.1:5433"}}, {Name: "late"}}}
 	db := func(name string) *database {
@@ -33,9 +33,11 @@ func TestDefaultPort(t *testing.T) {
 	open(5432, "orders") // which listed it until now
 	open(5433, "other")
 	open(5434, "late")
+	reserved := 0
 	takes := func(name string, want int) {
 		t.Helper()
 		d := db(name)
+		d.reserved = reserved
 		if err := l.listenDefault(t.Context(), d, cfg); err != nil {
 			t.Fatal(err)
 		}
@@ -53,6 +55,8 @@ func TestDefaultPort(t *testing.T) {
 	delete(l.open, "127.0.0.1:5432") // orders goes
 	delete(l.open, "[::1]:5432")
 	takes("late", 5434)
+	reserved = 1 // 5432, for one whose engine is not known yet
+	takes("newcomer", 5435)
 }
 
 func TestCanonical(t *testing.T) {

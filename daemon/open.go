@@ -151,6 +151,7 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 		if err := d.listeners.listenDefault(db.desired, db, d.cfg); err != nil {
 			db.cfg.Engine = db.fileConfig.Engine
 			d.failLocked(db, err)
+			d.listeners.giveUp(db)
 			return err
 		}
 	}
