@@ -32,14 +32,11 @@ func (c *Cache) lookForUser() time.Time {
 func (c *Cache) preferUser(current, refused *Credential) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case current.Username == refused.Username:
-		return false
-	case c.preferred == current: // another login may be finding out about it
-		return true
-	case c.isRefused(current):
+	if current.Username == refused.Username || c.isRefused(current) && !c.refused[current.VersionID].again {
 		return false
 	}
-	c.preferred, c.trustUntil = current, time.Time{}
+	if c.preferred != current {
+		c.preferred, c.trustUntil = current, time.Time{}
+	}
 	return true
 }

@@ -82,6 +82,7 @@ type refusal struct {
 	at    time.Time
 	until time.Time // when it may be offered again
 	err   error
+	again bool // one login does so now, alone
 }
 
 // New makes a cache over src. It fetches nothing until Run, Login or Get.

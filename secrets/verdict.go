@@ -196,7 +196,7 @@ func (c *Cache) remembered(cred *Credential) (refusal, bool) {
 		return r, false
 	}
 	if now := time.Now(); !now.Before(r.until) {
-		c.refused[cred.VersionID] = refusal{at: r.at, until: now.Add(rejectedPendingFor), err: r.err}
+		c.refused[cred.VersionID] = refusal{at: r.at, until: now.Add(rejectedPendingFor), err: r.err, again: true}
 		return r, false
 	}
 	return r, true
@@ -226,7 +226,7 @@ func (c *Cache) inconclusive(cred *Credential) {
 		return
 	}
 	if r, refused := c.refused[cred.VersionID]; refused {
-		r.until = time.Now()
+		r.until, r.again = time.Now(), false
 		c.refused[cred.VersionID] = r
 	} else if c.preferred == cred {
 		c.trustUntil = time.Now().Add(trustFor)
