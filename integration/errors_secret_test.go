@@ -132,7 +132,10 @@ func TestFileErrors(t *testing.T) {
 		{"unset", "does not exist", "DB_USER is not set", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w.ours(t, w.refused(t, tt.name, "postgres"), "57P03", tt.message)
+			e := w.refused(t, tt.name, "postgres")
+			if w.ours(t, e, "57P03", tt.message); tt.name == "unset" && !strings.Contains(e.Hint, "credentials.env") {
+				t.Errorf("the hint is about something else: %s", e.Hint)
+			}
 			w.failure(t, tt.name, `"result":"secret"`, tt.logged)
 			switch {
 			case tt.repair == "":

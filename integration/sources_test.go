@@ -65,7 +65,10 @@ func TestSources(t *testing.T) {
 			}
 		})
 	}
-	w.ours(t, w.refused(t, "stranger", "postgres"), "57P03", "may not read the secret")
+	e := w.refused(t, "stranger", "postgres")
+	if w.ours(t, e, "57P03", "may not read the secret"); !strings.Contains(e.Hint, "take the role of assume_role") {
+		t.Errorf("the hint is about something else: %s", e.Hint)
+	}
 	w.failure(t, "stranger", "assume role "+role, "external id", "sts:AssumeRole")
 }
 

@@ -28,9 +28,14 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errorf makes an [Error] of a reason and a formatted cause.
+// Errorf makes an [Error] of a reason and a formatted cause, with the hint of an [Error]
+// in the cause's chain.
 func Errorf(r Reason, format string, args ...any) error {
-	return &Error{Reason: r, Err: fmt.Errorf(format, args...)}
+	e := &Error{Reason: r, Err: fmt.Errorf(format, args...)}
+	if cause, ok := errors.AsType[*Error](e.Err); ok {
+		e.Hint = cause.Hint
+	}
+	return e
 }
 
 // ReasonOf returns the reason of the first [Error] in err's chain, and

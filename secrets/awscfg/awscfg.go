@@ -164,11 +164,10 @@ func (a assumedRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
 }
 
 func explainRole(arn string, err error) error {
-	reason := ReasonOf(err)
-	if reason == secrets.Denied {
-		err = fmt.Errorf("%w; allow sts:AssumeRole on the role, and name the caller and its external id in the role's trust policy", Plain(err))
-	} else {
-		err = Plain(err)
+	e := &secrets.Error{Reason: ReasonOf(err), Err: fmt.Errorf("assume role %s: %w", arn, Plain(err))}
+	if e.Reason == secrets.Denied {
+		e.Err = fmt.Errorf("%w; allow sts:AssumeRole on the role, and name the caller and its external id in the role's trust policy", e.Err)
+		e.Hint = "Allow credproxy to take the role of assume_role, and see that the role trusts it; the log of credproxy names the role."
 	}
-	return secrets.Errorf(reason, "assume role %s: %w", arn, err)
+	return e
 }

@@ -93,7 +93,15 @@ func explainChain(err error) error {
 	}
 	// EC2's metadata is the end of the chain: nothing before it was configured.
 	if op, ok := errors.AsType[*smithy.OperationError](err); ok && op.ServiceID == "ec2imds" {
-		return secrets.Errorf(secrets.Unavailable, "no AWS credentials found: give the task, pod or instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID: %w", err)
+		const advice = "give the task, pod or instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
+		return &secrets.Error{
+			Reason: secrets.Unavailable, Hint: "credproxy has no credentials of AWS: " + advice + ".",
+			Err: fmt.Errorf("no AWS credentials found: "+advice+": %w", err),
+		}
 	}
-	return secrets.Errorf(ReasonOf(err), "get AWS credentials: %w", Plain(err))
+	e := &secrets.Error{Reason: ReasonOf(err), Err: fmt.Errorf("get AWS credentials: %w", Plain(err))}
+	if e.Reason == secrets.Denied {
+		e.Hint = "AWS refuses credproxy the credentials of its own role; the log of credproxy has AWS's words."
+	}
+	return e
 }

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/secrets/awssm"
@@ -332,6 +333,9 @@ func TestNoCredentials(t *testing.T) {
 		}
 		_, err = source.Fetch(t.Context(), secrets.Current)
 		wantError(t, err, secrets.Unavailable, "secret "+secretARN+": no AWS credentials found: give the task")
+		if hint := fault.As(err).Hint; !strings.Contains(hint, "AWS_PROFILE") {
+			t.Errorf("clients hear of something else: %s", hint)
+		}
 	}
 	if len(*seen) != 0 {
 		t.Errorf("called AWS: %+v", *seen)

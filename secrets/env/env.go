@@ -9,6 +9,7 @@ package env
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"sync"
 
@@ -68,7 +69,10 @@ func (s *Source) Fetch(_ context.Context, stage secrets.Stage) (*secrets.Credent
 		return nil, secrets.Errorf(secrets.NoVersion, "environment variables have no %s", stage)
 	}
 	if s.missing != "" {
-		return nil, secrets.Errorf(secrets.NotFound, "environment variable %s is not set or empty", s.missing)
+		return nil, &secrets.Error{
+			Reason: secrets.NotFound, Hint: "Set the environment variables that credentials.env names, and start credproxy again.",
+			Err: fmt.Errorf("environment variable %s is not set or empty", s.missing),
+		}
 	}
 	return s.cred, nil
 }
