@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"crypto/tls"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -36,17 +37,51 @@ func TestCertificateComesFirst(t *testing.T) {
 	if n := dialled.Load(); n != 0 || r.Server.Active() != 0 {
 		t.Errorf("the database was dialled %d times, and %d places are taken", n, r.Server.Active())
 	}
-	c := newPeer(t, r.Dial(t))
-	c.payload()
-	in := passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD)
-	in.Capabilities |= mysql.CLIENT_SSL
-	_ = c.WritePacket(in.Head())
-	c.PacketConn = c.Over(tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}))
-	_ = c.WritePacket(in.Encode())
-	if got := c.payload(); got != okPacket {
+	if got := newPeer(t, r.Dial(t)).logInWith(cert); got != okPacket {
 		t.Errorf("the holder got %q", got)
 	}
 	if n := dialled.Load(); n != 1 {
 		t.Errorf("the database was dialled %d times, want 1", n)
+	}
+}
+
+// logInWith logs a client in inside TLS, and returns what it hears at the end.
+func (p *scripted) logInWith(cert tls.Certificate) string {
+	p.payload()
+	in := passwordless(mysql.AUTH_CACHING_SHA2_PASSWORD)
+	in.Capabilities |= mysql.CLIENT_SSL
+	_ = p.WritePacket(in.Head())
+	p.PacketConn = p.Over(tls.Client(p.Conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}))
+	_ = p.WritePacket(in.Encode())
+	return p.payload()
+}
+
+// TestFirstHoldersAreGreetedAsDirectly has the first clients of a process come, all at once,
+// to a listener that demands certificates. One connection tells what to greet them with.
+func TestFirstHoldersAreGreetedAsDirectly(t *testing.T) {
+	cert := nettest.Certificate(t, "proxy.example")
+	var dialled atomic.Int32
+	r := newRig(t, func(e *Engine) {
+		e.RequireTLS, e.ClientTLS = true, &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}
+	}, func(p *scripted) {
+		dialled.Add(1)
+		p.greet(realGreeting())
+		p.send(okPacket)
+		p.Seq = 0
+		p.payload()
+	})
+	const holders = 10
+	var wg sync.WaitGroup
+	for range holders {
+		c := newPeer(t, r.Dial(t))
+		wg.Go(func() {
+			if got := c.logInWith(cert); got != okPacket {
+				t.Errorf("a holder got %q", got)
+			}
+		})
+	}
+	wg.Wait()
+	if n := dialled.Load(); n != holders+1 {
+		t.Errorf("the database was dialled %d times for %d holders", n, holders)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/peer"
@@ -41,6 +43,7 @@ type Engine struct {
 
 	warnTLS      sync.Once
 	lastGreeting atomic.Pointer[wire.Greeting]      // with the id 0, which no connection has
+	learning     singleflight.Group                 // of the first one
 	refused      atomic.Pointer[secrets.Credential] // the last one refused where no client heard of it
 }
 
@@ -101,6 +104,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs
 	if e.RequireTLS && !peer.IsUnix(c) {
 		// Who has shown no certificate gets no place among the sessions, and the
 		// database hears nothing of it.
+		l.learnGreeting()
 		if err := l.receive(e.greeting()); err != nil {
 			return nil, err
 		}
