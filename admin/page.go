@@ -54,11 +54,6 @@ func page(now func() Status) http.Handler {
 	})
 }
 
-// Trouble reports whether a database needs somebody though credproxy as a whole is ready.
-func (v view) Trouble() bool {
-	return v.Ready && slices.ContainsFunc(v.Databases, func(db Database) bool { return !db.Ready })
-}
-
 // Odd reports whether a database that is ready still needs somebody to look at it.
 func (db Database) Odd() bool {
 	return db.BreakGlass != nil && db.BreakGlass.Active || db.Credential.FetchError != "" || db.Replacement != ""

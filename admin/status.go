@@ -1,6 +1,9 @@
 package admin
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Status is what GET /status answers and the status page shows: what credproxy
 // knows at one moment. It is plain data. Field names in JSON are stable: fields
@@ -22,6 +25,11 @@ type Status struct {
 	Databases []Database `json:"databases"`
 }
 
+// Trouble reports whether a database is not ready though credproxy as a whole is.
+func (s Status) Trouble() bool {
+	return s.Ready && slices.ContainsFunc(s.Databases, func(db Database) bool { return !db.Ready })
+}
+
 // Reload is the last time that the configuration was read again. If it was refused
 // the one before stays in force; the log says why.
 type Reload struct {
@@ -36,8 +44,10 @@ type Database struct {
 	Engine    string   `json:"engine,omitempty"`    // postgres, mysql or mariadb; not before the secret has named it
 	Listeners []string `json:"listeners,omitempty"` // host:port or unix:/path, once they are open
 	Upstream  string   `json:"upstream,omitempty"`  // host:port
-	Ready     bool     `json:"ready"`
-	Reason    string   `json:"reason,omitempty"` // why it is not ready
+	// Ready says that new clients can be logged in, as far as is known. More turns it off
+	// than GET /readiness.
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"` // why it is not ready
 	// Replacement is why the new configuration of a reload does not serve yet. All
 	// else is of the one before, which goes on.
 	Replacement string `json:"replacement,omitempty"`

@@ -57,6 +57,8 @@ func writeStatus(w io.Writer, s admin.Status) error {
 		state = "shutting down"
 	case !s.Ready:
 		state = "not ready"
+	case s.Trouble():
+		state = "ready, with trouble"
 	}
 	fmt.Fprintf(w, "credproxy %s, process %d, up %s: %s\n\n", client.Visible(s.Version), s.PID, s.Now.Sub(s.Started).Round(time.Second), state)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

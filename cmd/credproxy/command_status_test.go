@@ -34,4 +34,9 @@ func TestWriteStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/status.txt", b.String())
+	b.Reset()
+	err = writeStatus(&b, admin.Status{Ready: true, Databases: []admin.Database{{Name: "stock", Reason: "no credential yet"}}})
+	if err != nil || !strings.Contains(b.String(), ": ready, with trouble\n") {
+		t.Errorf("%v: %s", err, b.String())
+	}
 }
