@@ -487,6 +487,10 @@ func TestDrainServesThoseWhoCameBefore(t *testing.T) {
 		}
 	}
 	asking, silent := newPeer(t, r.Dial(t)), newPeer(t, r.Dial(t))
+	asking.send("\x00\x00\x00\x08\x04\xd2\x16\x2f") // SSLRequest, whose answer says that it was accepted
+	if b, err := asking.r.ReadByte(); err != nil || b != 'N' {
+		t.Fatalf("answer %q, %v", b, err)
+	}
 	r.Server.CloseLobby()
 	asking.startup()
 	for _, want := range []byte("RSKZ") {
