@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// otherUserPatience is how long a login waits for the source to name another user. The
+// database's answer is known by then; what the source says later serves the next login.
+const otherUserPatience = 2 * time.Second
+
 // otherUser reports, after the database refused a user for what another might not be
 // refused for, whether AWSCURRENT names another user by now, who comes first then. A
 // login looks once, and all of them together once in lookAgain.
@@ -13,6 +17,8 @@ func (l *login) otherUser(ctx context.Context) bool {
 		return false
 	}
 	l.lookedForUser = true
+	ctx, cancel := context.WithTimeout(ctx, otherUserPatience)
+	defer cancel()
 	found, err := l.cache.look(ctx, Current, l.cache.lookForUser(), ReasonUserRefused)
 	return err == nil && found.err == nil && l.cache.preferUser(found.cred, l.userRefused)
 }

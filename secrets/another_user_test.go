@@ -70,6 +70,28 @@ func TestARefusedUserIsAReasonToLook(t *testing.T) {
 	}
 }
 
+// TestARefusedUserDoesNotWaitForASourceThatHangs: the database's answer is known, and a
+// client must hear it.
+func TestARefusedUserDoesNotWaitForASourceThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, db := &hanging{labelled: labelled{labels: current("v1")}}, &locked{users: map[string]bool{"app": true}}
+		c := New(src, Options{})
+		defer c.Close()
+		if _, err := c.Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		src.hangs.Store(true)
+		began := time.Now()
+		if err := c.Login(t.Context(), db.try); !errors.Is(err, errLocked) {
+			t.Errorf("login: %v", err)
+		}
+		if took := time.Since(began); took > otherUserPatience+time.Second {
+			t.Errorf("the client heard it after %v", took)
+		}
+	})
+}
+
 // TestRefusedUsersDoNotStormTheSource has clients log in for a minute whose user is
 // refused for good.
 func TestRefusedUsersDoNotStormTheSource(t *testing.T) {
