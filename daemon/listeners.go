@@ -103,7 +103,7 @@ func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config
 // localhost for the one, some for the other, and not all try the other then. An address
 // that this machine does not have is left out.
 func (l *listeners) listenLoopback(ctx context.Context, db *database, port int) error {
-	opened, missing := 0, error(nil)
+	before, opened, missing := len(db.listeners), 0, error(nil)
 	for _, host := range config.Loopback {
 		addr := net.JoinHostPort(host, strconv.Itoa(port))
 		switch err := l.listenOn(ctx, db, addr, addr); {
@@ -112,6 +112,7 @@ func (l *listeners) listenLoopback(ctx context.Context, db *database, port int) 
 		case absent(err):
 			missing = err
 		default:
+			l.giveBack(db, before)
 			return err
 		}
 	}
@@ -119,6 +120,17 @@ func (l *listeners) listenLoopback(ctx context.Context, db *database, port int) 
 		return missing
 	}
 	return nil
+}
+
+// giveBack takes from db what listenOn has given it, but for so many, and closes what nobody
+// else has: clients would wait there for nobody.
+func (l *listeners) giveBack(db *database, but int) {
+	for _, ln := range db.listeners[but:] {
+		if ln.owner == nil {
+			l.close(ln)
+		}
+	}
+	db.listeners = db.listeners[:but]
 }
 
 // absent reports whether an address could not be listened on because the machine has no

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net"
+	"strconv"
 	"testing"
 
 	"github.com/credproxy/credproxy/config"
@@ -57,6 +58,33 @@ func TestDefaultPort(t *testing.T) {
 	takes("late", 5434)
 	reserved = 1 // 5432, for one whose engine is not known yet
 	takes("newcomer", 5435)
+}
+
+// TestLoopbackIsOneListener: where one of the addresses is somebody else's, the other is not
+// kept open, where clients would wait for nobody.
+func TestLoopbackIsOneListener(t *testing.T) {
+	taken, err := net.Listen("tcp", net.JoinHostPort(config.Loopback[1], "0"))
+	if absent(err) {
+		return // and no other one to be had
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	l := &listeners{open: map[string]*listener{}, defaults: map[string]int{}}
+	db := &database{cfg: &config.Database{Name: "orders", Engine: config.Postgres}}
+	port := taken.Addr().(*net.TCPAddr).Port
+	if err := l.listenLoopback(t.Context(), db, port); err == nil {
+		t.Error("no error")
+	}
+	if len(db.listeners) > 0 || len(l.open) > 0 {
+		t.Errorf("left open: %v", l.open)
+	}
+	free, err := net.Listen("tcp", net.JoinHostPort(config.Loopback[0], strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = free.Close()
 }
 
 func TestCanonical(t *testing.T) {
