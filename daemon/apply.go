@@ -2,13 +2,10 @@ package daemon
 
 import (
 	"context"
-	"fmt"
-	"reflect"
 
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/wiring"
 )
 
@@ -53,45 +50,4 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 	d.reconcile()
 	d.running.Go(func() { opened(d.openAll(fresh)) })
 	return nil
-}
-
-// prepare returns all databases of cfg, of which fresh are new: the others run already
-// and are unchanged, but for what the files say that they name.
-func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []*database, renewed []renewal, err error) {
-	d.mu.Lock()
-	running := byName(d.current)
-	d.mu.Unlock()
-	shared, seen := &awscfg.Shared{Log: d.log}, contents{}
-	for _, want := range cfg.Databases {
-		db := running[want.Name]
-		kept := db != nil && db.failure.Load() == nil && reflect.DeepEqual(db.fileConfig, want)
-		if kept {
-			if sum, _ := seen.of(wiring.Files(&want)); sum != db.files && !db.listening.Load() {
-				kept = false // it has nothing yet that is worth keeping
-			} else if sum != db.files {
-				var r renewal
-				r, err = newRenewal(db, sum)
-				renewed = append(renewed, r)
-			}
-		}
-		if !kept {
-			if db, err = newDatabase(ctx, d, want, shared); err == nil {
-				fresh = append(fresh, db)
-			}
-		}
-		if err != nil {
-			discard(fresh)
-			return nil, nil, nil, config.Invalid(fmt.Errorf("database %s: %w", want.Name, err))
-		}
-		all = append(all, db)
-	}
-	return all, fresh, renewed, nil
-}
-
-func discard(fresh []*database) {
-	for _, db := range fresh {
-		db.cancel()
-		db.cache.Close()
-		db.observer.Release(db.server)
-	}
 }

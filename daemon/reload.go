@@ -11,7 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/secrets/file"
+	"github.com/credproxy/credproxy/filewatch"
 )
 
 // reloader reads the configuration again.
@@ -42,7 +42,7 @@ func (r reloader) watch(ctx context.Context, hangups <-chan os.Signal, again cha
 	go func() {
 		defer close(watched)
 		if info, err := os.Stat(r.file); err == nil && info.Mode().IsRegular() {
-			w := file.Watcher{Path: r.file, Also: r.named, Look: r.look, Changed: func() { tell(onChange) }}
+			w := filewatch.Watcher{Path: r.file, Also: r.named, Look: r.look, Changed: func() { tell(onChange) }}
 			w.Run(ctx)
 		}
 	}()

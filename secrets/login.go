@@ -90,28 +90,6 @@ func (l *login) turn(ctx context.Context, token chan struct{}) error {
 	}
 }
 
-// search finds out which version works, and looks again while a rotation may still
-// bring one. It runs alone.
-func (l *login) search(ctx context.Context) error {
-	err := l.round(ctx, l.refusedAt)
-	for n := 1; IsRejected(err); n++ {
-		wait, ok := l.cache.lookAgainIn(n, l.grace(ctx))
-		if !ok {
-			return err
-		}
-		select {
-		case <-time.After(wait):
-		case <-l.emergencyStarted:
-			return errEmergency
-		case <-ctx.Done():
-			return l.noTime(context.Cause(ctx))
-		}
-		clear(l.tried)
-		err = l.round(ctx, time.Now())
-	}
-	return err
-}
-
 func (l *login) grace(ctx context.Context) time.Duration {
 	if ctx.Value(impatient{}) != nil {
 		return 0
@@ -126,40 +104,6 @@ type impatient struct{}
 // logins.
 func WithoutGrace(ctx context.Context) context.Context {
 	return context.WithValue(ctx, impatient{}, true)
-}
-
-// round offers each version once. What labels name is learned after a moment.
-func (l *login) round(ctx context.Context, after time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, l.cache.opt.LoginTimeout)
-	defer cancel()
-	l.source = nil
-	for _, cred := range l.cache.cachedInOrder() {
-		if done, err := l.offer(ctx, cred, l.cache.cachedUnder(cred)); done {
-			return l.retryAtNewEndpoint(ctx, cred, err)
-		}
-	}
-	for _, stage := range []Stage{Current, Pending, Previous} {
-		if l.refusedAt.After(after) {
-			after = l.refusedAt
-		}
-		found, err := l.cache.look(ctx, stage, after, l.reason())
-		if err != nil {
-			return l.noTime(err)
-		}
-		if found.err != nil {
-			l.sourceFailed(found.err)
-			if l.refusal == nil && found.cred == nil && !ofVersion(found.err) {
-				break
-			}
-			if found.cred == nil {
-				continue // else what was known before is still worth a try
-			}
-		}
-		if done, err := l.offer(ctx, found.cred, stage); done {
-			return l.outranked(found.cred, err)
-		}
-	}
-	return l.failure()
 }
 
 // outranked returns why the login failed that ended with err, on cred. What the database

@@ -30,20 +30,6 @@ const (
 	maxRefused = 16
 )
 
-// cachedInOrder returns what can be offered without asking the source.
-func (c *Cache) cachedInOrder() []*Credential {
-	first := c.preferredCached()
-	if first == nil {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.accepted != nil && c.accepted != first && !c.accepted.Expired(time.Now()) {
-		return []*Credential{first, c.accepted}
-	}
-	return []*Credential{first}
-}
-
 // cachedUnder returns the label that cred was last fetched under: until a refresh,
 // that of a credential taken up in a rotation's window is AWSPENDING.
 func (c *Cache) cachedUnder(cred *Credential) Stage {

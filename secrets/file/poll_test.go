@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/credproxy/credproxy/filewatch"
 )
 
 // Without inotify a change is told of within seconds.
@@ -41,7 +43,7 @@ func TestWatchPolls(t *testing.T) {
 			t.Errorf("%d calls with nothing changed, want 1", calls.Load())
 		}
 		put("u2")
-		time.Sleep(fastPoll + time.Second)
+		time.Sleep(filewatch.FastPoll + time.Second)
 		synctest.Wait()
 		if calls.Load() != 2 {
 			t.Errorf("%d calls after a change, want 2", calls.Load())
@@ -49,7 +51,7 @@ func TestWatchPolls(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(fastPoll + patience*pause + time.Second)
+		time.Sleep(filewatch.FastPoll + filewatch.Patience*filewatch.Pause + time.Second)
 		synctest.Wait()
 		if calls.Load() != 3 {
 			t.Errorf("%d calls after the file went, want 3", calls.Load())

@@ -1,4 +1,4 @@
-package file
+package filewatch
 
 import (
 	"context"
@@ -7,31 +7,20 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"github.com/credproxy/credproxy/secrets"
 )
 
 const (
 	// slowPoll is how often Watch looks although the kernel tells of changes: it
 	// does not for network file systems or behind some links.
 	slowPoll = 30 * time.Second
-	// fastPoll is how often it looks when the kernel cannot tell: no inotify
+	// FastPoll is how often it looks when the kernel cannot tell: no inotify
 	// instances or watches left, or no directory to watch yet.
-	fastPoll = 3 * time.Second
-	// pause passes between a change and a look, and between looks.
-	pause = 100 * time.Millisecond
-	// patience is how many looks a file gets to become whole and still.
-	patience = 20
+	FastPoll = 3 * time.Second
+	// Pause passes between a change and a look, and between looks.
+	Pause = 100 * time.Millisecond
+	// Patience is how many looks a file gets to become whole and still.
+	Patience = 20
 )
-
-// Watch calls changed once when it starts and after each change of what the
-// files say, until ctx ends. A change that leaves no credential to be read
-// counts after about 2 s, the time a writer has to finish.
-func (s *Source) Watch(ctx context.Context, changed func()) error {
-	w := Watcher{Path: s.path, Look: s.look, Changed: changed, notify: s.notify}
-	w.Run(ctx)
-	return nil
-}
 
 // Watcher tells of changes of a file, or of the files in a directory, however they
 // are made: in place, by renaming, or by swapping a symlink on the way.
@@ -42,16 +31,16 @@ type Watcher struct {
 	Look    func(context.Context) (seen any, whole bool)
 	Changed func()
 
-	notify func() (*fsnotify.Watcher, error) // nil: fsnotify's
+	Notify func() (*fsnotify.Watcher, error) // nil: fsnotify's
 }
 
 // Run calls Changed once when it starts and after each change, until ctx ends. A
 // change to what is not whole counts after about 2 s.
 func (w *Watcher) Run(ctx context.Context) {
-	if w.notify == nil {
-		w.notify = fsnotify.NewWatcher
+	if w.Notify == nil {
+		w.Notify = fsnotify.NewWatcher
 	}
-	notify, err := w.notify()
+	notify, err := w.Notify()
 	if err != nil { // the limit on inotify instances, say
 		notify = new(fsnotify.Watcher) // its nil channels never tell of anything
 	} else {
@@ -61,7 +50,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	for {
 		interval := slowPoll
 		if err != nil || !w.arm(notify) {
-			interval = fastPoll
+			interval = FastPoll
 		}
 		if now := w.settle(ctx, told); now != told && ctx.Err() == nil {
 			told = now
@@ -103,28 +92,13 @@ func (w *Watcher) arm(notify *fsnotify.Watcher) bool {
 	return armed
 }
 
-// content is what a look sees; equal contents mean that nothing changed.
-type content struct {
-	version  string
-	endpoint secrets.Endpoint
-	failure  string
-}
-
-func (s *Source) look(ctx context.Context) (seen any, whole bool) {
-	c, err := s.Fetch(ctx, secrets.Current)
-	if err != nil {
-		return content{failure: err.Error()}, false
-	}
-	return content{version: c.VersionID, endpoint: c.Endpoint}, true
-}
-
 // settle looks until it sees told again, or twice the same that is whole, so that
 // a half-written file or half-replaced directory is not told of. It gives up after
 // patience looks and returns what it saw last.
 func (w *Watcher) settle(ctx context.Context, told any) any {
 	last, _ := w.Look(ctx)
-	for range patience {
-		if last == told || !sleep(ctx, pause) {
+	for range Patience {
+		if last == told || !sleep(ctx, Pause) {
 			break
 		}
 		now, whole := w.Look(ctx)
@@ -153,7 +127,7 @@ func wait(ctx context.Context, notify *fsnotify.Watcher, interval time.Duration)
 		case <-notify.Errors: // too many events to hold: something changed
 		}
 		if quiet == nil { // changes that follow are seen by the same look
-			quiet = time.After(pause)
+			quiet = time.After(Pause)
 		}
 	}
 }

@@ -1,0 +1,8 @@
+// Package filewatch tells of changes of a file, or of the files in a directory, by
+// inotify and by looking now and then: [Watcher].
+//
+// Invariant: a change is told once what is seen stands still, and no change is missed for
+// longer than the interval of the looks, whatever the kernel tells.
+//
+// The package does not read files: whoever watches says what is to be compared.
+package filewatch

@@ -1,0 +1,76 @@
+package secrets
+
+import (
+	"context"
+	"time"
+)
+
+// search finds out which version works, and looks again while a rotation may still
+// bring one. It runs alone.
+func (l *login) search(ctx context.Context) error {
+	err := l.round(ctx, l.refusedAt)
+	for n := 1; IsRejected(err); n++ {
+		wait, ok := l.cache.lookAgainIn(n, l.grace(ctx))
+		if !ok {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-l.emergencyStarted:
+			return errEmergency
+		case <-ctx.Done():
+			return l.noTime(context.Cause(ctx))
+		}
+		clear(l.tried)
+		err = l.round(ctx, time.Now())
+	}
+	return err
+}
+
+// round offers each version once. What labels name is learned after a moment.
+func (l *login) round(ctx context.Context, after time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, l.cache.opt.LoginTimeout)
+	defer cancel()
+	l.source = nil
+	for _, cred := range l.cache.cachedInOrder() {
+		if done, err := l.offer(ctx, cred, l.cache.cachedUnder(cred)); done {
+			return l.retryAtNewEndpoint(ctx, cred, err)
+		}
+	}
+	for _, stage := range []Stage{Current, Pending, Previous} {
+		if l.refusedAt.After(after) {
+			after = l.refusedAt
+		}
+		found, err := l.cache.look(ctx, stage, after, l.reason())
+		if err != nil {
+			return l.noTime(err)
+		}
+		if found.err != nil {
+			l.sourceFailed(found.err)
+			if l.refusal == nil && found.cred == nil && !ofVersion(found.err) {
+				break
+			}
+			if found.cred == nil {
+				continue // else what was known before is still worth a try
+			}
+		}
+		if done, err := l.offer(ctx, found.cred, stage); done {
+			return l.outranked(found.cred, err)
+		}
+	}
+	return l.failure()
+}
+
+// cachedInOrder returns what can be offered without asking the source.
+func (c *Cache) cachedInOrder() []*Credential {
+	first := c.preferredCached()
+	if first == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.accepted != nil && c.accepted != first && !c.accepted.Expired(time.Now()) {
+		return []*Credential{first, c.accepted}
+	}
+	return []*Credential{first}
+}
