@@ -79,14 +79,6 @@ func (e *Engine) tell(ctx context.Context, c *client, err error) {
 	c.sendError(err)
 }
 
-// greeting returns what a client hears without a connection to the database.
-func (e *Engine) greeting() wire.Greeting {
-	if last := e.lastGreeting.Load(); last != nil {
-		return *last
-	}
-	return wire.Unreached(e.MariaDB)
-}
-
 // explainTLS says once what may be amiss with a client that has read a greeting without
 // TLS and left. A check of the port that leaves at once has not read it, and resets.
 func (e *Engine) explainTLS(s *proxy.Session, c *client) {

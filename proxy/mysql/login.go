@@ -193,35 +193,6 @@ func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.C
 	return backend.Dial(ctx, e.params(phase), cred)
 }
 
-// learnGreeting asks the database for its greeting if none is known: what a client hears
-// instead is another server's, for which it could not be logged in. All who come meanwhile
-// share one connection, which is the only one that nobody with a certificate stands behind.
-func (l *login) learnGreeting() {
-	if l.engine.lastGreeting.Load() != nil {
-		return
-	}
-	_, _, _ = l.engine.learning.Do("", func() (any, error) {
-		if l.engine.lastGreeting.Load() != nil {
-			return nil, nil
-		}
-		cred, err := l.engine.Credentials.Get(l.ctx) // it may name the host
-		if err != nil {
-			return nil, err
-		}
-		if up, err := l.dial(cred); err == nil {
-			l.engine.closeCleanly(l.ctx, l.session.Phase, up)
-		}
-		return nil, err
-	})
-}
-
-// keepGreeting keeps a greeting for clients who come while the database cannot be asked
-// for one, or may not be yet.
-func (e *Engine) keepGreeting(g wire.Greeting) {
-	g.ID = 0
-	e.lastGreeting.Store(&g)
-}
-
 // Query runs statements of credproxy's own, as [backend.Query] does. Databases does not
 // apply.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
