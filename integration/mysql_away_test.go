@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -35,18 +36,13 @@ func mysqladmin(t *testing.T, my *servers.MySQL, addr string, args ...string) (s
 	if ctx.Err() != nil {
 		t.Fatalf("%v does not end: %s", args, out)
 	}
-	if exit := (*exec.ExitError)(nil); err != nil && !asExit(err, &exit) {
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 		t.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-func asExit(err error, exit **exec.ExitError) (ok bool) {
-	*exit, ok = err.(*exec.ExitError)
-	return ok
-}
-
-// pid reads the process id of a server.
+// mySQLPID reads the process id of a server.
 func mySQLPID(t *testing.T, my *servers.MySQL) int {
 	t.Helper()
 	root, err := my.Superuser()
