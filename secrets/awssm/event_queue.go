@@ -21,6 +21,8 @@ import (
 )
 
 const (
+	// longPoll is how long SQS may keep a call waiting for a message, its maximum.
+	longPoll = 20 * time.Second
 	// hidden is how long others do not see a message that is being dealt with.
 	hidden = 30 * time.Second
 	// batch is how many messages a call may bring, SQS's maximum.

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// longPoll is how long SQS may keep a call waiting for a message, its maximum.
-	longPoll = 20 * time.Second
 	// pollTimeout bounds one exchange: SQS's wait, and the way there and back.
 	pollTimeout = longPoll + 5*time.Second
 	// maxAnswer caps an answer, in bytes: a batch of messages of SQS's largest size
