@@ -22,7 +22,7 @@ demo: setup build ## real database servers, a stand-in for AWS, rotations under 
 
 test: setup build unit ## every test, with the race detector, against real servers
 	cd deploy/check && go test -count=1 ./manifest ./ecs
-	cd integration && go test -race -count=1 -timeout 14m ./... # the binary is no input that Go caches by
+	cd integration && go test -race -count=1 -timeout 20m ./... # the binary is no input that Go caches by
 
 check-deploy: ## also what takes minutes to compile: Helm charts, Kustomize component
 	cd deploy/check && go vet ./... && go mod tidy -diff && go test -count=1 ./...

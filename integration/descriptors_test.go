@@ -40,6 +40,16 @@ func leaveDescriptors(t *testing.T, pid, n int) {
 	limitFiles(t, pid, &limit)
 }
 
+// countFiles returns how many files a process has open.
+func countFiles(t *testing.T, pid int) int {
+	t.Helper()
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
+
 // TestOutOfDescriptors lets credproxy open no more files. A client that gets as far as
 // that hears why, the next one waits to be accepted, sessions go on, the database is
 // not taken for unreachable, and all get in when the limit is raised.
@@ -52,7 +62,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	session := connect(t, addr, "postgres")
 	await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
 
-	was := limitFiles(t, w.PID(), nil)
+	was, open := limitFiles(t, w.PID(), nil), countFiles(t, w.PID())
 	refusals := 0 // in a row: what is just being closed may let one in
 	await(t, "more refusals than open the breaker", func() bool {
 		leaveDescriptors(t, w.PID(), 1)
@@ -66,6 +76,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		return refusals > 5
 	})
 	w.failure(t, "main", `"result":"too_many"`, "too many open files")
+	await(t, "the refused clients' descriptors", func() bool { return countFiles(t, w.PID()) <= open }) // else one of them serves the next client
 	leaveDescriptors(t, w.PID(), 0)
 	waits := make(chan error, 1)
 	go func() { waits <- w.logIn(t.Context(), addr, "postgres") }()

@@ -2,7 +2,6 @@ package awssm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -189,8 +188,6 @@ func (q *queue) read(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		wait := breath
 		switch err := q.receive(ctx); {
-		case errors.Is(err, errForeign):
-			wait = hidden // whoever it is for may have its turn
 		case err != nil:
 			failures++
 			wait += rand.N(min(maxBackoff, time.Second<<min(failures-1, 16))) // full jitter
@@ -203,9 +200,6 @@ func (q *queue) read(ctx context.Context) {
 		}
 	}
 }
-
-// errForeign is that of new messages among which there was no event of Secrets Manager.
-var errForeign = errors.New("no message is an event of Secrets Manager")
 
 // receive waits for messages, tells whom they concern and deletes those that are events.
 func (q *queue) receive(ctx context.Context) error {
@@ -220,11 +214,8 @@ func (q *queue) receive(ctx context.Context) error {
 	if err != nil || len(out.Messages) == 0 {
 		return err
 	}
-	events, foreign := q.tell(out.Messages)
-	switch {
-	case len(events) == 0 && foreign > 0:
-		return errForeign
-	case len(events) == 0:
+	events := q.tell(out.Messages)
+	if len(events) == 0 {
 		return nil
 	}
 	return q.call(ctx, "DeleteMessageBatch", func() error { return q.delete(ctx, events) })
@@ -246,7 +237,7 @@ func (q *queue) delete(ctx context.Context, messages []types.Message) error {
 
 // tell calls the subscribers that the messages concern, each once. It returns those
 // messages that are events of Secrets Manager, and how many are new and none.
-func (q *queue) tell(messages []types.Message) (events []types.Message, foreign int) {
+func (q *queue) tell(messages []types.Message) (events []types.Message) {
 	var names []string
 	for _, m := range messages {
 		id := aws.ToString(m.MessageId)
@@ -260,7 +251,6 @@ func (q *queue) tell(messages []types.Message) (events []types.Message, foreign 
 		q.seen = append(q.seen, message{id, err == nil})
 		q.seen = q.seen[max(0, len(q.seen)-remembered):]
 		if err != nil {
-			foreign++
 			q.sayForeign(err)
 			continue
 		}
@@ -273,7 +263,7 @@ func (q *queue) tell(messages []types.Message) (events []types.Message, foreign 
 			s.changed()
 		}
 	}
-	return events, foreign
+	return events
 }
 
 // call does an API call and says how it went: to observe always, to the log when
