@@ -143,6 +143,7 @@ func TestAnHourAway(t *testing.T) {
 				if _, err := s.login(c); err != nil {
 					t.Fatal(err)
 				}
+				synctest.Wait() // until the first look of the schedule is done, too
 				before := s.get(&s.calls)
 				s.set(func() { s.fails, s.current = tt.fails, "v2" })
 				// Past the schedule's next look, which is when the failure shows.
