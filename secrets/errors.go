@@ -47,83 +47,62 @@ func ReasonOf(err error) Reason {
 	return Unavailable
 }
 
-// rejection marks an error as the database's word that a credential is wrong.
-type rejection struct{ err error }
+// mark is what a login may have to know of an error beside its text. An error can carry
+// several.
+type mark string
 
-func (r *rejection) Error() string { return r.err.Error() }
-func (r *rejection) Unwrap() error { return r.err }
+const (
+	rejected      mark = "the database refused the credential itself"
+	userRefused   mark = "another user might not be refused"
+	accepted      mark = "the database had taken the credential"
+	notSent       mark = "the credential did not come into it"
+	wrongEndpoint mark = "the database is not where the credential says"
+)
+
+// Error makes a mark a target of errors.Is.
+func (m mark) Error() string { return string(m) }
+
+// marked is an error that carries a mark.
+type marked struct {
+	error
+	mark mark
+}
+
+func (m *marked) Unwrap() error        { return m.error }
+func (m *marked) Is(target error) bool { return target == m.mark }
 
 // MarkRejected marks err as the database's refusal of the credential itself, which
 // makes [Cache.Login] try the next version. Any other error ends the login.
-func MarkRejected(err error) error { return &rejection{err} }
+func MarkRejected(err error) error { return &marked{err, rejected} }
 
 // IsRejected reports whether err carries the mark of [MarkRejected].
-func IsRejected(err error) bool {
-	_, ok := errors.AsType[*rejection](err)
-	return ok
-}
-
-// userRefused marks an error as a refusal that another user might not get.
-type userRefused struct{ err error }
-
-func (u *userRefused) Error() string { return u.err.Error() }
-func (u *userRefused) Unwrap() error { return u.err }
+func IsRejected(err error) bool { return errors.Is(err, rejected) }
 
 // MarkUserRefused marks err as a refusal that another user might not get: this one may
 // not log in, or not to this database, or has too many sessions. [Cache.Login] looks
 // whether AWSCURRENT names another one by now. Else err ends the login as it is.
-func MarkUserRefused(err error) error { return &userRefused{err} }
+func MarkUserRefused(err error) error { return &marked{err, userRefused} }
 
 // IsUserRefused reports whether err carries the mark of [MarkUserRefused].
-func IsUserRefused(err error) bool {
-	_, ok := errors.AsType[*userRefused](err)
-	return ok
-}
-
-// accepted marks an error as given after the database took the credential.
-type accepted struct{ err error }
-
-func (a *accepted) Error() string { return a.err.Error() }
-func (a *accepted) Unwrap() error { return a.err }
+func IsUserRefused(err error) bool { return errors.Is(err, userRefused) }
 
 // MarkAccepted marks err as given after the database took the credential: it ends the
 // login, and nothing is wrong with the credential.
-func MarkAccepted(err error) error { return &accepted{err} }
+func MarkAccepted(err error) error { return &marked{err, accepted} }
 
-func isAccepted(err error) bool {
-	_, ok := errors.AsType[*accepted](err)
-	return ok
-}
-
-// notSent marks an error as one into which the credential did not come.
-type notSent struct{ err error }
-
-func (u *notSent) Error() string { return u.err.Error() }
-func (u *notSent) Unwrap() error { return u.err }
+func isAccepted(err error) bool { return errors.Is(err, accepted) }
 
 // MarkNotSent marks err as given before the credential was offered to the database, or
 // for what this login alone asks of it: it ends the login, and says nothing of whether
 // others need to wait for a verdict.
-func MarkNotSent(err error) error { return &notSent{err} }
+func MarkNotSent(err error) error { return &marked{err, notSent} }
 
-func isNotSent(err error) bool {
-	_, ok := errors.AsType[*notSent](err)
-	return ok
-}
-
-// wrongEndpoint marks an error as the failure to get to the database.
-type wrongEndpoint struct{ err error }
-
-func (u *wrongEndpoint) Error() string { return u.err.Error() }
-func (u *wrongEndpoint) Unwrap() error { return u.err }
+func isNotSent(err error) bool { return errors.Is(err, notSent) }
 
 // MarkWrongEndpoint marks err as the failure to reach a database at the place that the
 // credential itself names, which makes [Cache.Login] look whether the secret
 // names another one by now.
-func MarkWrongEndpoint(err error) error { return &wrongEndpoint{err} }
+func MarkWrongEndpoint(err error) error { return &marked{err, wrongEndpoint} }
 
 // IsWrongEndpoint reports whether err carries the mark of [MarkWrongEndpoint].
-func IsWrongEndpoint(err error) bool {
-	_, ok := errors.AsType[*wrongEndpoint](err)
-	return ok
-}
+func IsWrongEndpoint(err error) bool { return errors.Is(err, wrongEndpoint) }
