@@ -75,6 +75,20 @@ func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err er
 	return host, port, nil
 }
 
+// DialFor dials where cred, or else the configuration, says that the database is, and
+// tells phase of it. It returns what was dialled; the errors are those of Target and Dial.
+func (u *Dialer) DialFor(ctx context.Context, cred *secrets.Credential, phase Phase) (conn net.Conn, host string, port int, err error) {
+	if host, port, err = u.Target(cred); err != nil {
+		return nil, "", 0, err
+	}
+	start := time.Now()
+	if conn, err = u.Dial(ctx, host, port); err != nil {
+		return nil, "", 0, err
+	}
+	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))
+	return conn, host, port, nil
+}
+
 // Dial opens a TCP connection. The name is resolved anew; its last known addresses serve
 // while name servers do not answer. The addresses, IPv6 and IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
 // 32 are tried. While the Breaker is open nothing is tried. The error is a *fault.Error of

@@ -91,16 +91,10 @@ func (c *Conn) LeadsTo(d *upstream.Dialer, cred *secrets.Credential) bool {
 // the greeting. A database that has something against us says so in its place: the error
 // is as that of [Login].
 func Dial(ctx context.Context, p Params, cred *secrets.Credential) (*PreLoginConn, error) {
-	host, port, err := p.Dialer.Target(cred)
+	tcp, host, port, err := p.Dialer.DialFor(ctx, cred, p.phase)
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	tcp, err := p.Dialer.Dial(ctx, host, port)
-	if err != nil {
-		return nil, err
-	}
-	p.phase("dial", start, zap.Stringer("upstream", tcp.RemoteAddr()), zap.String("version", cred.ShortVersion()))
 	c := &Conn{PacketConn: wire.NewPacketConn(tcp), TCP: tcp, Host: host, Port: port, Cred: cred}
 	if err := upstream.BreakOff(ctx, tcp, c.readGreeting); err != nil {
 		return nil, c.fail(ctx, err)

@@ -77,16 +77,11 @@ func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, erro
 	if p.Keys == nil {
 		p.Keys = new(ScramKeys)
 	}
-	host, port, err := p.Dialer.Target(cred)
-	if err != nil {
-		return nil, err
-	}
 	start := time.Now()
-	tcp, err := p.Dialer.Dial(ctx, host, port)
+	tcp, host, _, err := p.Dialer.DialFor(ctx, cred, p.Phase)
 	if err != nil {
 		return nil, err
 	}
-	p.Phase("dial", start, zap.Stringer("upstream", tcp.RemoteAddr()), zap.String("version", cred.ShortVersion()))
 	c := &Conn{TCP: tcp, Host: host, Cred: cred, began: start, Database: p.DatabaseFor(cred)}
 	if err := upstream.BreakOff(ctx, tcp, func() error { return c.login(ctx, p) }); err != nil {
 		return nil, c.fail(ctx, err)
