@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/credproxy/credproxy/integration/servers"
 )
 
 // peers is where integration/setup.sh bench puts the other proxies.
@@ -122,11 +124,8 @@ func nobody() *syscall.Credential {
 
 // freeAddr names a free port of loopback.
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
+	port, err := servers.FreePort()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }
 
 // output runs a client's program and returns what it says.

@@ -3,7 +3,6 @@ package integration_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,11 +30,11 @@ func TestCommands(t *testing.T) {
 			e.Vars = append(e.Vars, env...)
 			e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+e.Getenv("PATH"))
 			for i := range 4 {
-				port, err := freePort()
+				port, err := servers.FreePort()
 				if err != nil {
 					return err
 				}
-				e.Setenv("PORT"+strconv.Itoa(i+1), port)
+				e.Setenv("PORT"+strconv.Itoa(i+1), strconv.Itoa(port))
 			}
 			// expand puts the variables into the files of the script.
 			return expandFiles(e)
@@ -75,16 +74,6 @@ func expandFiles(e *testscript.Env) error {
 		}
 		return os.WriteFile(path, []byte(os.Expand(string(text), e.Getenv)), 0o600)
 	})
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
 }
 
 // newCommandStand starts what the scripts need and returns the environment that

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,10 +25,7 @@ func TestEngineUnknown(t *testing.T) {
 	aws.CreateSecret("prod/main", whole)
 	late := database("late", `secrets_manager: {secret_id: prod/late}`, "tls: "+tlsYAML("", pg.CAFile), "rotation: {refresh: 300ms}")
 	late = strings.Replace(late, "127.0.0.1:0", "127.0.0.1:%s", 1)
-	port, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := strconv.Itoa(freePort(t))
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", "prod/main", "tls: "+tlsYAML("", pg.CAFile)) + fmt.Sprintf(late, port)}, appPassword)
 	addr := "127.0.0.1:" + port
 	session := connect(t, w.Addr(t, "main"), "postgres")

@@ -127,15 +127,14 @@ func TestUnreachable(t *testing.T) {
 	aws := startAWS(t, awsstub.Options{})
 	arn := aws.CreateSecret("prod/main", secretJSON(pg, "app", appPassword))
 
-	closed := listenLocal(t)
-	_ = closed.Close()
+	closed := freePort(t)
 	full := newFullListener(t)
 	silent := listenLocal(t)
 	db := func(name, host string, port int, more ...string) string {
 		return smDatabase(name, arn, append(more, "host: "+host, fmt.Sprintf("port: %d", port), "tls: "+tlsYAML("", pg.CAFile))...)
 	}
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" +
-		db("closed", "127.0.0.1", port(closed)) + db("full", "127.0.0.1", full.port(), "limits: {dial_timeout: 1s}") +
+		db("closed", "127.0.0.1", closed) + db("full", "127.0.0.1", full.port(), "limits: {dial_timeout: 1s}") +
 		db("silent", "127.0.0.1", port(silent), "limits: {login_timeout: 3s}") + db("nowhere", "db.invalid", 5432),
 	}, appPassword)
 	for _, tt := range []struct {
@@ -144,7 +143,7 @@ func TestUnreachable(t *testing.T) {
 		repair        func(t *testing.T)
 	}{
 		{"closed", "refuses connections", []string{`"result":"unreachable"`, "connection refused"}, func(t *testing.T) {
-			ln, err := net.Listen("tcp", closed.Addr().String())
+			ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(closed)))
 			if err != nil {
 				t.Fatal(err)
 			}

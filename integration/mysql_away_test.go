@@ -147,10 +147,8 @@ func TestMySQLNextHost(t *testing.T) {
 	aws := startAWS(t, awsstub.Options{})
 	arn := aws.CreateSecret("prod/main", mySQLSecret(my, "app", appPassword))
 	link := "tls: " + tlsYAML("", my.CAFile)
-	gone := listenLocal(t)
-	_ = gone.Close()
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + mySQLEntry("good", arn, link) +
-		mySQLEntry("away", arn, link, "host: 127.0.0.1", fmt.Sprintf("port: %d", port(gone))) +
+		mySQLEntry("away", arn, link, "host: 127.0.0.1", fmt.Sprintf("port: %d", freePort(t))) +
 		mySQLEntry("untrusted", arn, "tls: "+tlsYAML("", caFile(t, t.TempDir(), "other", newCA(t))))}, appPassword)
 	good := w.Addr(t, "good")
 	proved(t, w.Proxy, "good")

@@ -180,12 +180,6 @@ func TestMySQLOwnErrors(t *testing.T) {
 		Allow: func(_, resource string) bool { return allowed.Load() || !strings.Contains(resource, "denied") },
 	}}})
 	silent, postgres := listenLocal(t), listenLocal(t)
-	// A port that nobody listens on, and that nobody else is given meanwhile: a client's.
-	closed, err := net.Dial("tcp", silent.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closed.Close()
 	go answer(postgres, "SFATAL: not what you think")
 	tls, engine := "tls: "+tlsYAML("", my.CAFile), "engine: mariadb"
 	at := func(name, host string, port int) string {
@@ -200,7 +194,7 @@ func TestMySQLOwnErrors(t *testing.T) {
 	}
 	arn := aws.CreateSecret("good", good)
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" +
-		at("closed", "127.0.0.1", closed.LocalAddr().(*net.TCPAddr).Port) + at("silent", "127.0.0.1", port(silent)) + at("nowhere", "db.invalid", 3306) +
+		at("closed", "127.0.0.1", freePort(t)) + at("silent", "127.0.0.1", port(silent)) + at("nowhere", "db.invalid", 3306) +
 		at("postgres", "127.0.0.1", port(postgres)) +
 		secret("missing", "") + secret("denied", good) + secret("text", appPassword) + secret("nopassword", strings.Replace(good, `"password"`, `"not_password"`, 1)) +
 		secret("nohost", strings.Replace(good, `"host"`, `"not_host"`, 1)) +

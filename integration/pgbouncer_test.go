@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -43,10 +44,7 @@ func TestPgbouncer(t *testing.T) {
 func startPgbouncer(t *testing.T, addr string) (conninfo string) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(addr)
-	listen, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
+	listen := strconv.Itoa(freePort(t))
 	file := filepath.Join(t.TempDir(), "pgbouncer.ini")
 	config := fmt.Sprintf(`[databases]
 orders = host=%s port=%s dbname=postgres user=any

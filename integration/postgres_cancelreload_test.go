@@ -10,9 +10,7 @@ import (
 // TestCancelAfterReload has a client cancel its query after a reload that rebuilt all of
 // its database, and after one that took the database out and gave another its listener.
 func TestCancelAfterReload(t *testing.T) {
-	free := listenLocal(t)
-	listener := free.Addr().String()
-	_ = free.Close()
+	listener := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	limit := 100
 	config := func(s *reloadStand, name string) string {
 		limit++

@@ -49,8 +49,7 @@ func hostStates(t *testing.T, ca *pki.CA, b *servers.Postgres) []hostState {
 	}
 	running, stopping, paused, readOnly := start(servers.PostgresOptions{}), start(servers.PostgresOptions{}), start(servers.PostgresOptions{}), start(servers.PostgresOptions{})
 	starting := servers.RunPostgres(t, servers.PostgresOptions{Version: 15, CA: ca, Starting: true})
-	closed := listenLocal(t)
-	_ = closed.Close()
+	closed := freePort(t)
 
 	if err := readOnly.Exec(t.Context(), "ALTER ROLE app SET default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
@@ -77,7 +76,7 @@ func hostStates(t *testing.T, ca *pki.CA, b *servers.Postgres) []hostState {
 		{name: "read-only", port: readOnly.Port, caFile: b.CAFile, attrs: "read-write", attrsJDBC: "primary",
 			goesOn: true, goesOnDirect: true, ready: accepting, readyDirect: accepting},
 		// Directly pg_isready is told by the kernel that nobody listens.
-		{name: "stopped", port: port(closed), caFile: b.CAFile, goesOn: true, goesOnDirect: true, ready: rejecting, readyDirect: noResponse},
+		{name: "stopped", port: closed, caFile: b.CAFile, goesOn: true, goesOnDirect: true, ready: rejecting, readyDirect: noResponse},
 		{name: "starting", port: starting.Port, caFile: b.CAFile, goesOn: true, goesOnDirect: true, ready: rejecting, readyDirect: rejecting},
 		{name: "shutting down", port: stopping.Port, caFile: b.CAFile, goesOn: true, goesOnDirect: true, ready: rejecting, readyDirect: rejecting},
 		{name: "paused", port: paused.Port, caFile: b.CAFile, more: []string{"limits: {login_timeout: 2s}"},

@@ -108,9 +108,7 @@ func TestReloadForgetsNothing(t *testing.T) {
 // and its clients hear why, and it is tried again when asked to. A removed database
 // accepts no more, also while the one that has its address now does not serve yet.
 func TestReloadOfWhatFails(t *testing.T) {
-	taken := listenLocal(t)
-	addr := taken.Addr().String()
-	_ = taken.Close()
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	entry := func(s *reloadStand, name, secret, listen string) string {
 		return fmt.Sprintf("  - name: %s\n    listen: %s\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: %s\n", name, listen, secret, tlsYAML("", s.pg.CAFile))
 	}
@@ -151,9 +149,7 @@ func TestReloadWaitsForItsSecret(t *testing.T) {
 	entry := func(s *reloadStand, name, secret, listen string) string {
 		return fmt.Sprintf("  - name: %s\n    listen: %q\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: %s\n", name, listen, secret, tlsYAML("", s.pg.CAFile))
 	}
-	taken := listenLocal(t)
-	addr := taken.Addr().String()
-	_ = taken.Close()
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	s := newReloadStand(t, func(s *reloadStand) string { return entry(s, "main", "prod/main", addr) })
 	s.Addr(t, "main")
 	proved(t, s.Proxy, "main")

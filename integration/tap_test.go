@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/credproxy/credproxy/integration/servers"
 )
 
 // tap stands between credproxy and a server, passes everything on and keeps what
@@ -80,6 +82,16 @@ func (p *tap) sent() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return bytes.Clone(p.heard.Bytes())
+}
+
+// freePort is a port that nobody listens on: see [servers.FreePort].
+func freePort(t testing.TB) (port int) {
+	t.Helper()
+	port, err := servers.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func listenLocal(t testing.TB) net.Listener {

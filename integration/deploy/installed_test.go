@@ -88,12 +88,11 @@ func install(t *testing.T, m *machine) *installed {
 func (s *installed) listen(t *testing.T) {
 	t.Helper()
 	for attempt := 1; ; attempt++ {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := servers.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.addr = ln.Addr().String()
-		_ = ln.Close()
+		s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		s.write(t, units+"credproxy.socket.d/port.conf", "[Socket]\nListenStream=\nListenStream="+s.addr+"\n", 0o644)
 		s.must(t, "systemctl", "daemon-reload")
 		out, err := s.run(t, "systemctl", "enable", "--now", "credproxy.socket")

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/user"
@@ -58,14 +59,33 @@ func unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// freePort names a port on 127.0.0.1 that nobody listens on right now. Another
-// process may take it before the server does: see portTaken.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// FreePort names a port on 127.0.0.1 that nobody listens on, and that the kernel
+// gives to nobody who leaves the choice to it, client or server: it lies below the
+// range that those come from (ip_local_port_range of ip(7)). Another FreePort may
+// still name it again: see portTaken.
+func FreePort() (int, error) {
+	const lowest, attempts = 15000, 100
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
 		return 0, err
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	var first int
+	if _, err := fmt.Sscan(string(text), &first); err != nil {
+		return 0, fmt.Errorf("ip_local_port_range: %w", err)
+	}
+	if first <= lowest {
+		return 0, fmt.Errorf("ip_local_port_range begins at %d: no room below it", first)
+	}
+	for attempt := 1; ; attempt++ {
+		port := lowest + rand.IntN(first-lowest)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
+		if attempt == attempts {
+			return 0, err
+		}
+	}
 }
 
 // portOr is the port wanted, or a free one if that is 0.
@@ -73,7 +93,7 @@ func portOr(wanted int) (int, error) {
 	if wanted != 0 {
 		return wanted, nil
 	}
-	return freePort()
+	return FreePort()
 }
 
 // atFreePort repeats a start that lost the race for its port.
