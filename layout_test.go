@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"proxy/rdsca":            {},
 	"proxy/relay":            {"proxy/fault"},
 	"proxy/upstream":         {"config", "proxy/fault", "proxy/relay", "secrets"},
+	"rotation/account":       {"secrets"},
 	"secrets":                {},
 	"secrets/awscfg":         {"secrets"},
 	"secrets/awssm":          {"secrets", "secrets/awscfg"},
