@@ -25,9 +25,12 @@ const (
 	// SHA2Encrypted is the password encrypted with the RSA key that the server names,
 	// as these two send it without TLS.
 	SHA2Encrypted
+	// StoredHash is what a server keeps of a password, and is given where the password is
+	// changed: the verifier of SCRAM-SHA-256, the hash or the key of MariaDB's plugins.
+	StoredHash
 )
 
-var methodNames = [...]string{"a SCRAM proof", "a scramble", "a scramble", "a signature", "an MD5 hash", "clear text", "clear text", "encrypted with the key that the server names"}
+var methodNames = [...]string{"a SCRAM proof", "a scramble", "a scramble", "a signature", "an MD5 hash", "clear text", "clear text", "encrypted with the key that the server names", "the hash that a server keeps"}
 
 func (m Method) String() string { return methodNames[m] }
 
@@ -75,7 +78,8 @@ func (c *Credential) Kind() CredentialKind {
 // A token logs in whoever has it, and IAM sends it as it is: it leaves over verified links
 // alone. SCRAM and the scrambles tell neither the password nor what is soon guessed. What
 // tells it goes to nobody else than the database, and a password encrypted with a key is
-// told to whoever named the key.
+// told to whoever named the key. So does the hash that a server keeps: passwords are
+// guessed from it at leisure, and with a login that was overheard it logs in.
 var needs = [...][2]Protection{
 	SCRAM:          {Password: NotEncrypted, Token: Verified},
 	NativeScramble: {Password: NotEncrypted, Token: Verified},
@@ -85,6 +89,7 @@ var needs = [...][2]Protection{
 	Cleartext:      {Password: Verified, Token: Verified},
 	SHA2Cleartext:  {Password: Verified, Token: Verified},
 	SHA2Encrypted:  {Password: Verified, Token: Verified},
+	StoredHash:     {Password: Verified, Token: Verified},
 }
 
 // allowed is what a password needs on a link with PasswordAllowed, where that is less:

@@ -23,6 +23,7 @@ func TestRelease(t *testing.T) {
 		Cleartext:      {Password: "v", Token: "v"},
 		SHA2Cleartext:  {Password: "E v", Token: "v"},
 		SHA2Encrypted:  {Password: "N E v", Token: "v"},
+		StoredHash:     {Password: "v", Token: "v"},
 	}
 	if len(fits) != len(needs) || len(needs) != len(methodNames) {
 		t.Fatalf("%d methods tested of %d, with %d names", len(fits), len(needs), len(methodNames))
@@ -82,6 +83,7 @@ func releaseTable() string {
 		{"`password`, `mysql_clear_password`: clear text", Cleartext},
 		{"`sha256_password`, `caching_sha2_password` in full, inside TLS: clear text", SHA2Cleartext},
 		{"the same two without TLS: encrypted with the key that the server names, which is clear text to it", SHA2Encrypted},
+		{"a change of the password: the hash or verifier that the server keeps", StoredHash},
 	}
 	var b strings.Builder
 	b.WriteString("| method: what the database gets | a password | a token of IAM |\n|---|---|---|\n")
