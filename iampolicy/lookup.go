@@ -83,7 +83,7 @@ func (d *DatabaseFacts) lookUpSecret(ctx context.Context, s *config.SecretsManag
 	if err != nil {
 		return fmt.Errorf("describe secret %s: %w", s.SecretID, err)
 	}
-	d.SecretARN = aws.ToString(out.ARN)
+	d.SecretARN, d.RotationFunction = aws.ToString(out.ARN), aws.ToString(out.RotationLambdaARN)
 	if d.KMSKey == "" {
 		// Missing for a secret under aws/secretsmanager.
 		d.KMSKey = aws.ToString(out.KmsKeyId)

@@ -3,8 +3,10 @@ package iampolicy
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -36,10 +38,11 @@ type Facts struct {
 
 // DatabaseFacts are those of one database.
 type DatabaseFacts struct {
-	SecretARN  string // with its six random characters
-	KMSKey     string // of the secret: key id, alias, the ARN of either, or noKey
-	ResourceID string // of the database: db-..., cluster-... or prx-...
-	Account    string // of the database
+	SecretARN        string // with its six random characters
+	KMSKey           string // of the secret: key id, alias, the ARN of either, or noKey
+	RotationFunction string // of the secret: its ARN
+	ResourceID       string // of the database: db-..., cluster-... or prx-...
+	Account          string // of the database
 }
 
 // needs collects what each role must be allowed.
@@ -60,11 +63,7 @@ func Generate(cfg *config.Config, facts Facts) (policies map[string]Document, no
 	}
 	policies = map[string]Document{}
 	for role, statements := range n.roles {
-		var all []*Statement
-		for _, s := range statements {
-			all = append(all, s)
-		}
-		policies[role] = newDocument(all...)
+		policies[role] = newDocument(slices.Collect(maps.Values(statements))...)
 	}
 	return policies, n.notes, n.incomplete
 }
@@ -116,7 +115,13 @@ func (n *needs) or(placeholder string, values ...string) string {
 // appends to a name.
 var wholeARN = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 
+// secret lets role read a database's secret.
 func (n *needs) secret(db *config.Database, role string) {
+	n.use(db, role, "ReadSecrets", []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"}, "DecryptSecrets", "kms:Decrypt")
+}
+
+// use lets role do actions with a database's secret, and keyActions with the secret's key.
+func (n *needs) use(db *config.Database, role, sid string, actions []string, keySid string, keyActions ...string) {
 	s, known := db.Credentials.SecretsManager, n.facts.Databases[db.Name]
 	id := known.SecretARN
 	switch {
@@ -129,17 +134,17 @@ func (n *needs) secret(db *config.Database, role string) {
 		region := n.or(unknownRegion, s.Region, n.facts.Region)
 		id = n.arn("secretsmanager", region, n.or(unknownAccount, n.account(role)), "secret:"+s.SecretID+"-??????", role)
 	}
-	n.allow(role, "ReadSecrets", id, nil, "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue")
+	n.allow(role, sid, id, nil, actions...)
 	if parsed, err := arn.Parse(id); err == nil {
-		n.key(db.Name, role, known.KMSKey, parsed)
+		n.key(db.Name, role, known.KMSKey, parsed, keySid, keyActions)
 		if role == OwnRole && n.facts.Account != "" && parsed.AccountID != n.facts.Account {
 			n.notes = append(n.notes, fmt.Sprintf("database %s: its secret is in account %s, so the secret's own policy and its key's policy must allow this role as well", db.Name, parsed.AccountID))
 		}
 	}
 }
 
-// key lets role decrypt with the secret's key, if that is not AWS's own.
-func (n *needs) key(database, role, key string, secret arn.ARN) {
+// key lets role use the secret's key, if that is not AWS's own.
+func (n *needs) key(database, role, key string, secret arn.ARN, sid string, actions []string) {
 	switch key {
 	case noKey:
 		return
@@ -148,20 +153,20 @@ func (n *needs) key(database, role, key string, secret arn.ARN) {
 		return
 	}
 	via := Condition{}.with("StringEquals", "kms:ViaService", "secretsmanager."+secret.Region+".amazonaws.com")
-	sid, in := "DecryptSecrets", "In"+camel(secret.Region)
+	in := "In" + camel(secret.Region)
 	resource := arn.ARN{Partition: secret.Partition, Service: "kms", Region: secret.Region, AccountID: secret.AccountID, Resource: key}
 	if parsed, err := arn.Parse(key); err == nil {
 		resource = parsed
 	}
 	switch alias, isAlias := strings.CutPrefix(resource.Resource, "alias/"); {
-	case isAlias: // no resource of kms:Decrypt, but a condition
+	case isAlias: // no resource of an action, but a condition
 		via = via.with("ForAnyValue:StringEquals", "kms:ResourceAliases", "alias/"+alias)
 		sid += "ByAlias"
 		resource.Resource = "key/*"
 	case !strings.HasPrefix(resource.Resource, "key/"):
 		resource.Resource = "key/" + resource.Resource
 	}
-	n.allow(role, sid+in, resource.String(), via, "kms:Decrypt")
+	n.allow(role, sid+in, resource.String(), via, actions...)
 }
 
 // connect lets role log in to a database as an IAM user.

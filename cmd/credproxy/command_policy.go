@@ -16,12 +16,14 @@ import (
 
 // policyOptions are the flags of policy.
 type policyOptions struct {
-	file, role      string
+	file, role, who string
 	account, region string
 	kmsKeys         []string
 	resourceIDs     []string
 	lookUp          bool
 	trust           iampolicy.Trust
+	masters         []string
+	rotation        iampolicy.Rotation
 }
 
 func policyCommand() *cobra.Command {
@@ -46,11 +48,17 @@ still not known stands in the policy as ACCOUNT_ID, REGION or RESOURCE_ID.
 --trust prints the trust policy of credproxy's role instead; it needs no
 configuration. On EKS it is for Pod Identity, or with --oidc-provider for IRSA.
 
+--for rotation prints the policy of the rotation function's role for these secrets
+instead, and --for rotate that of who runs credproxy rotate or credproxy rollback.
+--master names the secrets of users who set others' passwords, which are only read.
+Both are for the account that the secrets are in, and take no configuration.
+
 Notes go to standard error. Exit status: 0 the policy is whole; 1 it was printed
 with placeholders, or AWS could not be asked; 2 bad usage or configuration.`,
 		Example: `  credproxy policy arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy policy -c credproxy.yaml --lookup
   credproxy policy -c credproxy.yaml --account 123456789012 --resource-id reports=cluster-ABCDEFGH
+  credproxy policy --for rotation --lookup arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy policy --trust ecs --account 123456789012 --region eu-west-1
   credproxy policy --trust eks --namespace shop --service-account orders`,
 		RunE: func(cmd *cobra.Command, arns []string) error { return printPolicy(cmd, o, arns) },
@@ -58,6 +66,11 @@ with placeholders, or AWS could not be asked; 2 bad usage or configuration.`,
 	configFlag(cmd, &o.file)
 	flags := cmd.Flags()
 	flags.StringVar(&o.role, "role", "", `print the policy of this role alone: an ARN, or "self"`)
+	flags.StringVar(&o.who, "for", "run", "whose policy to print: that of run, of the rotation function (rotation) or of credproxy rotate (rotate)")
+	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{"run", "rotation", "rotate"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+	flags.StringSliceVar(&o.masters, "master", nil, "with --for rotation or rotate: the ARN of the secret of a user who sets others' passwords")
+	flags.BoolVar(&o.rotation.RandomPassword, "get-random-password", false, "with --for rotation or rotate: Secrets Manager makes the passwords (PASSWORD_SOURCE)")
+	flags.BoolVar(&o.rotation.DescribeDatabases, "describe-databases", false, "with --for rotation or rotate: a secret's host is a replica of its master's, and RDS is asked for that")
 	flags.StringVar(&o.account, "account", "", "AWS account that credproxy runs in")
 	flags.StringVar(&o.region, "region", "", "AWS region that credproxy runs in")
 	flags.StringSliceVar(&o.kmsKeys, "kms-key", nil, `key of a database's secret, as [NAME=]KEY: an id, an alias, the ARN of either, or "none" for AWS's own`)
@@ -84,7 +97,10 @@ func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
 		_, err = fmt.Fprint(cmd.OutOrStdout(), indented(document))
 		return err
 	}
-	cfg, err := readConfig(cmd, o.file, arns)
+	if o.rotates() && (len(arns) == 0 || o.file != "" && origin(cmd.Flags().Lookup("config")) == "--config") {
+		return usageError{fmt.Errorf("--for %s takes the ARNs of secrets, not a configuration", o.who)}
+	}
+	cfg, err := readConfig(cmd, o.file, append(arns, o.masters...))
 	if err != nil {
 		return err
 	}
@@ -96,7 +112,7 @@ func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
 	if o.lookUp {
 		failures = iampolicy.LookUp(cmd.Context(), cfg, &facts)
 	}
-	policies, notes, incomplete := iampolicy.Generate(cfg, facts)
+	policies, notes, incomplete := o.generate(cfg, len(arns), facts)
 	for _, note := range append(notes, failures...) {
 		cmd.PrintErrln("credproxy: note: " + note)
 	}
@@ -112,6 +128,22 @@ func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
 	return nil
 }
 
+func (o policyOptions) rotates() bool { return o.who != "run" }
+
+// generate makes the policies; the first secrets of a configuration that is rotated are
+// no masters'.
+func (o policyOptions) generate(cfg *config.Config, secrets int, facts iampolicy.Facts) (policies map[string]iampolicy.Document, notes, incomplete []string) {
+	if !o.rotates() {
+		return iampolicy.Generate(cfg, facts)
+	}
+	for _, db := range cfg.Databases[secrets:] {
+		o.rotation.Masters = append(o.rotation.Masters, db.Name)
+	}
+	o.rotation.Starts = o.who == "rotate"
+	policy, notes, incomplete := iampolicy.GenerateRotation(cfg, o.rotation, facts)
+	return map[string]iampolicy.Document{iampolicy.OwnRole: policy}, notes, incomplete
+}
+
 var accountID = regexp.MustCompile(`^[0-9]{12}$`)
 
 func (o policyOptions) check() error {
@@ -120,6 +152,18 @@ func (o policyOptions) check() error {
 	}
 	if o.region != "" && !iampolicy.IsRegion(o.region) {
 		return fmt.Errorf("--region: %q is not an AWS region; write one such as eu-west-1", o.region)
+	}
+	switch o.who {
+	case "run":
+		if len(o.masters) > 0 || o.rotation.RandomPassword || o.rotation.DescribeDatabases {
+			return errors.New("--master, --get-random-password and --describe-databases are for --for rotation and --for rotate")
+		}
+	case "rotation", "rotate":
+		if o.trust.Platform != "" {
+			return fmt.Errorf("--for %s prints a role's policy and --trust who may take a role; give one of them", o.who)
+		}
+	default:
+		return fmt.Errorf("--for %s: write run, rotation or rotate", o.who)
 	}
 	if o.trust.Platform == "" && (o.trust.OIDCProvider != "" || o.trust.Namespace != "" || o.trust.ServiceAccount != "") {
 		return errors.New("--oidc-provider, --namespace and --service-account are for --trust eks")

@@ -61,7 +61,7 @@ func startAWS(t *testing.T, answers map[string]string) {
 
 var lookUpAnswers = map[string]string{
 	"GetCallerIdentity":                   `<Account>123456789012</Account>`,
-	"DescribeSecret prod/orders":          `{"ARN":"arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf","KmsKeyId":"arn:aws:kms:eu-west-1:123456789012:key/1111"}`,
+	"DescribeSecret prod/orders":          `{"ARN":"arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf","KmsKeyId":"arn:aws:kms:eu-west-1:123456789012:key/1111","RotationLambdaARN":"arn:aws:lambda:eu-west-1:123456789012:function:rotate"}`,
 	"DescribeSecret prod/plain":           `{"ARN":"arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/plain-AbCdEf"}`,
 	"DescribeDBInstances single":          `<DBInstances><DBInstance><DBInstanceArn>arn:aws:rds:eu-west-1:123456789012:db:single</DBInstanceArn><DbiResourceId>db-SINGLE</DbiResourceId></DBInstance></DBInstances>`,
 	"DescribeDBInstances member":          `<DBInstances><DBInstance><DBClusterIdentifier>shop</DBClusterIdentifier><DbiResourceId>db-MEMBER</DbiResourceId></DBInstance></DBInstances>`,
@@ -118,4 +118,19 @@ func TestLookUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLookUpRotation: keys and the rotation function are asked for, of the master's secret, too.
+func TestLookUpRotation(t *testing.T) {
+	const secrets = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/"
+	startAWS(t, map[string]string{
+		"GetCallerIdentity":                    lookUpAnswers["GetCallerIdentity"],
+		"DescribeSecret " + secrets + "orders": lookUpAnswers["DescribeSecret prod/orders"],
+		"DescribeSecret " + secrets + "plain":  lookUpAnswers["DescribeSecret prod/plain"],
+	})
+	code, stdout, stderr := call(t, "policy", "--for", "rotate", "--lookup", "--master", secrets+"plain", secrets+"orders")
+	if code != 0 || stderr != "" {
+		t.Errorf("%d %s", code, stderr)
+	}
+	golden(t, filepath.Join("testdata", "policy", "rotate-lookup.json"), stdout)
 }

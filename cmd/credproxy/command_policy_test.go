@@ -37,9 +37,12 @@ func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestPolicy(t *testing.T) {
 	const (
-		all = "-c testdata/policy/all.yaml --account 123456789012 "
-		arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf"
-		key = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+		all     = "-c testdata/policy/all.yaml --account 123456789012 "
+		arn     = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf"
+		master  = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/admin-AbCdEf"
+		managed = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!cluster-0123-AbCdEf"
+		china   = "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:prod/orders"
+		key     = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 	)
 	for _, tt := range []struct {
 		golden, args string // golden "": nothing printed
@@ -79,6 +82,16 @@ func TestPolicy(t *testing.T) {
 		{"", "--trust eks --oidc-provider oidc.example", 2, []string{"whose provider"}},
 		{"", "--trust eks --account 123456789012 --oidc-provider oidc.example", 2, []string{"every pod of the cluster"}},
 		{"", "--trust eks --oidc-provider arn:aws:iam::123456789012:role/x --namespace a --service-account b", 2, []string{"neither the cluster's issuer"}},
+		{"rotation", "--for rotation --kms-key none " + arn, 0, []string{"AWSLambdaVPCAccessExecutionRole"}},
+		{"rotation-key", "--for rotation --get-random-password --describe-databases --kms-key " + key + " " + arn, 0, []string{"AWSLambdaVPCAccessExecutionRole"}},
+		{"rotation-master", "--for rotation --kms-key none,prod-orders=alias/secrets --master " + master + " " + arn, 0, []string{"--trust lambda"}},
+		{"rotation-master-of-rds", "--for rotation --kms-key none --master " + managed + " --master " + master + " " + arn + " " + china, 0, []string{"--trust lambda"}},
+		{"rotate", "--for rotate --kms-key none " + arn, 0, []string{"lambda:InvokeFunction"}},
+		{"", "--for rotation --master " + master, 2, []string{"takes the ARNs of secrets"}},
+		{"", "--for rotation -c testdata/policy/all.yaml", 2, []string{"takes the ARNs of secrets"}},
+		{"", "--for rotation --trust lambda " + arn, 2, []string{"give one of them"}},
+		{"", "--for rotations " + arn, 2, []string{"write run, rotation or rotate"}},
+		{"", "--get-random-password " + arn, 2, []string{"--for rotation"}},
 		{"", "--trust ecs --namespace shop", 2, []string{"for --trust eks"}},
 		{"", "--trust fargate", 2, []string{"write ecs, eks, ec2 or lambda"}},
 	} {
