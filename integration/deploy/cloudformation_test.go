@@ -14,14 +14,17 @@ import (
 )
 
 const (
-	account   = "123456789012"
-	region    = "eu-west-1"
-	secretARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf"
-	keyARN    = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-	userARN   = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/app"
-	readerARN = "arn:aws:iam::210987654321:role/credproxy-reader"
-	topicARN  = "arn:aws:sns:eu-west-1:123456789012:alerts"
-	queueARN  = "arn:aws:sqs:eu-west-1:123456789012:rotations"
+	account      = "123456789012"
+	region       = "eu-west-1"
+	secretARN    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf"
+	keyARN       = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+	userARN      = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/app"
+	readerARN    = "arn:aws:iam::210987654321:role/credproxy-reader"
+	topicARN     = "arn:aws:sns:eu-west-1:123456789012:alerts"
+	masterARN    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!cluster-0123-AbCdEf"
+	masterKeyARN = "arn:aws:kms:eu-west-1:123456789012:key/99999999-2222-3333-4444-555555555555"
+	layerARN     = "arn:aws:lambda:eu-west-1:123456789012:layer:ca:1"
+	queueARN     = "arn:aws:sqs:eu-west-1:123456789012:rotations"
 )
 
 // TestCloudFormation renders each template with parameters that together take every
@@ -47,6 +50,10 @@ func TestCloudFormation(t *testing.T) {
 		{"credproxy", map[string]string{"Platform": "ecs", "SecretArn": secretARN}, "Log Role Rotations RotationsPolicy RotationsRule"},
 		{"credproxy", map[string]string{"Platform": "ec2", "DatabaseUserArn": userARN}, "InstanceProfile Log Role"},
 		{"credproxy", map[string]string{"Platform": "eks", "Namespace": "shop", "ServiceAccount": "orders", "ReaderRoleArn": readerARN}, "Log Role"},
+		{"rotation", ofFunction(), "ErrorsAlarm Function Log LongAlarm MayCheck MayRotate Role Rotated"},
+		{"rotation", allOfFunction(), "ErrorsAlarm Function Log LongAlarm MayCheck MayCheckOnSchedule MayRotate Role Rotated Schedule"},
+		{"rotation-aws", ofFunctionOfAWS(), "Rotation"},
+		{"rotation-aws", ofFunctionOfAWS("KmsKeyArn", keyARN, "MasterSecretArn", masterARN, "MasterKmsKeyArn", masterKeyARN), "Rotation"},
 		{"reader", map[string]string{"TrustedRoleArn": "arn:aws:iam::123456789012:role/credproxy", "ExternalId": "shop", "SecretArn": secretARN, "KmsKeyArn": keyARN}, "Role"},
 	} {
 		t.Run(tt.template, func(t *testing.T) {
@@ -69,6 +76,7 @@ func TestCloudFormationRefuses(t *testing.T) {
 	for template, parameters := range map[string]map[string]string{
 		"credproxy": {"Platform": "eks", "Namespace": "shop", "SecretArn": secretARN},
 		"reader":    {"TrustedRoleArn": readerARN, "ExternalId": "shop"},
+		"rotation":  ofFunction("CaLayerArn", layerARN),
 	} {
 		if broken := readTemplate(t, template).broken(t, parameters); broken == "" {
 			t.Errorf("%s takes %v", template, parameters)
@@ -79,8 +87,31 @@ func TestCloudFormationRefuses(t *testing.T) {
 	}
 }
 
+// ofFunction are the parameters of a rotation function.
+func ofFunction(more ...string) map[string]string {
+	return with(map[string]string{"FunctionName": "rotate-orders", "SecretArn": secretARN, "CodeBucket": "code", "CodeKey": "rotation.zip",
+		"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, more)
+}
+
+// allOfFunction are those of one that uses all there is.
+func allOfFunction() map[string]string {
+	return ofFunction("KmsKeyArn", keyARN, "MasterSecretArn", masterARN, "MasterKmsKeyArn", masterKeyARN, "DescribeDatabases", "true", "CodeVersion", "1",
+		"ReservedConcurrency", "1", "CheckSchedule", "rate(5 minutes)", "AlertTopicArn", topicARN, "Strategy", "alternating", "OwnerRole", "orders_owner",
+		"DiscardAfter", "1h", "PasswordSource", "secretsmanager", "PasswordLength", "40", "ExcludeCharacters", "/", "TlsServerName", "orders.example.com",
+		"TlsCaFile", "/opt/ca.pem", "CaLayerArn", layerARN, "CheckWriteTable", "checks", "SecretsManagerEndpoint", "https://vpce.example.com")
+}
+
+func ofFunctionOfAWS(more ...string) map[string]string {
+	return with(map[string]string{"FunctionName": "rotate-orders", "ApplicationVersion": "1.1.670", "SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, more)
+}
+
 func ofSecret(more ...string) map[string]string {
 	p := map[string]string{"Name": "prod/orders", "Engine": "postgres", "Host": "orders.abc.eu-west-1.rds.amazonaws.com", "Port": "5432", "Database": "orders", "Username": "app"}
+	return with(p, more)
+}
+
+// with adds names and values to p.
+func with(p map[string]string, more []string) map[string]string {
 	for i := 0; i < len(more); i += 2 {
 		p[more[i]] = more[i+1]
 	}
@@ -154,6 +185,16 @@ func (s resourceSpec) checkValue(t *testing.T, at, kind, property string, value 
 		}
 		return
 	}
+	if entry, isMap := strings.CutPrefix(property, "{"); isMap {
+		values, ok := value.(map[string]any)
+		if !ok {
+			t.Errorf("%s: %v is no map", at, value)
+		}
+		for key, v := range values {
+			s.checkValue(t, at+"."+key, kind, strings.TrimSuffix(entry, "}"), v)
+		}
+		return
+	}
 	ok := false
 	text := fmt.Sprint(value)
 	switch property {
@@ -208,6 +249,11 @@ func TestCloudFormationPolicies(t *testing.T) {
 	reader := readTemplate(t, "reader").render(t, map[string]string{
 		"TrustedRoleArn": "arn:aws:iam::123456789012:role/credproxy", "ExternalId": "shop", "SecretArn": partnerARN})["Role"].Properties
 	samePolicy(t, "reader", policiesIn(reader)["PolicyDocument"], readerPolicy(t))
+	for _, parameters := range []map[string]string{ofFunction(), allOfFunction()} {
+		role := readTemplate(t, "rotation").render(t, parameters)["Role"].Properties
+		samePolicy(t, "who may be the function", policiesIn(role)["AssumeRolePolicyDocument"], policyOf(t, "--trust", "lambda"))
+		samePolicy(t, "rotation", policiesIn(role)["PolicyDocument"], rotationPolicy(t, parameters["MasterSecretArn"] != ""))
+	}
 	trust, want := policiesIn(reader)["AssumeRolePolicyDocument"]["Statement"].([]any)[0].(map[string]any), map[string]any{
 		"Sid": "TrustCredproxy", "Effect": "Allow", "Action": []any{"sts:AssumeRole"},
 		"Principal": map[string]any{"AWS": "arn:aws:iam::123456789012:role/credproxy"},

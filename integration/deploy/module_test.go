@@ -154,7 +154,8 @@ func (m *module) standIn(b *hclsyntax.Block) (cty.Value, hcl.Diagnostics) {
 		arn = secretARN
 	}
 	value := object(map[string]cty.Value{
-		"arn": cty.StringVal(arn), "id": cty.StringVal(arn), "name": cty.StringVal(b.Labels[1]), "secret_id": cty.StringVal(arn), "url": cty.StringVal("https://made.up"),
+		"arn": cty.StringVal(arn), "function_name": cty.StringVal(b.Labels[1]), "id": cty.StringVal(arn), "name": cty.StringVal(b.Labels[1]), "secret_id": cty.StringVal(arn), "url": cty.StringVal("https://made.up"),
+		"outputs": object(map[string]cty.Value{"RotationLambdaARN": cty.StringVal(arn)}),
 	})
 	count, has := b.Body.Attributes["count"]
 	if !has {

@@ -86,8 +86,8 @@ func (tmpl template) section(name string) map[string]any {
 }
 
 var (
-	sections     = []string{"AWSTemplateFormatVersion", "Description", "Parameters", "Rules", "Conditions", "Resources", "Outputs"}
-	resourceKeys = []string{"Type", "Condition", "DeletionPolicy", "UpdateReplacePolicy", "Properties"}
+	sections     = []string{"AWSTemplateFormatVersion", "Transform", "Description", "Parameters", "Rules", "Conditions", "Resources", "Outputs"}
+	resourceKeys = []string{"Type", "Condition", "DependsOn", "DeletionPolicy", "UpdateReplacePolicy", "Properties"}
 	pseudo       = map[string]string{"AWS::AccountId": account, "AWS::Region": region, "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com", "AWS::NoValue": ""}
 	placeholder  = regexp.MustCompile(`\$\{([^}]*)\}`)
 )
@@ -129,6 +129,9 @@ func (tmpl template) checkReferences(t *testing.T, name string) {
 		}
 		if c, has := resource["Condition"]; has {
 			condition(c)
+		}
+		if on, has := resource["DependsOn"]; has {
+			refer(on.(string))
 		}
 	}
 	for _, o := range tmpl.section("Outputs") {
@@ -199,6 +202,9 @@ func (tmpl template) with(t *testing.T, parameters map[string]string) *stack {
 		}
 		allowed, _ := declared["AllowedValues"].([]any)
 		if len(allowed) > 0 && !slices.ContainsFunc(allowed, func(a any) bool { return fmt.Sprint(a) == value }) {
+			t.Errorf("parameter %s may not be %q", name, value)
+		}
+		if pattern, has := declared["AllowedPattern"].(string); has && !regexp.MustCompile("^(?:"+pattern+")$").MatchString(value) {
 			t.Errorf("parameter %s may not be %q", name, value)
 		}
 		s.parameters[name] = value
@@ -293,7 +299,7 @@ func (s *stack) call(f intrinsic) any {
 		if f.of == "AWS::NoValue" {
 			return noValue
 		}
-		return s.refer(f.of.(string))
+		return s.list(f.of.(string), s.refer(f.of.(string)))
 	case "GetAtt":
 		return s.refer(f.of.(string))
 	case "Sub":
@@ -317,6 +323,19 @@ func (s *stack) call(f intrinsic) any {
 	}
 	s.t.Fatalf("function %s", f.name)
 	return nil
+}
+
+// list is the value of a parameter, split if it is a list.
+func (s *stack) list(parameter, value string) any {
+	declared, _ := s.template.section("Parameters")[parameter].(map[string]any)
+	if kind, _ := declared["Type"].(string); !strings.HasPrefix(kind, "List<") {
+		return value
+	}
+	entries := []any{}
+	for entry := range strings.SplitSeq(value, ",") {
+		entries = append(entries, entry)
+	}
+	return entries
 }
 
 // refer is the value of a reference. What a resource would be called is made up.

@@ -33,6 +33,7 @@ func TestTerraform(t *testing.T) {
 			"aws_cloudwatch_log_metric_filter.denials aws_cloudwatch_metric_alarm.denials aws_sns_topic.alerts aws_sns_topic_policy.alerts aws_sns_topic_subscription.email"},
 		{"secret", ofModule(``), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
 		{"secret", ofModule(`,"alert_topic_arn":"` + topicARN + `","trail_log_group":"trail"`), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
+		{"secret", ofModule(`,"rotates":false,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate"`), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
 		{"secret", ofModule(`,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate","alert_topic_arn":"` + topicARN +
 			`","trail_log_group":"trail","kms_key_arn":"` + keyARN + `","superuser_secret_arn":"` + secretARN + `"`),
 			"aws_cloudwatch_event_rule.trouble aws_cloudwatch_event_target.trouble aws_cloudwatch_log_metric_filter.trouble aws_cloudwatch_metric_alarm.trouble " +
@@ -40,6 +41,11 @@ func TestTerraform(t *testing.T) {
 		{"credproxy", `{"platform":"ecs","secret_arn":"` + secretARN + `"}`, "aws_cloudwatch_event_rule.rotations aws_cloudwatch_event_target.rotations " +
 			"aws_cloudwatch_log_group.this aws_iam_role.this aws_iam_role_policy.this aws_sqs_queue.rotations aws_sqs_queue_policy.rotations"},
 		{"credproxy", `{"platform":"ec2","database_user_arn":"` + userARN + `"}`, "aws_cloudwatch_log_group.this aws_iam_instance_profile.this aws_iam_role.this aws_iam_role_policy.this"},
+		{"rotation", functionModule(`,"zip_file":"rotation.zip"`), functionResources},
+		{"rotation", allOfFunctionModule, functionResources + " aws_cloudwatch_event_rule.schedule aws_cloudwatch_event_target.schedule aws_lambda_permission.schedule"},
+		{"rotation-aws", `{"name":"rotate-orders","engine":"mysql","subnet_ids":["subnet-1","subnet-2"],"security_group_ids":["sg-1"]}`, "aws_serverlessapplicationrepository_cloudformation_stack.this"},
+		{"rotation-aws", `{"name":"rotate-orders","engine":"postgres","subnet_ids":["subnet-1"],"security_group_ids":["sg-1"],"kms_key_arn":"` + keyARN +
+			`","master_secret_arn":"` + masterARN + `","master_kms_key_arn":"` + masterKeyARN + `","application_version":"1.1.670"}`, "aws_serverlessapplicationrepository_cloudformation_stack.this"},
 		{"reader", `{"trusted_role_arn":"` + readerARN + `","external_id":"shop","secret_arn":"` + secretARN + `","kms_key_arn":"` + keyARN + `"}`,
 			"aws_iam_role.this aws_iam_role_policy.this"},
 	} {
@@ -47,8 +53,8 @@ func TestTerraform(t *testing.T) {
 			m := readModule(t, tt.module)
 			m.checkSchema(t)
 			m.evaluate(t, tt.variables)
-			if got := strings.Join(slices.Sorted(maps.Keys(m.made)), " "); got != tt.want {
-				t.Errorf("%s makes %s, want %s", tt.variables, got, tt.want)
+			if got, want := slices.Sorted(maps.Keys(m.made)), slices.Sorted(strings.FieldsSeq(tt.want)); !slices.Equal(got, want) {
+				t.Errorf("%s makes %s, want %s", tt.variables, got, want)
 			}
 			for name, resource := range m.made {
 				for _, key := range []string{"policy", "assume_role_policy"} {
@@ -68,6 +74,19 @@ func ofModule(more string) string {
 	return `{"name":"prod/orders","engine":"postgres","host":"orders.abc.eu-west-1.rds.amazonaws.com","port":5432,"database":"orders","username":"app"` + more + `}`
 }
 
+const functionResources = "aws_cloudwatch_event_rule.rotated aws_cloudwatch_event_target.rotated aws_cloudwatch_log_group.this aws_cloudwatch_metric_alarm.duration " +
+	"aws_cloudwatch_metric_alarm.errors aws_iam_role.this aws_iam_role_policy.this aws_iam_role_policy_attachment.vpc " +
+	"aws_lambda_function.this aws_lambda_permission.rotated aws_lambda_permission.rotation"
+
+func functionModule(more string) string {
+	return `{"name":"rotate-orders","secret_arn":"` + secretARN + `","subnet_ids":["subnet-1","subnet-2"],"security_group_ids":["sg-1"]` + more + `}`
+}
+
+// allOfFunctionModule are the variables of a rotation function that uses all there is.
+var allOfFunctionModule = functionModule(`,"kms_key_arn":"` + keyARN + `","master_secret_arn":"` + masterARN + `","master_kms_key_arn":"` + masterKeyARN +
+	`","s3_bucket":"code","s3_key":"rotation.zip","s3_object_version":"1","strategy":"alternating","owner_role":"orders_owner","password_source":"secretsmanager"` +
+	`,"environment":{"PASSWORD_LENGTH":"40"},"layers":["` + layerARN + `"],"reserved_concurrency":1,"check_schedule":"rate(5 minutes)","alert_topic_arn":"` + topicARN + `"`)
+
 // TestTerraformRefuses gives variables that the modules forbid.
 func TestTerraformRefuses(t *testing.T) {
 	for variables, module := range map[string]string{
@@ -76,12 +95,55 @@ func TestTerraformRefuses(t *testing.T) {
 		`{"platform":"ec2"}`: "credproxy",
 		`{"trusted_role_arn":"` + readerARN + `","external_id":"shop"}`: "reader",
 		ofModule(`,"engine":"oracle"`):                                  "secret",
+		functionModule(``):                                              "rotation", // no code
+		functionModule(`,"zip_file":"rotation.zip","s3_bucket":"code","s3_key":"rotation.zip"`): "rotation",
+		functionModule(`,"zip_file":"rotation.zip","environment":{"PASSWORD_LENGHT":"40"}`):     "rotation",
 	} {
 		m := readModule(t, module)
 		m.evaluate(t, variables)
 		if !m.refused() {
 			t.Errorf("%s takes %s", module, variables)
 		}
+	}
+}
+
+// TestTerraformUnknownFunction: a function that is made in the same run, whose ARN is not
+// known before, decides no count of the secret's module.
+func TestTerraformUnknownFunction(t *testing.T) {
+	for variables, known := range map[string]bool{ofModule(``): false, ofModule(`,"rotates":true`): true} {
+		m := readModule(t, "secret")
+		m.evaluate(t, variables)
+		values := m.scope.Variables["var"].AsValueMap()
+		values["rotation_function_arn"] = cty.UnknownVal(cty.String)
+		m.scope.Variables["var"] = object(values)
+		for _, b := range m.blocks {
+			if b.Type != "locals" {
+				continue
+			}
+			if rotates := m.must(t, b.Body.Attributes["rotates"].Expr, m.scope); rotates.IsKnown() != known {
+				t.Errorf("%s: whether it rotates is known: %v", variables, !known)
+			}
+		}
+	}
+}
+
+// TestRotationVariables: template and module set the same variables of the function; four
+// are arguments of the module, and no entries of its environment.
+func TestRotationVariables(t *testing.T) {
+	function := readTemplate(t, "rotation").render(t, allOfFunction())["Function"].Properties
+	m := readModule(t, "rotation")
+	m.evaluate(t, allOfFunctionModule)
+	arguments := m.scope.Variables["local"].GetAttr("environment").AsValueMap()
+	for name := range function["Environment"].(map[string]any)["Variables"].(map[string]any) {
+		_, isArgument := arguments[name]
+		m.evaluate(t, functionModule(`,"zip_file":"rotation.zip","environment":{"`+name+`":"x"}`))
+		if isEntry := !m.refused(); isEntry == isArgument && name != "PASSWORD_LENGTH" { // which is an entry here
+			t.Errorf("%s: argument of the module %v, entry of its environment %v", name, isArgument, isEntry)
+		}
+		delete(arguments, name)
+	}
+	if len(arguments) > 0 {
+		t.Errorf("the template does not have %v", slices.Sorted(maps.Keys(arguments)))
 	}
 }
 
@@ -98,6 +160,12 @@ func TestTerraformPolicies(t *testing.T) {
 	m := readModule(t, "reader")
 	m.evaluate(t, `{"trusted_role_arn":"arn:aws:iam::123456789012:role/credproxy","external_id":"shop","secret_arn":"`+partnerARN+`"}`)
 	samePolicy(t, "reader", policyAt(t, m.made["aws_iam_role_policy.this"], "policy"), readerPolicy(t))
+	for variables, all := range map[string]bool{functionModule(`,"zip_file":"rotation.zip"`): false, allOfFunctionModule: true} {
+		m := readModule(t, "rotation")
+		m.evaluate(t, variables)
+		samePolicy(t, "who may be the function", policyAt(t, m.made["aws_iam_role.this"], "assume_role_policy"), policyOf(t, "--trust", "lambda"))
+		samePolicy(t, "rotation", policyAt(t, m.made["aws_iam_role_policy.this"], "policy"), rotationPolicy(t, all))
+	}
 	trust := policyAt(t, m.made["aws_iam_role.this"], "assume_role_policy")["Statement"].([]any)[0].(map[string]any)
 	if want := map[string]any{"StringEquals": map[string]any{"sts:ExternalId": []any{"shop"}}}; !reflect.DeepEqual(trust["Condition"], want) {
 		t.Errorf("reader trusts %v", trust)
@@ -147,7 +215,7 @@ func readModule(t *testing.T, name string) *module {
 }
 
 // meta are the arguments and blocks that every resource has.
-var meta = []string{"count", "for_each", "block lifecycle"}
+var meta = []string{"count", "depends_on", "for_each", "block lifecycle"}
 
 // checkSchema holds the resources against the provider's schema, in which true stands
 // for what is required.
@@ -204,8 +272,27 @@ func checkBlock(t *testing.T, schema map[string]map[string]bool, kind string, bo
 }
 
 var functions = map[string]function.Function{
-	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "jsonencode": stdlib.JSONEncodeFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc,
+	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc,
 	"tostring": stdlib.MakeToFunc(cty.String), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+	"alltrue": function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
+		Type:   function.StaticReturnType(cty.Bool),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			return cty.BoolVal(!slices.ContainsFunc(args[0].AsValueSlice(), cty.Value.False)), nil
+		},
+	}),
+	"filebase64sha256": function.New(&function.Spec{ // of a file that is not there
+		Params: []function.Parameter{{Name: "path", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl:   func([]cty.Value, cty.Type) (cty.Value, error) { return cty.StringVal("made-up"), nil },
+	}),
+	"strcontains": function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "string", Type: cty.String}, {Name: "part", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.Bool),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			return cty.BoolVal(strings.Contains(args[0].AsString(), args[1].AsString())), nil
+		},
+	}),
 	"one": function.New(&function.Spec{ // of a list of none or one
 		Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
 		Type:   function.StaticReturnType(cty.String),

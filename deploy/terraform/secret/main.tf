@@ -1,6 +1,6 @@
-# credproxy, once for each secret: a secret of a database, its rotation by a function that
-# is there already (AWS's own from the Serverless Application Repository), and alerts when
-# a rotation fails. The first password is in no plan and no state.
+# credproxy, once for each secret: a secret of a database, its rotation by the function of
+# rotation (or one of AWS's, of rotation-aws), and alerts when a rotation fails. The first
+# password is in no plan and no state.
 
 variable "name" {
   description = "Of the secret, such as prod/orders."
@@ -45,9 +45,15 @@ variable "superuser_secret_arn" {
 }
 
 variable "rotation_function_arn" {
-  description = "Empty: no rotation yet."
+  description = "Output of rotation or rotation-aws. Empty: no rotation yet."
   type        = string
   default     = ""
+}
+
+variable "rotates" {
+  description = "Only needed where the function is made in the same run, so that its ARN is not known beforehand."
+  type        = bool
+  default     = null
 }
 
 variable "rotation_schedule" {
@@ -83,7 +89,7 @@ locals {
     password = ephemeral.aws_secretsmanager_random_password.first.random_password
   }
   superuser = var.superuser_secret_arn == "" ? {} : { masterarn = var.superuser_secret_arn }
-  rotates   = var.rotation_function_arn != ""
+  rotates   = var.rotates != null ? var.rotates : var.rotation_function_arn != ""
   tells     = local.rotates && var.alert_topic_arn != ""
   troubles  = local.tells && var.trail_log_group != "" ? toset(["RotationFailed", "RotationAbandoned"]) : toset([])
 }
