@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,8 @@ func Check(objects []meta.Object) []string {
 			c.pod(object.GetName(), object.GetNamespace(), &pod.Spec)
 		}
 		switch o := object.(type) {
+		case *batch.CronJob:
+			c.rotation(o)
 		case *networking.NetworkPolicy:
 			c.selects(o, &o.Spec.PodSelector, networkPorts(o)...)
 		case *PodMonitor:
@@ -144,7 +147,10 @@ func (c *checker) pod(name, namespace string, pod *core.PodSpec) {
 		}
 		if container.Name == "credproxy" {
 			proxies++
-			c.proxy(name, pod, &container)
+			c.confined(name, &container)
+			if container.Args[0] == "run" {
+				c.proxy(name, pod, &container)
+			}
 		}
 	}
 	if proxies != 1 {
@@ -152,20 +158,24 @@ func (c *checker) pod(name, namespace string, pod *core.PodSpec) {
 	}
 }
 
-// proxy holds credproxy's container to what docs/deploy.md promises of it.
-func (c *checker) proxy(name string, pod *core.PodSpec, container *core.Container) {
+// confined holds a container of credproxy to what docs/deploy.md promises of it.
+func (c *checker) confined(name string, container *core.Container) {
 	s := container.SecurityContext
 	if s == nil || !isTrue(s.RunAsNonRoot) || !isTrue(s.ReadOnlyRootFilesystem) || s.AllowPrivilegeEscalation == nil ||
 		*s.AllowPrivilegeEscalation || s.Capabilities == nil || len(s.Capabilities.Drop) != 1 || s.Capabilities.Drop[0] != "ALL" {
 		c.say("%s: security context", name)
 	}
+	if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
+		c.say("%s: no memory request or limit", name)
+	}
+}
+
+// proxy holds the container that runs credproxy to what docs/deploy.md promises of it.
+func (c *checker) proxy(name string, pod *core.PodSpec, container *core.Container) {
 	for what, probe := range map[string]*core.Probe{"startup": container.StartupProbe, "readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
 		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != "/"+what || !hasPort(pod, probe.HTTPGet.Port) {
 			c.say("%s: %s probe", name, what)
 		}
-	}
-	if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
-		c.say("%s: no memory request or limit", name)
 	}
 	file := container.Args[len(container.Args)-1]
 	mounted := false
@@ -191,6 +201,32 @@ func (c *checker) proxy(name string, pod *core.PodSpec, container *core.Containe
 	}
 	if grace < need {
 		c.say("%s: terminationGracePeriodSeconds is shorter than min_delay and drain, %v", name, need)
+	}
+}
+
+// rotation holds a CronJob to what a rotation needs: never two at a time, an end, few
+// attempts, and the logs of those that failed.
+func (c *checker) rotation(j *batch.CronJob) {
+	job := j.Spec.JobTemplate.Spec
+	if j.Spec.ConcurrencyPolicy != batch.ForbidConcurrent {
+		c.say("%s: concurrencyPolicy %q", j.Name, j.Spec.ConcurrencyPolicy)
+	}
+	if job.BackoffLimit == nil || *job.BackoffLimit > 3 {
+		c.say("%s: backoffLimit: each attempt may be a failed login", j.Name)
+	}
+	if job.ActiveDeadlineSeconds == nil {
+		c.say("%s: no activeDeadlineSeconds", j.Name)
+	}
+	if job.Template.Spec.RestartPolicy != core.RestartPolicyNever {
+		c.say("%s: restart policy %q", j.Name, job.Template.Spec.RestartPolicy)
+	}
+	if fields := strings.Fields(j.Spec.Schedule); len(fields) != 5 {
+		c.say("%s: schedule %q", j.Name, j.Spec.Schedule)
+	}
+	for _, container := range job.Template.Spec.Containers {
+		if len(container.Args) < 2 || container.Args[0] != "rotate" {
+			c.say("%s: %s does not rotate a secret", j.Name, container.Name)
+		}
 	}
 }
 

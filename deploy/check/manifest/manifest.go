@@ -28,6 +28,7 @@ import (
 // kinds are the types of what deploy/ has.
 var kinds = map[meta.TypeMeta]func() meta.Object{
 	{APIVersion: "apps/v1", Kind: "Deployment"}:                                func() meta.Object { return new(apps.Deployment) },
+	{APIVersion: "batch/v1", Kind: "CronJob"}:                                  func() meta.Object { return new(batch.CronJob) },
 	{APIVersion: "batch/v1", Kind: "Job"}:                                      func() meta.Object { return new(batch.Job) },
 	{APIVersion: "v1", Kind: "ConfigMap"}:                                      func() meta.Object { return new(core.ConfigMap) },
 	{APIVersion: "v1", Kind: "Service"}:                                        func() meta.Object { return new(core.Service) },
@@ -82,6 +83,8 @@ func PodTemplate(object meta.Object) *core.PodTemplateSpec {
 	switch o := object.(type) {
 	case *apps.Deployment:
 		return &o.Spec.Template
+	case *batch.CronJob:
+		return &o.Spec.JobTemplate.Spec.Template
 	case *batch.Job:
 		return &o.Spec.Template
 	}

@@ -90,25 +90,7 @@ func TestSidecarKinds(t *testing.T) {
 
 // TestMistakes: what may go wrong in a manifest is found.
 func TestMistakes(t *testing.T) {
-	text := ""
-	for _, file := range []string{"config.yaml", "serviceaccount-irsa.yaml", "deployment-classic-sidecar.yaml", "networkpolicy.yaml", "podmonitor.yaml"} {
-		one, err := os.ReadFile(folder + file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text += string(one) + "---\n"
-	}
-	find := func(text string) []string {
-		objects, err := manifest.Decode([]byte(text))
-		if err != nil {
-			return []string{err.Error()}
-		}
-		return manifest.Check(objects)
-	}
-	if wrong := find(text); len(wrong) > 0 {
-		t.Fatal(wrong)
-	}
-	for _, m := range [][2]string{
+	findMistakes(t, []string{"config.yaml", "serviceaccount-irsa.yaml", "deployment-classic-sidecar.yaml", "networkpolicy.yaml", "podmonitor.yaml"}, [][2]string{
 		{"startupProbe:", "startProbe:"},
 		{"periodSeconds: 5", "periodseconds: 5"},
 		{"replicas: 2\n", "replicas: two\n"},
@@ -129,7 +111,48 @@ func TestMistakes(t *testing.T) {
 		{"matchLabels: {app.kubernetes.io/name: orders}\n  policyTypes", "matchLabels: {app.kubernetes.io/name: order}\n  policyTypes"},
 		{"{protocol: TCP, port: 9090}", "{protocol: TCP, port: 9091}"},
 		{"- port: credproxy-admin", "- port: admin"},
-	} {
+	})
+}
+
+// TestMistakesInRotation: what may go wrong in the CronJob is found.
+func TestMistakesInRotation(t *testing.T) {
+	findMistakes(t, []string{"rotation-cronjob.yaml"}, [][2]string{
+		{"concurrencyPolicy: Forbid", "concurrencyPolicy: Allow"},
+		{"concurrencyPolicy: Forbid", "concurrency: Forbid"},
+		{"backoffLimit: 2", "backoffLimit: 6"},
+		{"backoffLimit: 2 ", "# "},
+		{"activeDeadlineSeconds: 900", "completions: 1"},
+		{"restartPolicy: Never", "restartPolicy: OnFailure"},
+		{"17 3 1 * *", "17 3 1 *"},
+		{"args: [rotate,", "args: [run,"},
+		{"serviceAccountName: orders-rotation", "serviceAccountName: orders"},
+		{"allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true"},
+		{"limits: {memory: 128Mi}", "limits: {}"},
+	})
+}
+
+// findMistakes makes one mistake after the other in files that have none.
+func findMistakes(t *testing.T, files []string, mistakes [][2]string) {
+	t.Helper()
+	text := ""
+	for _, file := range files {
+		one, err := os.ReadFile(folder + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(one) + "---\n"
+	}
+	find := func(text string) []string {
+		objects, err := manifest.Decode([]byte(text))
+		if err != nil {
+			return []string{err.Error()}
+		}
+		return manifest.Check(objects)
+	}
+	if wrong := find(text); len(wrong) > 0 {
+		t.Fatal(wrong)
+	}
+	for _, m := range mistakes {
 		changed := strings.Replace(text, m[0], m[1], 1)
 		if changed == text {
 			t.Errorf("%q is not there", m[0])
