@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"audit":                  {"secrets"},
 	"check":                  {"config", "probe", "proxy/fault", "proxy/mysql/backend", "proxy/postgres/backend", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "wiring"},
 	"cmd/credproxy":          {"*"},
+	"cmd/credproxy-rotation": {"config", "logging", "rotation", "wiring"},
 	"config":                 {"secrets"},
 	"daemon":                 {"admin", "audit", "config", "filewatch", "logging", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "wiring"},
 	"filewatch":              {},
@@ -49,7 +50,10 @@ var mayImport = map[string][]string{
 	"proxy/rdsca":            {},
 	"proxy/relay":            {"proxy/fault"},
 	"proxy/upstream":         {"config", "proxy/fault", "proxy/relay", "secrets"},
+	"rotation":               {"config", "probe", "proxy/fault", "rotation/account", "rotation/store", "secrets"},
 	"rotation/account":       {"secrets"},
+	"rotation/postgres":      {"proxy/postgres/backend", "proxy/postgres/wire", "proxy/upstream", "rotation/account", "secrets"},
+	"rotation/store":         {"secrets", "secrets/awscfg", "secrets/awssm"},
 	"secrets":                {},
 	"secrets/awscfg":         {"secrets"},
 	"secrets/awssm":          {"secrets", "secrets/awscfg"},
@@ -57,11 +61,11 @@ var mayImport = map[string][]string{
 	"secrets/file":           {"filewatch", "secrets"},
 	"secrets/rdsiam":         {"secrets", "secrets/awscfg"},
 	"secrets/secretstest":    {"secrets"},
-	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
+	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
 }
 
 // mayUseAWS lists the packages that may use the AWS SDK.
-var mayUseAWS = []string{"check", "cmd/credproxy", "daemon", "iampolicy", "secrets/awscfg", "secrets/awssm", "secrets/rdsiam", "wiring"}
+var mayUseAWS = []string{"check", "cmd/credproxy", "cmd/credproxy-rotation", "daemon", "iampolicy", "rotation", "rotation/store", "secrets/awscfg", "secrets/awssm", "secrets/rdsiam", "wiring"}
 
 // What one reader can hold in mind, in lines without tests.
 const (

@@ -103,7 +103,7 @@ func (v *validator) rotation(at string, d *Database) {
 	}
 	v.events(at, d)
 	v.atLeastZero(at+".probe.interval", d.Probe.Interval)
-	if t := d.Probe.WriteTable; t != "" && !tableName.MatchString(t) {
+	if t := d.Probe.WriteTable; t != "" && !IsTable(t) {
 		v.failf(at+".probe.write_table", "%q is not a table; write table or schema.table, of letters, digits and underscores", shorten(t))
 	}
 	v.aboveZero(at+".break_glass.max_duration", d.BreakGlass.MaxDuration)
@@ -163,3 +163,7 @@ func (v *validator) clientTLS(at string, t ClientTLS) {
 		v.fail(at+".client_ca_file", "needs cert_file and key_file beside it; TLS from clients starts with credproxy's own certificate")
 	}
 }
+
+// IsTable reports whether s names a table as probe.write_table does: table or
+// schema.table, of letters, digits and underscores.
+func IsTable(s string) bool { return tableName.MatchString(s) }

@@ -216,7 +216,7 @@ func (p *Prober) probe(ctx context.Context, from Credentials, e Querier) Result 
 		kind = string(failure.Kind)
 	case table != "":
 		// The verdict on the credential is given: nobody waits for this.
-		if err := ask(ctx, writeStatements(p.cfg.Engine, table)...); err != nil {
+		if err := ask(ctx, WriteStatements(p.cfg.Engine, table)...); err != nil {
 			kind, failure = writeFailure(err, table, cred.Username)
 		}
 	}

@@ -377,10 +377,10 @@ func TestProbesWrite(t *testing.T) {
 }
 
 func TestWriteStatements(t *testing.T) {
-	if got := strings.Join(writeStatements(config.Postgres, "ops.probe"), "; "); !strings.Contains(got, `INSERT INTO "ops"."probe" DEFAULT VALUES; SELECT 1 FROM "ops"."probe" LIMIT 1`) {
+	if got := strings.Join(WriteStatements(config.Postgres, "ops.probe"), "; "); !strings.Contains(got, `INSERT INTO "ops"."probe" DEFAULT VALUES; SELECT 1 FROM "ops"."probe" LIMIT 1`) {
 		t.Error(got)
 	}
-	if got := strings.Join(writeStatements(config.MariaDB, "probe"), "; "); !strings.Contains(got, "INSERT INTO `probe` () VALUES (); SELECT 1 FROM `probe` LIMIT 1") {
+	if got := strings.Join(WriteStatements(config.MariaDB, "probe"), "; "); !strings.Contains(got, "INSERT INTO `probe` () VALUES (); SELECT 1 FROM `probe` LIMIT 1") {
 		t.Error(got)
 	}
 	if kind, e := writeFailure(&fault.Error{Kind: fault.UpstreamBroken, Message: "it broke"}, "probe", "app"); kind != string(fault.UpstreamBroken) || e.Message != "it broke" {

@@ -9,11 +9,11 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 )
 
-// writeStatements write a row to the table, read it, and leave: the end of the
+// WriteStatements returns statements that write a row to the table, read it, and leave: the end of the
 // session takes the row back, so that nothing is left and nobody else ever sees it.
 // A lock on the table is waited for 5 s. Rows have no value to conflict with, so
 // any number of probes may write at once.
-func writeStatements(engine config.Engine, table string) []string {
+func WriteStatements(engine config.Engine, table string) []string {
 	if engine == config.Postgres {
 		table = quotedTable(table, `"`)
 		return []string{

@@ -212,6 +212,13 @@ func engineName(engine string) (string, error) {
 	return "", nil
 }
 
+// EngineOf returns the engine that credproxy knows one of AWS's engine names by, "" if it
+// serves none of that name.
+func EngineOf(name string) string {
+	engine, _ := engineName(name)
+	return engine
+}
+
 // pointerTokens are the reference tokens of a JSON pointer (RFC 6901, section 3).
 func pointerTokens(pointer string) ([]string, error) {
 	if pointer == "" {

@@ -79,7 +79,7 @@ func TestHelp(t *testing.T) {
 			if !strings.HasSuffix(f.Usage, "("+variableOf(f)+")") {
 				t.Errorf("%s --%s: help names no variable: %s", cmd.Name(), f.Name, f.Usage)
 			}
-			value := map[string]string{"bool": "true", "duration": "7s", "stringSlice": "[a]"}[f.Value.Type()]
+			value := map[string]string{"bool": "true", "duration": "7s", "int": "16", "stringSlice": "[a]"}[f.Value.Type()]
 			if value == "" {
 				value = "x"
 			}

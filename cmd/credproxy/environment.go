@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,7 +33,7 @@ func fromEnvironment(cmd *cobra.Command) (err error) {
 			return
 		}
 		if e := f.Value.Set(value); e != nil {
-			err = usageError{fmt.Errorf("%s: %q is not valid here; write a %s", variableOf(f), value, f.Value.Type())}
+			err = usageError{fmt.Errorf("%s: %q is not valid here; write a %s", variableOf(f), value, strings.Replace(f.Value.Type(), "int", "whole number", 1))}
 			return
 		}
 		f.Changed = true

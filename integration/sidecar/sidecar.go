@@ -31,14 +31,21 @@ import (
 const startTimeout = 30 * time.Second
 
 // Build builds credproxy with the race detector into dir and returns its path.
-func Build(ctx context.Context, dir string) (string, error) {
+func Build(ctx context.Context, dir string) (string, error) { return build(ctx, dir, "credproxy") }
+
+// BuildRotation builds credproxy-rotation, the function of Lambda, likewise.
+func BuildRotation(ctx context.Context, dir string) (string, error) {
+	return build(ctx, dir, "credproxy-rotation")
+}
+
+func build(ctx context.Context, dir, name string) (string, error) {
 	_, here, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(here), "..", "..")
-	path := filepath.Join(dir, "credproxy")
-	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-o", path, "./cmd/credproxy")
+	path := filepath.Join(dir, name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-o", path, "./cmd/"+name)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build credproxy: %w\n%s", err, out)
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
 	return path, nil
 }

@@ -74,3 +74,9 @@ type Obstacle struct {
 }
 
 func (o *Obstacle) Error() string { return o.Message + ". " + o.Hint }
+
+// Discarder is a [Session] of a server that may keep the password before the last one.
+type Discarder interface {
+	// Discard returns the statements that have it forget that of the session's own user.
+	Discard() []Statement
+}

@@ -105,3 +105,9 @@ func explainChain(err error) error {
 	}
 	return e
 }
+
+// HasCode reports whether err is AWS's error of that code.
+func HasCode(err error, code string) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && api.ErrorCode() == code
+}

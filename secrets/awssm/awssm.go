@@ -111,7 +111,7 @@ func (s *Source) call(ctx context.Context, operation, which string, run func() e
 	if awscfg.Expired(err) {
 		s.config.Invalidate(signer)
 	}
-	err = s.explain(operation, which, err)
+	err = Explain(s.id, operation, which, err)
 	s.observe(operation, err)
 	return err
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/credproxy/credproxy/secrets/awscfg"
 )
 
-// explain makes a *secrets.Error of an error of an operation ("Errors" in its API
-// reference), with what an operator would do about it; nil stays nil.
-func (s *Source) explain(operation, which string, err error) error {
+// Explain makes a *secrets.Error of an error of an operation on a secret ("Errors" in its
+// API reference), with what an operator would do about it; nil stays nil. which names the
+// version or label that was asked for.
+func Explain(id, operation, which string, err error) error {
 	if err == nil {
 		return nil
 	}
 	reason, advice := classify(operation, err)
-	return secrets.Errorf(reason, "secret %s (%s): %w%s", s.id, which, awscfg.Plain(err), advice)
+	return secrets.Errorf(reason, "secret %s (%s): %w%s", id, which, awscfg.Plain(err), advice)
 }
 
 func classify(operation string, err error) (reason secrets.Reason, advice string) {

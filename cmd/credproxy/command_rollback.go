@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func rollbackCommand() *cobra.Command {
+	var yes bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "rollback SECRET",
+		Short: "Go back to the credential before the last rotation",
+		Long: `Rollback makes AWSPREVIOUS AWSCURRENT again; or, where a rotation was broken off, goes back
+to AWSCURRENT. The database comes first: it gets the password of that version, if it does
+not take it. Then the labels move. In this order clients of credproxy notice nothing. It
+asks before it does anything; --yes does not. One that was broken off goes on where it was,
+when it is called again.
+
+Exit status: 0 done; 1 failed or not confirmed; 2 bad usage.`,
+		Example: `  credproxy rollback prod/orders
+  credproxy rollback prod/orders --yes`,
+		Args: usage(cobra.ExactArgs(1)),
+	}
+	prepare := rotationFlags(cmd)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "give up after this long; the next rollback goes on from there")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		r, err := prepare(args[0])
+		if err != nil {
+			return err
+		}
+		plan, err := r.PlanRollback(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), plan.String())
+		if !yes {
+			fmt.Fprint(cmd.OutOrStdout(), "Go back? [y/N] ")
+			answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // none is no
+			if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+				return errors.New("not confirmed; nothing was changed (--yes answers for scripts)")
+			}
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+		defer cancel()
+		return plan.Run(ctx)
+	}
+	return cmd
+}

@@ -1,0 +1,176 @@
+package rotation_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credproxy/credproxy/integration/awsstub"
+	"github.com/credproxy/credproxy/integration/servers"
+)
+
+const (
+	firstPassword  = "planted-First-1"
+	masterPassword = "planted-Master-1"
+)
+
+// engine is one kind of real server.
+type engine struct {
+	name   string // as in secrets
+	addr   func() string
+	caFile string
+	// exec runs statements as the superuser, and query one that returns rows, as lines of
+	// fields with | between.
+	exec  func(ctx context.Context, sql string) error
+	query func(ctx context.Context, sql string) (string, error)
+	// login logs in directly.
+	login func(ctx context.Context, user, password string) error
+	log   func() string
+}
+
+// postgres starts one with the role app, and master, who may make roles.
+func postgres(t *testing.T, o servers.PostgresOptions) *engine {
+	t.Helper()
+	pg := servers.RunPostgres(t, o)
+	ctx := t.Context()
+	must(t, pg.CreateRole(ctx, "app", firstPassword))
+	must(t, pg.CreateRole(ctx, "master", masterPassword, "CREATEROLE", "CREATEDB"))
+	if o.Version >= 16 {
+		must(t, pg.Exec(ctx, "GRANT app TO master WITH ADMIN OPTION"))
+	}
+	e := &engine{name: "postgres", addr: pg.Addr, caFile: pg.CAFile, exec: pg.Exec, log: pg.Log}
+	e.query = func(ctx context.Context, sql string) (string, error) {
+		conn, err := pg.Superuser(ctx)
+		if err != nil {
+			return "", err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		rows, err := conn.Query(ctx, sql)
+		if err != nil {
+			return "", err
+		}
+		defer rows.Close()
+		var lines []string
+		for rows.Next() {
+			values, err := rows.Values()
+			if err != nil {
+				return "", err
+			}
+			lines = append(lines, strings.TrimSuffix(fmt.Sprintln(values...), "\n"))
+		}
+		return strings.Join(lines, "\n"), rows.Err()
+	}
+	e.login = func(ctx context.Context, user, password string) error { return loginPostgres(ctx, pg, user, password) }
+	return e
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// secret is the JSON of a secret for user, with keys that nobody knows.
+func (e *engine) secret(user, password string, more ...string) string {
+	host, port, _ := strings.Cut(e.addr(), ":")
+	return fmt.Sprintf(`{"zebra": [1.50, "x"], "engine":%q,"host":%q,"username":%q, "password":%q,"port":%s%s}`,
+		e.name, host, user, password, port, strings.Join(append([]string{""}, more...), ","))
+}
+
+// stand is a server, its secrets, and the AWS they are in.
+type stand struct {
+	*engine
+	aws    *awsstub.Server
+	secret string // its name
+}
+
+const (
+	appSecret    = "prod/app"
+	masterSecret = "prod/master"
+)
+
+func newStand(t *testing.T, e *engine) *stand {
+	t.Helper()
+	aws, err := awsstub.Start(awsstub.Options{})
+	must(t, err)
+	t.Cleanup(aws.Close)
+	aws.CreateSecret(appSecret, e.secret("app", firstPassword))
+	aws.CreateSecret(masterSecret, e.secret("master", masterPassword))
+	return &stand{engine: e, aws: aws, secret: appSecret}
+}
+
+// run runs credproxy and returns what it says on both outputs.
+func (s *stand) run(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH"), "CREDPROXY_TLS_CA_FILE=" + s.caFile}, s.aws.Env()...)
+	out, err := cmd.CombinedOutput()
+	s.noPassword(t, string(out))
+	return string(out), err
+}
+
+func (s *stand) must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := s.run(t, args...)
+	if err != nil {
+		t.Fatalf("credproxy %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// passwords returns those of all versions of all secrets, but for those that the test has
+// given to the server itself.
+func (s *stand) passwords() (all []string) {
+	for _, name := range []string{s.secret, masterSecret} {
+		for _, v := range s.aws.Secret(name).Versions {
+			if v.Text == nil {
+				continue
+			}
+			if _, password := fields(*v.Text); password != firstPassword && password != masterPassword {
+				all = append(all, password)
+			}
+		}
+	}
+	return all
+}
+
+func (s *stand) noPassword(t *testing.T, text string) {
+	t.Helper()
+	for _, p := range s.passwords() {
+		if p != "" && strings.Contains(text, p) {
+			t.Errorf("a password is shown")
+		}
+	}
+}
+
+func fields(document string) (user, password string) {
+	var doc struct{ Username, Password string }
+	_ = json.Unmarshal([]byte(document), &doc)
+	return doc.Username, doc.Password
+}
+
+// current returns user and password of the version under a label.
+func (s *stand) labelled(label string) (user, password string) {
+	v := s.aws.Secret(s.secret).Stage(label)
+	if v == nil || v.Text == nil {
+		return "", ""
+	}
+	return fields(*v.Text)
+}
+
+// works fails the test unless the password under a label logs in directly.
+func (s *stand) works(t *testing.T, label string) {
+	t.Helper()
+	user, password := s.labelled(label)
+	if err := s.login(t.Context(), user, password); err != nil {
+		t.Errorf("%s (user %s) does not log in: %v", label, user, err)
+	}
+}

@@ -1,0 +1,173 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/credproxy/credproxy/rotation/account"
+	"github.com/credproxy/credproxy/rotation/store"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// goingBack is the label of the version that a rollback leads to, while it is under way: who
+// repeats one that was broken off goes on to the same version.
+const goingBack secrets.Stage = "CREDPROXY_ROLLBACK"
+
+// Rollback is the way back to an earlier version of a secret.
+type Rollback struct {
+	t       *task
+	target  *version
+	pending *version // of a rotation that has not come to its end; nil: none
+	resumed bool
+}
+
+// PlanRollback returns the way back: to AWSPREVIOUS; or, where a rotation has not come to
+// its end, to AWSCURRENT; or to where a rollback that was broken off was going. Nothing is
+// changed, and no login made.
+func (r *Rotation) PlanRollback(ctx context.Context, secretID string) (*Rollback, error) {
+	d, err := r.Store.Describe(ctx, secretID)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.load(ctx, d, Event{Step: "rollback", SecretID: secretID})
+	if err != nil {
+		return nil, explained{err}
+	}
+	b := &Rollback{t: t, target: t.current}
+	if id := unfinished(d); id != "" {
+		if b.pending, err = t.getIfAny(ctx, secrets.Pending, id); err != nil {
+			return nil, err
+		}
+	}
+	id, label := d.Labels[goingBack], goingBack
+	if b.resumed = id != ""; !b.resumed && unfinished(d) == "" {
+		if id, label = d.Labels[secrets.Previous], secrets.Previous; id == "" {
+			return nil, fmt.Errorf("rollback of secret %s: no version is AWSPREVIOUS, so there is nothing to go back to", secretID)
+		}
+	}
+	if id != "" && id != t.current.ID {
+		if b.target, err = t.get(ctx, label, id); err != nil {
+			return nil, err
+		}
+	}
+	if !t.samePlace(b.target) {
+		return nil, fmt.Errorf("rollback of secret %s: %s is for %s, AWSCURRENT for %s; a rollback does not move the database", secretID,
+			b.target, store.Address(b.target.cred.Endpoint), store.Address(t.current.cred.Endpoint))
+	}
+	if user := b.target.cred.Username; user != t.current.cred.Username && user != otherUser(t.current.cred.Username) {
+		return nil, fmt.Errorf("rollback of secret %s: %s is for another user than AWSCURRENT (%s), and not for the one that takes turns with it", secretID, b.target, t.current.cred.Username)
+	}
+	return b, nil
+}
+
+// String says what the rollback will do, in a few lines.
+func (b *Rollback) String() string {
+	what := fmt.Sprintf("AWSCURRENT goes back to version %s of %s (user %s)", b.target.ID, b.target.Created.Format(time.RFC3339), b.target.cred.Username)
+	if b.target == b.t.current {
+		what = fmt.Sprintf("AWSCURRENT stays version %s (user %s)", b.target.ID, b.target.cred.Username)
+	} else {
+		what += fmt.Sprintf(",\nfrom version %s of %s (user %s)", b.t.current.ID, b.t.current.Created.Format(time.RFC3339), b.t.current.cred.Username)
+	}
+	if id := unfinished(b.t.secret); id != "" {
+		what += fmt.Sprintf(".\nVersion %s of a rotation that has not come to its end loses AWSPENDING", id)
+	}
+	if b.resumed {
+		what = "Going on with a rollback that was broken off: " + what
+	}
+	return what + fmt.Sprintf(".\nThe database at %s is to take the password of the former; it is set there if it does not", store.Address(b.target.cred.Endpoint))
+}
+
+// Run goes back. The database comes first, so that credproxy, which falls back to the other
+// labels, finds a password that works at any time; then the labels.
+func (b *Rollback) Run(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{b.mark, b.database, b.labels, b.verify, b.unmark} {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("rollback of secret %s: %w", b.t.event.SecretID, explained{err})
+		}
+	}
+	return nil
+}
+
+func (b *Rollback) move(ctx context.Context, label secrets.Stage, to, from string) error {
+	return b.t.Store.Move(ctx, b.t.event.SecretID, label, to, from)
+}
+
+func (b *Rollback) mark(ctx context.Context) error {
+	if b.resumed {
+		return nil
+	}
+	return b.move(ctx, goingBack, b.target.ID, "")
+}
+
+// database has the database take the target's password.
+func (b *Rollback) database(ctx context.Context) error {
+	session, err := b.t.login(ctx, b.target)
+	if err == nil {
+		b.t.event.Token = b.target.ID
+		b.t.done(b.t.event, "the database takes the password of version "+b.target.cred.ShortVersion())
+		return session.Close()
+	}
+	if !secrets.IsRejected(err) {
+		return err
+	}
+	candidates := []*version{}
+	if b.target != b.t.current {
+		candidates = append(candidates, b.t.current)
+	}
+	if b.pending != nil {
+		candidates = append(candidates, b.pending)
+	}
+	session, with, other := b.t.firstThatWorks(ctx, candidates)
+	if other != nil || with == nil {
+		return errors.Join(err, other)
+	}
+	defer func() { _ = session.Close() }()
+	change := account.Change{New: b.target.cred, AllowMD5: b.t.AllowMD5}
+	if same := with.cred.Username == b.target.cred.Username; same {
+		change.Retain, change.Current = !b.t.NoRetain, with.cred
+	} else if b.t.masterID == "" {
+		return fmt.Errorf("%w; a master's secret is needed to set it: name one with --master", err)
+	}
+	if b.t.masterID == "" {
+		return b.t.apply(ctx, session, change)
+	}
+	master, err := b.t.master(ctx)
+	if err != nil {
+		return err
+	}
+	defer master.Close()
+	return b.t.apply(ctx, master, change)
+}
+
+// labels moves AWSCURRENT, then takes AWSPENDING from a version that is not current, which
+// would keep Secrets Manager from rotating again.
+func (b *Rollback) labels(ctx context.Context) error {
+	if b.target != b.t.current {
+		if err := b.move(ctx, secrets.Current, b.target.ID, b.t.current.ID); err != nil {
+			return err
+		}
+		b.t.say("AWSCURRENT is version %s", b.target.ID)
+	}
+	if id := b.t.secret.Labels[secrets.Pending]; id != "" && id != b.target.ID {
+		if err := b.move(ctx, secrets.Pending, "", id); err != nil {
+			return err
+		}
+		b.t.say("version %s is no longer AWSPENDING", id)
+	}
+	return nil
+}
+
+// verify looks again, where a function may have called setSecret before its version lost
+// AWSPENDING.
+func (b *Rollback) verify(ctx context.Context) error {
+	if b.pending == nil {
+		return nil
+	}
+	return b.database(ctx)
+}
+
+func (b *Rollback) unmark(ctx context.Context) error {
+	return b.move(ctx, goingBack, "", b.target.ID)
+}

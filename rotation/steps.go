@@ -1,0 +1,235 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/rotation/account"
+	"github.com/credproxy/credproxy/rotation/store"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// cloneSuffix ends the name of the second of two users, as AWS's templates have it.
+const cloneSuffix = "_clone"
+
+// otherUser returns the one of two users whose turn it is after user.
+func otherUser(user string) string {
+	if name, ok := strings.CutSuffix(user, cloneSuffix); ok {
+		return name
+	}
+	return user + cloneSuffix
+}
+
+// longestNames are the limits of user names: bytes in PostgreSQL, characters elsewhere.
+var longestNames = map[string]int{"postgres": 63, "mysql": 32, "mariadb": 80}
+
+// next returns the user that a rotation gives a new password to.
+func (t *task) next() (string, error) {
+	user := t.current.cred.Username
+	if t.strategy == Single {
+		return user, nil
+	}
+	other, engine := otherUser(user), t.current.cred.Endpoint.Engine
+	length := len(other)
+	if engine != "postgres" {
+		length = len([]rune(other))
+	}
+	if limit := longestNames[engine]; length > limit {
+		return "", fmt.Errorf("the other user would be %s, and %s allows names of %d at most; take a shorter name for the first user", other, engine, limit)
+	}
+	return other, nil
+}
+
+// create stores a new password under AWSPENDING, unless an earlier try has.
+func (t *task) create(ctx context.Context) error {
+	pending, err := t.getIfAny(ctx, secrets.Pending, t.event.Token)
+	if err != nil {
+		return err
+	}
+	if pending != nil {
+		t.done(t.event, "the version has a password already", zap.String("user", pending.cred.Username))
+		return nil
+	}
+	user, err := t.next()
+	if err != nil {
+		return err
+	}
+	d, err := t.newDocument(ctx, user)
+	if err != nil {
+		return err
+	}
+	err = t.Store.Put(ctx, t.event.SecretID, t.event.Token, t.event.RotationToken, d)
+	if store.Exists(err) { // another try was faster
+		if pending, again := t.getIfAny(ctx, secrets.Pending, t.event.Token); again == nil && pending != nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	t.done(t.event, "a new password for "+user+" is AWSPENDING", zap.String("user", user))
+	return nil
+}
+
+// newDocument returns AWSCURRENT's document for user with a new password.
+func (t *task) newDocument(ctx context.Context, user string) (store.Document, error) {
+	password, err := t.Password.generate(ctx, t.Store)
+	if err != nil {
+		return store.Document{}, err
+	}
+	return t.current.Document.With(user, password)
+}
+
+// pending returns the version that the rotation is about, which createSecret made.
+func (t *task) pending(ctx context.Context) (*version, error) {
+	v, err := t.get(ctx, secrets.Pending, t.event.Token)
+	if err != nil {
+		return nil, err
+	}
+	want, err := t.next()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !t.samePlace(v):
+		return nil, fmt.Errorf("%s is for %s, AWSCURRENT for %s: engine, host and port may not change in a rotation; nothing was sent there", v, store.Address(v.cred.Endpoint), store.Address(t.current.cred.Endpoint))
+	case v.cred.Username != want:
+		return nil, fmt.Errorf("%s is for another user than the strategy %s wants, which is %s", v, t.strategy, want)
+	}
+	return v, nil
+}
+
+// set gives the database the password of AWSPENDING.
+func (t *task) set(ctx context.Context) error {
+	pending, err := t.pending(ctx)
+	if err != nil {
+		return err
+	}
+	change := account.Change{New: pending.cred, Owner: t.Owner, AllowMD5: t.AllowMD5}
+	if t.strategy == Alternating {
+		change.Like = t.current.cred.Username
+		return t.setAlternating(ctx, change)
+	}
+	change.Retain = !t.NoRetain
+	return t.setSingle(ctx, pending, change)
+}
+
+func (t *task) setAlternating(ctx context.Context, change account.Change) error {
+	// Who cannot log in with AWSCURRENT may not have the master make users for it.
+	own, err := t.login(ctx, t.current)
+	if err != nil {
+		return fmt.Errorf("%w; AWSCURRENT must be right before the other user gets its rights (credproxy rollback, if AWSPREVIOUS is)", err)
+	}
+	_ = own.Close()
+	master, err := t.master(ctx)
+	if err != nil {
+		return err
+	}
+	defer master.Close()
+	return t.apply(ctx, master, change)
+}
+
+// setSingle finds out what the database takes now, and changes that.
+func (t *task) setSingle(ctx context.Context, pending *version, change account.Change) error {
+	session, with, err := t.whatWorks(ctx, pending)
+	switch {
+	case err != nil:
+		return err
+	case with == pending:
+		_ = session.Close()
+		t.done(t.event, "the database takes the new password already", zap.String("user", pending.cred.Username))
+		return nil
+	}
+	defer func() { _ = session.Close() }()
+	change.Current = with.cred
+	if t.masterID == "" {
+		return t.apply(ctx, session, change)
+	}
+	master, err := t.master(ctx)
+	if err != nil {
+		return err
+	}
+	defer master.Close()
+	return t.apply(ctx, master, change)
+}
+
+// whatWorks logs in with the version that the database takes: AWSCURRENT, else AWSPENDING,
+// else AWSPREVIOUS if it is the same user's. Where a server may take two at once AWSPENDING
+// comes first, for the password before it is lost if it is set again.
+func (t *task) whatWorks(ctx context.Context, pending *version) (account.Session, *version, error) {
+	previous, err := t.getIfAny(ctx, secrets.Previous, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	candidates := []*version{t.current, pending}
+	if t.current.cred.Endpoint.Engine == "mysql" {
+		candidates = []*version{pending, t.current}
+	}
+	if previous != nil && t.sameUser(previous) {
+		candidates = append(candidates, previous)
+	}
+	return t.firstThatWorks(ctx, candidates)
+}
+
+// firstThatWorks logs in with the first version that the database does not refuse.
+func (t *task) firstThatWorks(ctx context.Context, candidates []*version) (account.Session, *version, error) {
+	var refusals []error
+	for _, v := range candidates {
+		session, err := t.login(ctx, v)
+		if err == nil {
+			return session, v, nil
+		}
+		if refusals = append(refusals, err); !secrets.IsRejected(err) {
+			break
+		}
+	}
+	err := errors.Join(refusals...)
+	if len(refusals) > 1 && secrets.IsRejected(refusals[len(refusals)-1]) {
+		err = fmt.Errorf("the database takes none of the secret's passwords; set the one of AWSCURRENT in the database by hand, and see that the user may log in and has not expired:\n%w", err)
+	}
+	return nil, nil, err
+}
+
+// apply plans a change and makes it.
+func (t *task) apply(ctx context.Context, session account.Session, change account.Change) error {
+	statements, err := session.Plan(ctx, change)
+	if err != nil {
+		return err
+	}
+	if err := Apply(ctx, session, statements); err != nil {
+		return err
+	}
+	t.done(t.event, "the database takes the new password of "+change.New.Username, zap.String("user", change.New.Username), zap.Int("statements", len(statements)))
+	return nil
+}
+
+// test logs in with AWSPENDING.
+func (t *task) test(ctx context.Context) error {
+	pending, err := t.pending(ctx)
+	if err != nil {
+		return err
+	}
+	session, err := t.login(ctx, pending)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	if _, err := session.Query(ctx, "SELECT 1"); err != nil {
+		return fmt.Errorf("with %s: %w", pending, err)
+	}
+	t.done(t.event, "a login with the new password works", zap.String("user", pending.cred.Username))
+	return nil
+}
+
+// finish moves AWSCURRENT.
+func (t *task) finish(ctx context.Context) error {
+	if err := t.Store.Move(ctx, t.event.SecretID, secrets.Current, t.event.Token, t.secret.Labels[secrets.Current]); err != nil {
+		return err
+	}
+	t.done(t.event, "the version is AWSCURRENT", zap.String("from", t.secret.Labels[secrets.Current]))
+	return nil
+}
