@@ -11,8 +11,9 @@ export GOFLAGS := -buildvcs=false
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## the static binary, bin/credproxy
+build: ## the static binaries, bin/credproxy and bin/credproxy-rotation
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/credproxy ./cmd/credproxy
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -tags lambda.norpc -o bin/credproxy-rotation ./cmd/credproxy-rotation
 
 setup: ## install the database servers that demo and test need (Debian, Ubuntu)
 	./integration/setup.sh
@@ -40,7 +41,7 @@ lint: ## formatting, vet, staticcheck, cross-compilation
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	cd integration && go vet ./...
-	cd tools && go vet ./sbom
+	cd tools && go vet ./sbom ./lambdazip
 	cd bench && go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
 	cd integration && go tool -modfile=../tools/go.mod staticcheck ./...

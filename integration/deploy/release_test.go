@@ -1,8 +1,10 @@
 package deploy_test
 
 import (
+	"archive/zip"
 	"debug/buildinfo"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,12 +15,38 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// TestRelease makes a release for the machine's own platform and holds it against what
-// the linker wrote into the binary. That two builds are the same is make
-// release-check's to show, which takes minutes.
+// TestRelease makes a release for the machine's own platform, twice, and holds it against
+// what the linker wrote into the binaries. That two builds are the same on another machine,
+// with an empty cache, is make release-check's to show, which takes minutes.
 func TestRelease(t *testing.T) {
-	// A copy: dist/ of the checkout is not the test's.
-	checkout := t.TempDir()
+	checkout := copyOfSource(t)
+	if out, err := release(t, checkout, "022", "1.2"); err == nil || !strings.Contains(out, "such as v1.2.3") {
+		t.Errorf("version 1.2: %v\n%s", err, out)
+	}
+	first, err := release(t, checkout, "022", "v1.2.3", "linux/amd64")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, first)
+	}
+	if second, err := release(t, copyOfSource(t), "077", "v1.2.3", "linux/amd64"); err != nil || second != first {
+		t.Errorf("%v: another folder gives\n%s, not\n%s", err, second, first)
+	}
+	const name = "credproxy_v1.2.3_linux_amd64"
+	dist := filepath.Join(checkout, "dist")
+	if out, err := run(t, "sh", "-c", "cd "+dist+" && sha256sum --check --strict SHA256SUMS && ls | wc -l"); err != nil || !strings.HasSuffix(out, "\n5\n") {
+		t.Errorf("checksums: %v\n%s", err, out)
+	}
+	if out, err := run(t, filepath.Join(dist, name), "version"); err != nil || !strings.HasPrefix(out, "credproxy v1.2.3\ncommit 0123abcd\ngo1.") {
+		t.Errorf("version: %v\n%s", err, out)
+	}
+	checkBuild(t, filepath.Join(dist, name), filepath.Join(dist, name+".cdx.json"))
+	const function = "credproxy-rotation_v1.2.3_linux_amd64"
+	checkBuild(t, bootstrap(t, filepath.Join(dist, function+".zip")), filepath.Join(dist, function+".cdx.json"))
+}
+
+// copyOfSource is a checkout to build in: dist/ of ours is not the test's.
+func copyOfSource(t *testing.T) (checkout string) {
+	t.Helper()
+	checkout = t.TempDir()
 	ignored, err := os.ReadFile(filepath.Join(root, ".dockerignore"))
 	if err != nil {
 		t.Fatal(err)
@@ -34,27 +62,47 @@ func TestRelease(t *testing.T) {
 			t.Fatal(out)
 		}
 	}
-	release := func(args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(checkout, ".ci", "release"), args...)
-		cmd.Env = append(os.Environ(), "COMMIT=0123abcd", "GOAMD64=v3", "CGO_ENABLED=1")
-		out, err := cmd.CombinedOutput()
-		return string(out), err
+	return checkout
+}
+
+func release(t *testing.T, checkout, umask string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `umask "$0" && exec .ci/release "$@"`, umask}, args...)...)
+	cmd.Dir = checkout
+	cmd.Env = append(os.Environ(), "COMMIT=0123abcd", "GOAMD64=v3", "CGO_ENABLED=1")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// bootstrap unpacks a zip for Lambda, which unpacked may have 250 MB; ours stays far below.
+func bootstrap(t *testing.T, path string) (binary string) {
+	t.Helper()
+	archive, err := zip.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if out, err := release("1.2"); err == nil || !strings.Contains(out, "such as v1.2.3") {
-		t.Errorf("version 1.2: %v\n%s", err, out)
+	defer archive.Close()
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > 15<<20 {
+		t.Errorf("%s has %d bytes: %v", path, info.Size(), err)
 	}
-	if out, err := release("v1.2.3", "linux/amd64"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if len(archive.File) != 1 || archive.File[0].Name != "bootstrap" || archive.File[0].Mode() != 0o755 {
+		t.Fatalf("%s holds %v", path, archive.File)
 	}
-	const name = "credproxy_v1.2.3_linux_amd64"
-	dist := filepath.Join(checkout, "dist")
-	if out, err := run(t, "sh", "-c", "cd "+dist+" && sha256sum --check --strict SHA256SUMS && ls | wc -l"); err != nil || !strings.HasSuffix(out, "\n3\n") {
-		t.Errorf("checksums: %v\n%s", err, out)
+	content, err := fs.ReadFile(archive, "bootstrap")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if out, err := run(t, filepath.Join(dist, name), "version"); err != nil || !strings.HasPrefix(out, "credproxy v1.2.3\ncommit 0123abcd\ngo1.") {
-		t.Errorf("version: %v\n%s", err, out)
-	}
-	info, err := buildinfo.ReadFile(filepath.Join(dist, name))
+	binary = filepath.Join(t.TempDir(), "bootstrap")
+	write(t, binary, string(content))
+	return binary
+}
+
+// checkBuild holds a binary and the list of what it was made of against what the linker
+// wrote into it.
+func checkBuild(t *testing.T, binary, list string) {
+	t.Helper()
+	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +111,7 @@ func TestRelease(t *testing.T) {
 			t.Errorf("built with %s=%s", s.Key, s.Value)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(dist, name+".cdx.json"))
+	text, err := os.ReadFile(list)
 	if err != nil {
 		t.Fatal(err)
 	}
