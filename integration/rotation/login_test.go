@@ -2,16 +2,18 @@ package rotation_test
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/credproxy/credproxy/integration/servers"
 )
 
-func loginPostgres(ctx context.Context, pg *servers.Postgres, user, password string) error {
+func askPostgres(ctx context.Context, pg *servers.Postgres, user, password, sql string) error {
 	conn, err := pgx.Connect(ctx, pg.URL(user, password, "postgres"))
 	if err != nil {
 		return err
 	}
-	return conn.Close(ctx)
+	_, err = conn.Exec(ctx, sql)
+	return errors.Join(err, conn.Close(ctx))
 }

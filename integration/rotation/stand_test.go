@@ -30,7 +30,9 @@ type engine struct {
 	query func(ctx context.Context, sql string) (string, error)
 	// login logs in directly.
 	login func(ctx context.Context, user, password string) error
-	log   func() string
+	// ask logs in and runs a statement.
+	ask func(ctx context.Context, user, password, sql string) error
+	log func() string
 }
 
 // postgres starts one with the role app, and master, who may make roles.
@@ -65,7 +67,10 @@ func postgres(t *testing.T, o servers.PostgresOptions) *engine {
 		}
 		return strings.Join(lines, "\n"), rows.Err()
 	}
-	e.login = func(ctx context.Context, user, password string) error { return loginPostgres(ctx, pg, user, password) }
+	e.ask = func(ctx context.Context, user, password, sql string) error {
+		return askPostgres(ctx, pg, user, password, sql)
+	}
+	e.login = func(ctx context.Context, user, password string) error { return e.ask(ctx, user, password, "SELECT 1") }
 	return e
 }
 

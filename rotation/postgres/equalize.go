@@ -98,6 +98,9 @@ func (c *change) equalizeMemberships() error {
 			by := ""
 			if c.version >= 160000 {
 				by = " GRANTED BY " + name(m.grantor)
+				if err := c.needGrantor(m); err != nil {
+					return err
+				}
 			}
 			c.add("REVOKE %s FROM %s%s CASCADE", name(role), name(c.New.Username), by)
 		}
@@ -113,6 +116,20 @@ func (c *change) equalizeMemberships() error {
 		c.add("GRANT %s TO %s%s", name(role), name(c.New.Username), wants[role].with(c.version))
 	}
 	return nil
+}
+
+// needGrantor is the obstacle that the session's user may not take back what another has
+// granted.
+func (c *change) needGrantor(m membership) error {
+	if c.super || m.grantor == c.me {
+		return nil
+	}
+	rows, err := c.query(fmt.Sprintf("SELECT pg_has_role(session_user, %s, 'USAGE')", literal(m.grantor)))
+	if err != nil || len(rows) == 1 && rows[0][0] == "t" {
+		return err
+	}
+	return &account.Obstacle{Message: fmt.Sprintf("%s is a member of %s, which %s is not, and %s may not take back what %s has granted", c.New.Username, m.role, c.Like, c.me, m.grantor),
+		Hint: fmt.Sprintf("As %s: REVOKE %s FROM %s CASCADE; let %s grant memberships from then on", m.grantor, name(m.role), name(c.New.Username), c.me)}
 }
 
 // with writes the options of a GRANT.
@@ -165,10 +182,31 @@ func (c *change) equalizeSettings() error {
 	}
 	for _, s := range slices.SortedFunc(maps.Keys(wants), byName) {
 		if value, ok := has[s]; !ok || value != wants[s] {
+			if err := c.needSet(s.parameter); err != nil {
+				return err
+			}
 			c.add("ALTER ROLE %s%s SET %s TO %s", name(c.New.Username), s.in(), s.quoted(), s.value(wants[s]))
 		}
 	}
 	return nil
+}
+
+// needSet is the obstacle that the session's user may not set a parameter: one that only
+// superusers may, or one that no loaded extension knows.
+func (c *change) needSet(parameter string) error {
+	if c.super || parameter == "role" { // anybody's, and not in pg_settings
+		return nil
+	}
+	may := "false"
+	if c.version >= 150000 {
+		may = fmt.Sprintf("has_parameter_privilege(session_user, %s, 'SET')", literal(parameter))
+	}
+	rows, err := c.query(fmt.Sprintf("SELECT EXISTS (SELECT FROM pg_settings WHERE lower(name) = lower(%s) AND context IN ('user', 'backend')) OR %s", literal(parameter), may))
+	if err != nil || len(rows) == 1 && rows[0][0] == "t" {
+		return err
+	}
+	return &account.Obstacle{Message: fmt.Sprintf("%s has the setting %s, which %s may not give to %s", c.Like, parameter, c.me, c.New.Username),
+		Hint: fmt.Sprintf("As a superuser: GRANT SET ON PARAMETER %s TO %s (PostgreSQL 15 and later), or take the setting from %s", parameter, name(c.me), c.Like)}
 }
 
 func (s setting) in() string {
