@@ -24,7 +24,7 @@ user who may change others. A rotation that was broken off goes on where it was.
 statements that would be run, without passwords.
 
 Links to databases are verified TLS. AWS credentials come as for the AWS CLI; credproxy
-policy --for rotation prints what they must allow.
+policy --for rotate prints what they must allow.
 
 Exit status: 0 done; 1 failed, with the step and what to do; 2 bad usage.`,
 		Example: `  credproxy rotate prod/orders --dry-run

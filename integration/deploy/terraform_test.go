@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -127,14 +128,29 @@ func TestTerraformUnknownFunction(t *testing.T) {
 	}
 }
 
-// TestRotationVariables: template and module set the same variables of the function; four
-// are arguments of the module, and no entries of its environment.
+var documentedVariable = regexp.MustCompile("(?m)^\\| `([A-Z][A-Z0-9_]+)` ")
+
+// TestRotationVariables: template and module set the variables of the function that
+// docs/rotation-setup.md has, which is held to its code; four are arguments of the module, and
+// no entries of its environment.
 func TestRotationVariables(t *testing.T) {
 	function := readTemplate(t, "rotation").render(t, allOfFunction())["Function"].Properties
 	m := readModule(t, "rotation")
 	m.evaluate(t, allOfFunctionModule)
 	arguments := m.scope.Variables["local"].GetAttr("environment").AsValueMap()
-	for name := range function["Environment"].(map[string]any)["Variables"].(map[string]any) {
+	variables := function["Environment"].(map[string]any)["Variables"].(map[string]any)
+	text, err := os.ReadFile(filepath.Join(root, "docs", "rotation-setup.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := []string{"LOG_LEVEL"}
+	for _, match := range documentedVariable.FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, match[1])
+	}
+	if got, want := slices.Sorted(maps.Keys(variables)), slices.Sorted(slices.Values(documented)); !slices.Equal(got, want) {
+		t.Errorf("the template sets %v, documented are %v", got, want)
+	}
+	for name := range variables {
 		_, isArgument := arguments[name]
 		m.evaluate(t, functionModule(`,"zip_file":"rotation.zip","environment":{"`+name+`":"x"}`))
 		if isEntry := !m.refused(); isEntry == isArgument && name != "PASSWORD_LENGTH" { // which is an entry here

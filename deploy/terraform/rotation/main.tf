@@ -110,7 +110,7 @@ variable "environment" {
     condition = alltrue([for name in keys(var.environment) : contains([
       "SECRETS_MANAGER_ENDPOINT", "EXCLUDE_CHARACTERS", "PASSWORD_LENGTH", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
       "EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "ALLOW_MD5", "RETAIN_PASSWORD", "DISCARD_AFTER", "TLS_SERVER_NAME",
-      "TLS_CA_FILE", "CHECK_WRITE_TABLE",
+      "TLS_CA_FILE", "CHECK_WRITE_TABLE", "LOG_LEVEL",
     ], name)])
     error_message = "A variable that the function does not read, or that has an argument of its own."
   }
