@@ -11,68 +11,12 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/integration/awsstub"
-	"github.com/credproxy/credproxy/integration/servers"
 )
 
 const (
 	firstPassword  = "planted-First-1"
 	masterPassword = "planted-Master-1"
 )
-
-// engine is one kind of real server.
-type engine struct {
-	name   string // as in secrets
-	addr   func() string
-	caFile string
-	// exec runs statements as the superuser, and query one that returns rows, as lines of
-	// fields with | between.
-	exec  func(ctx context.Context, sql string) error
-	query func(ctx context.Context, sql string) (string, error)
-	// login logs in directly.
-	login func(ctx context.Context, user, password string) error
-	// ask logs in and runs a statement.
-	ask func(ctx context.Context, user, password, sql string) error
-	log func() string
-}
-
-// postgres starts one with the role app, and master, who may make roles.
-func postgres(t *testing.T, o servers.PostgresOptions) *engine {
-	t.Helper()
-	pg := servers.RunPostgres(t, o)
-	ctx := t.Context()
-	must(t, pg.CreateRole(ctx, "app", firstPassword))
-	must(t, pg.CreateRole(ctx, "master", masterPassword, "CREATEROLE", "CREATEDB"))
-	if o.Version >= 16 {
-		must(t, pg.Exec(ctx, "GRANT app TO master WITH ADMIN OPTION"))
-	}
-	e := &engine{name: "postgres", addr: pg.Addr, caFile: pg.CAFile, exec: pg.Exec, log: pg.Log}
-	e.query = func(ctx context.Context, sql string) (string, error) {
-		conn, err := pg.Superuser(ctx)
-		if err != nil {
-			return "", err
-		}
-		defer conn.Close(context.WithoutCancel(ctx))
-		rows, err := conn.Query(ctx, sql)
-		if err != nil {
-			return "", err
-		}
-		defer rows.Close()
-		var lines []string
-		for rows.Next() {
-			values, err := rows.Values()
-			if err != nil {
-				return "", err
-			}
-			lines = append(lines, strings.TrimSuffix(fmt.Sprintln(values...), "\n"))
-		}
-		return strings.Join(lines, "\n"), rows.Err()
-	}
-	e.ask = func(ctx context.Context, user, password, sql string) error {
-		return askPostgres(ctx, pg, user, password, sql)
-	}
-	e.login = func(ctx context.Context, user, password string) error { return e.ask(ctx, user, password, "SELECT 1") }
-	return e
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -91,8 +35,9 @@ func (e *engine) secret(user, password string, more ...string) string {
 // stand is a server, its secrets, and the AWS they are in.
 type stand struct {
 	*engine
-	aws    *awsstub.Server
-	secret string // its name
+	aws      *awsstub.Server
+	secret   string   // its name
+	strategy []string // the flags of rotate and rollback that say it
 }
 
 const (
@@ -178,4 +123,10 @@ func (s *stand) works(t *testing.T, label string) {
 	if err := s.login(t.Context(), user, password); err != nil {
 		t.Errorf("%s (user %s) does not log in: %v", label, user, err)
 	}
+}
+
+// rotate rotates by the stand's strategy.
+func (s *stand) rotate(t *testing.T) string {
+	t.Helper()
+	return s.must(t, append([]string{"rotate", s.secret}, s.strategy...)...)
 }
