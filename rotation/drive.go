@@ -122,8 +122,12 @@ func (t *task) preflight(ctx context.Context) (lines []string, err error) {
 		return nil, err
 	}
 	say("strategy %s: %s at %s gets a new password", t.strategy, user, store.Address(t.current.cred.Endpoint))
-	if version := unfinished(t.secret); version != "" {
-		say("version %s is AWSPENDING: an earlier rotation has not come to its end, and goes on", version)
+	var pending *version
+	if id := unfinished(t.secret); id != "" {
+		say("version %s is AWSPENDING: an earlier rotation has not come to its end, and goes on", id)
+		if pending, err = t.getIfAny(ctx, secrets.Pending, id); err != nil {
+			return lines, err
+		}
 	}
 	d, err := t.newDocument(ctx, user)
 	if err != nil {
@@ -133,18 +137,22 @@ func (t *task) preflight(ctx context.Context) (lines []string, err error) {
 	if err != nil {
 		return lines, err
 	}
-	session, err := t.login(ctx, t.current)
+	session, with, err := t.whoLogsIn(ctx, pending)
 	if err != nil {
 		return lines, err
 	}
 	own := session
 	defer own.Close()
-	say("%s logs in", t.current)
+	say("%s logs in", with)
+	if with == pending {
+		say("the database takes the new password already")
+		return lines, nil
+	}
 	change := account.Change{New: next, Owner: t.Owner, AllowMD5: t.AllowMD5}
 	if t.strategy == Alternating {
 		change.Like = t.current.cred.Username
 	} else {
-		change.Retain, change.Current = !t.NoRetain, t.current.cred
+		change.Retain, change.Current = !t.NoRetain, with.cred
 	}
 	if t.masterID != "" {
 		master, err := t.master(ctx)
@@ -163,4 +171,13 @@ func (t *task) preflight(ctx context.Context) (lines []string, err error) {
 		say("would run: %s", s.Shown())
 	}
 	return lines, nil
+}
+
+// whoLogsIn logs in as setSecret would.
+func (t *task) whoLogsIn(ctx context.Context, pending *version) (account.Session, *version, error) {
+	if t.strategy == Single {
+		return t.whatWorks(ctx, pending)
+	}
+	session, err := t.login(ctx, t.current)
+	return session, t.current, err
 }

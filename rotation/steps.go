@@ -159,15 +159,19 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 
 // whatWorks logs in with the version that the database takes: AWSCURRENT, else AWSPENDING,
 // else AWSPREVIOUS if it is the same user's. Where a server may take two at once AWSPENDING
-// comes first, for the password before it is lost if it is set again.
+// comes first, for the password before it is lost if it is set again. pending may be nil.
 func (t *task) whatWorks(ctx context.Context, pending *version) (account.Session, *version, error) {
 	previous, err := t.getIfAny(ctx, secrets.Previous, "")
 	if err != nil {
 		return nil, nil, err
 	}
-	candidates := []*version{t.current, pending}
-	if t.current.cred.Endpoint.Engine == "mysql" {
+	candidates := []*version{t.current}
+	switch {
+	case pending == nil:
+	case t.current.cred.Endpoint.Engine == "mysql":
 		candidates = []*version{pending, t.current}
+	default:
+		candidates = append(candidates, pending)
 	}
 	if previous != nil && t.sameUser(previous) {
 		candidates = append(candidates, previous)

@@ -12,6 +12,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/credproxy/credproxy/proxy/postgres/backend"
@@ -38,6 +39,9 @@ func (s *Server) Login(ctx context.Context, cred *secrets.Credential) (account.S
 	c, err := backend.Login(ctx, backend.Params{Dialer: s.Dialer, Startup: wire.Startup{Version: wire.ProtocolMajor << 16, Params: []wire.Param{
 		{Name: "user", Value: cred.Username}, {Name: "database", Value: database}, {Name: "application_name", Value: "credproxy-rotation"},
 	}}}, cred)
+	if secrets.IsRejected(err) {
+		err = fmt.Errorf("%w (PostgreSQL says the same of a role whose VALID UNTIL has expired)", err)
+	}
 	if err != nil {
 		return nil, err
 	}
