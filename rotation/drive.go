@@ -16,14 +16,14 @@ import (
 const pollInterval = 2 * time.Second
 
 // Rotate rotates a secret from first to last, and returns when AWSCURRENT has moved. Where
-// a function is attached to the secret, that does it; else the steps run here. A rotation
+// a function is attached to the secret, or a service manages it, that does it; else the steps run here. A rotation
 // that was broken off goes on where it was.
 func (r *Rotation) Rotate(ctx context.Context, secretID string) error {
 	d, err := r.Store.Describe(ctx, secretID)
 	if err != nil {
 		return err
 	}
-	if d.Function != "" && d.RotationEnabled {
+	if d.RotationEnabled && (d.Function != "" || d.Manager != "") {
 		return r.await(ctx, secretID)
 	}
 	e := Event{SecretID: secretID, Token: unfinished(d)}
@@ -63,7 +63,7 @@ func (r *Rotation) await(ctx context.Context, secretID string) error {
 	if err != nil {
 		return err
 	}
-	r.say("the secret's rotation function was asked for version %s", token)
+	r.say("Secrets Manager was asked to rotate to version %s", token)
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	created := false

@@ -31,6 +31,9 @@ func (r *Rotation) PlanRollback(ctx context.Context, secretID string) (*Rollback
 	if err != nil {
 		return nil, err
 	}
+	if d.Manager != "" {
+		return nil, fmt.Errorf("rollback of secret %s: %s manages it and alone may change it; rotate it once more instead", secretID, d.Manager)
+	}
 	t, err := r.load(ctx, d, Event{Step: "rollback", SecretID: secretID})
 	if err != nil {
 		return nil, explained{err}

@@ -96,6 +96,9 @@ func (d Document) With(username, password string) (Document, error) {
 		out.Write(quoted)
 		copied, replaced[name] = end, true
 	}
+	if _, err := dec.Token(); err != nil {
+		return Document{}, errors.New("secret document: not valid JSON")
+	}
 	if len(replaced) != len(values) {
 		return Document{}, errors.New("secret document: username or password is missing")
 	}

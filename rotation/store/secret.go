@@ -59,6 +59,7 @@ type Secret struct {
 	ARN             string
 	RotationEnabled bool
 	Function        string // that rotates it, an ARN; empty: none
+	Manager         string // the service that manages and rotates it, such as rds; empty: none
 	Labels          map[secrets.Stage]string
 	Versions        map[string][]string // labels by version id
 	Tags            map[string]string
@@ -79,7 +80,7 @@ func (s *Store) Describe(ctx context.Context, id string) (*Secret, error) {
 		return nil, secrets.Errorf(secrets.NotFound, "secret %s: it was marked for deletion; restore it", id)
 	}
 	d := &Secret{
-		ARN: aws.ToString(out.ARN), RotationEnabled: aws.ToBool(out.RotationEnabled), Function: aws.ToString(out.RotationLambdaARN),
+		ARN: aws.ToString(out.ARN), RotationEnabled: aws.ToBool(out.RotationEnabled), Function: aws.ToString(out.RotationLambdaARN), Manager: aws.ToString(out.OwningService),
 		Labels: map[secrets.Stage]string{}, Versions: out.VersionIdsToStages, Tags: map[string]string{},
 	}
 	for version, stages := range out.VersionIdsToStages {
