@@ -52,6 +52,7 @@ var mayImport = map[string][]string{
 	"proxy/upstream":         {"config", "proxy/fault", "proxy/relay", "secrets"},
 	"rotation":               {"config", "probe", "proxy/fault", "rotation/account", "rotation/store", "secrets"},
 	"rotation/account":       {"secrets"},
+	"rotation/mysql":         {"proxy/fault", "proxy/mysql/backend", "proxy/upstream", "rotation/account", "secrets"},
 	"rotation/postgres":      {"proxy/postgres/backend", "proxy/postgres/wire", "proxy/upstream", "rotation/account", "secrets"},
 	"rotation/store":         {"secrets", "secrets/awscfg", "secrets/awssm"},
 	"secrets":                {},
@@ -61,7 +62,7 @@ var mayImport = map[string][]string{
 	"secrets/file":           {"filewatch", "secrets"},
 	"secrets/rdsiam":         {"secrets", "secrets/awscfg"},
 	"secrets/secretstest":    {"secrets"},
-	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
+	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
 }
 
 // mayUseAWS lists the packages that may use the AWS SDK.

@@ -11,6 +11,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/rotation"
 	"github.com/credproxy/credproxy/rotation/account"
+	"github.com/credproxy/credproxy/rotation/mysql"
 	"github.com/credproxy/credproxy/rotation/postgres"
 	"github.com/credproxy/credproxy/rotation/store"
 	"github.com/credproxy/credproxy/secrets"
@@ -53,6 +54,8 @@ func (l Link) open(at secrets.Endpoint) (account.Server, error) {
 	switch cfg.Engine {
 	case config.Postgres:
 		return &postgres.Server{Dialer: dialer}, nil
+	case config.MySQL, config.MariaDB:
+		return mysql.NewServer(dialer), nil
 	}
 	return nil, fmt.Errorf("engine %q: credproxy rotates users of postgres, mysql and mariadb", at.Engine)
 }
