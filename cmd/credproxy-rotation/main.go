@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
+	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/wiring"
@@ -33,6 +34,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "credproxy-rotation: %v\n", err)
 		os.Exit(1)
 	}
+	log.Info("rotation function started", zap.String("version", version))
 	f.rotation.Log = log
 	lambda.Start(f.handle)
 }
