@@ -59,7 +59,7 @@ func (n namedSecret) id() string {
 
 func operations() map[string]operation {
 	all := make(map[string]operation)
-	for _, group := range []map[string]operation{secretsManagerReads(), secretsManagerWrites(), stsOperations(), sqsOperations(), metadataOperations()} {
+	for _, group := range []map[string]operation{secretsManagerReads(), secretsManagerWrites(), rotationOperations(), stsOperations(), rdsOperations(), sqsOperations(), metadataOperations()} {
 		for name, op := range group {
 			all[name] = op
 		}
@@ -95,7 +95,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, x, wire, result, err)
 }
 
-// perform checks the caller, lets a fault happen, and runs the operation.
+// perform checks the caller, lets a fault happen, and runs the operation. A fault that comes after it takes the place
+// of its answer.
 func (s *Server) perform(x *exchange) (any, error) {
 	if !x.operation.unsigned {
 		caller, err := s.authenticate(x.r, x.body, x.operation.service)
@@ -104,10 +105,25 @@ func (s *Server) perform(x *exchange) (any, error) {
 		}
 		x.caller = caller
 	}
-	if err := s.disturb(x); err != nil {
-		return nil, err
+	fault := s.faults.next(x.call.Operation)
+	if !fault.After {
+		if err := s.disturb(x, fault); err != nil {
+			return nil, err
+		}
 	}
-	return x.operation.run(s, x)
+	if s.reached(x, false) {
+		return nil, errDropped
+	}
+	result, err := x.operation.run(s, x)
+	if s.reached(x, true) {
+		return nil, errDropped
+	}
+	if fault.After {
+		if err := s.disturb(x, fault); err != nil {
+			return nil, err
+		}
+	}
+	return result, err
 }
 
 func (s *Server) reply(w http.ResponseWriter, x *exchange, wire protocol, result any, err error) {
@@ -143,10 +159,11 @@ func (x *exchange) route(s *Server) (name string, wire protocol) {
 		return opUnknown, jsonProtocol{}
 	case x.r.URL.Path == "/":
 		x.form, _ = url.ParseQuery(string(x.body)) // a parameter that cannot be read is missing, which the operation reports
-		if op := x.form.Get("Action"); s.operations[op].service == sts {
-			return op, queryProtocol{}
+		op := x.form.Get("Action")
+		if wire, ok := s.operations[op].protocol.(queryProtocol); ok {
+			return op, wire
 		}
-		return opUnknown, queryProtocol{}
+		return opUnknown, queryProtocol{stsNamespace}
 	}
 	return s.metadataOperation(x.r), metadataProtocol{}
 }
@@ -173,6 +190,9 @@ func onSecret[In any](run func(*Server, *exchange, *In) (any, error)) operation 
 		if err := x.caller.allowed(secretsManager+":"+x.call.Operation, s.resource(x)); err != nil {
 			return nil, err
 		}
+		if err := s.mayUseKey(x); err != nil {
+			return nil, err
+		}
 		return run(s, x, in)
 	}}
 }
@@ -184,6 +204,8 @@ func (s *Server) resource(x *exchange) string {
 		return x.form.Get("RoleArn")
 	case x.operation.service == sqs:
 		return s.queueARN(queueURL(x.body))
+	case x.operation.service == rds:
+		return s.databases.resource(s, x)
 	case len(x.named.IDs) > 0 || x.named.id() == "":
 		return "*"
 	}

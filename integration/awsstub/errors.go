@@ -59,10 +59,13 @@ func (jsonProtocol) refuse(w http.ResponseWriter, e *apiError) {
 }
 
 // queryProtocol is the AWS query protocol (https://smithy.io/2.0/aws/protocols/aws-query-protocol.html).
-type queryProtocol struct{}
+type queryProtocol struct {
+	namespace string // of error answers
+}
 
 const (
 	stsNamespace   = "https://sts.amazonaws.com/doc/2011-06-15/"
+	rdsNamespace   = "http://rds.amazonaws.com/doc/2014-10-31/"
 	xmlContentType = "text/xml"
 )
 
@@ -76,20 +79,20 @@ func (queryProtocol) answer(w http.ResponseWriter, result any) error {
 }
 
 type queryError struct {
-	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
-	Type      string   `xml:"Error>Type"`
-	Code      string   `xml:"Error>Code"`
-	Message   string   `xml:"Error>Message"`
-	RequestID string   `xml:"RequestId"`
+	XMLName   xml.Name
+	Type      string `xml:"Error>Type"`
+	Code      string `xml:"Error>Code"`
+	Message   string `xml:"Error>Message"`
+	RequestID string `xml:"RequestId"`
 }
 
-func (queryProtocol) refuse(w http.ResponseWriter, e *apiError) {
+func (p queryProtocol) refuse(w http.ResponseWriter, e *apiError) {
 	status, code := queryCode(e)
 	fault := "Sender"
 	if status >= http.StatusInternalServerError {
 		fault = "Receiver"
 	}
-	body, _ := xml.Marshal(queryError{Type: fault, Code: code, Message: e.Message, RequestID: w.Header().Get(requestIDHeader)})
+	body, _ := xml.Marshal(queryError{XMLName: xml.Name{Space: p.namespace, Local: "ErrorResponse"}, Type: fault, Code: code, Message: e.Message, RequestID: w.Header().Get(requestIDHeader)})
 	writeBody(w, status, xmlContentType, body)
 }
 

@@ -30,6 +30,7 @@ type Fault struct {
 	Kind  FaultKind
 	Delay time.Duration // first wait so long, or until the client leaves
 	Times int           // for so many calls; 0: until ClearFaults
+	After bool          // the operation is performed first: what is lost or replaced is its answer
 }
 
 var (
@@ -89,9 +90,8 @@ func (s *Server) ClearFaults(ops ...string) {
 	}
 }
 
-// disturb lets the fault that is due happen to x. nil: go on.
-func (s *Server) disturb(x *exchange) error {
-	f := s.faults.next(x.call.Operation)
+// disturb lets f happen to x. nil: go on.
+func (s *Server) disturb(x *exchange, f Fault) error {
 	if f.Delay > 0 {
 		timer := time.NewTimer(f.Delay)
 		defer timer.Stop()

@@ -3,6 +3,8 @@ package awsstub
 import (
 	"slices"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // What follows acts as the account's owner, without HTTP, permissions or faults. A secret may be named as in a request:
@@ -37,11 +39,7 @@ func (s *Server) PutSecret(name, value string, stages ...string) (versionID stri
 // version that has no value, so DescribeSecret shows it and GetSecretValue does not find it.
 func (s *Server) BeginRotation(name string) (versionID string) {
 	versionID = newVersionID()
-	s.onSecret(name, func(sec *Secret, now time.Time) {
-		v := &Version{ID: versionID, Created: now}
-		sec.Versions = append(sec.Versions, v)
-		sec.attach(Pending, v, now)
-	})
+	s.onSecret(name, func(sec *Secret, now time.Time) { sec.begin(versionID, now) })
 	return versionID
 }
 
@@ -65,6 +63,14 @@ func (s *Server) MoveLabel(name, label, versionID string) {
 // the server.
 func (s *Server) Edit(name string, f func(*Secret)) {
 	s.onSecret(name, func(sec *Secret, _ time.Time) { f(sec) })
+}
+
+// SetTag gives a secret a tag, such as aws:rds:primaryDBInstanceArn, which marks the secret of an instance's master.
+func (s *Server) SetTag(name, key, value string) {
+	s.onSecret(name, func(sec *Secret, _ time.Time) {
+		sec.Tags = slices.DeleteFunc(slices.Clone(sec.Tags), func(t types.Tag) bool { return text(t.Key) == key })
+		sec.Tags = append(sec.Tags, types.Tag{Key: &key, Value: &value})
+	})
 }
 
 // Secret is a copy of a secret as it is now.

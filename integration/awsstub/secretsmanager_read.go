@@ -142,7 +142,7 @@ type secretDescription struct {
 	LastChangedDate    epoch                    `json:",omitzero"`
 	LastAccessedDate   epoch                    `json:",omitzero"`
 	DeletedDate        epoch                    `json:",omitzero"`
-	RotationEnabled    bool                     `json:",omitempty"`
+	RotationEnabled    *bool                    `json:",omitempty"` // missing until rotation was configured
 	RotationLambdaARN  string                   `json:",omitempty"`
 	RotationRules      *types.RotationRulesType `json:",omitempty"`
 	LastRotatedDate    epoch                    `json:",omitzero"`
@@ -161,7 +161,7 @@ func (s *Server) describeSecret(_ *exchange, in *sm.DescribeSecretInput) (any, e
 	return secretDescription{
 		ARN: sec.ARN, Name: sec.Name, Description: sec.Description, KMSKeyID: sec.KMSKeyID, OwningService: sec.OwningService,
 		CreatedDate: epoch(sec.Created), LastChangedDate: epoch(sec.Changed), LastAccessedDate: epoch(sec.Accessed), DeletedDate: epoch(sec.Deleted),
-		RotationEnabled: sec.RotationEnabled, RotationLambdaARN: sec.RotationLambdaARN, RotationRules: sec.RotationRules,
+		RotationEnabled: sec.rotationEnabled(), RotationLambdaARN: sec.RotationLambdaARN, RotationRules: sec.RotationRules,
 		LastRotatedDate: epoch(sec.LastRotated), NextRotationDate: epoch(sec.NextRotation),
 		Tags: slices.Clone(sec.Tags), VersionIDsToStages: sec.stages(),
 	}, nil

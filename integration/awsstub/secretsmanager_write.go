@@ -1,11 +1,9 @@
 package awsstub
 
 import (
-	"fmt"
 	"time"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 )
 
@@ -16,7 +14,6 @@ func secretsManagerWrites() map[string]operation {
 		"CreateSecret":             onSecret((*Server).createSecret),
 		"PutSecretValue":           onSecret((*Server).putSecretValue),
 		"UpdateSecretVersionStage": onSecret((*Server).updateSecretVersionStage),
-		"RotateSecret":             onSecret((*Server).rotateSecret),
 		"DeleteSecret":             onSecret((*Server).deleteSecret),
 		"RestoreSecret":            onSecret((*Server).restoreSecret),
 	}
@@ -122,63 +119,6 @@ func (s *Server) updateSecretVersionStage(_ *exchange, in *sm.UpdateSecretVersio
 		return nil, err
 	}
 	return secretNamed{ARN: sec.ARN, Name: sec.Name}, nil
-}
-
-// rotateSecret turns rotation on and sets its dates. The rotation itself is the test's to play, with BeginRotation,
-// PutSecret and MoveLabel or the same steps over HTTP.
-func (s *Server) rotateSecret(_ *exchange, in *sm.RotateSecretInput) (any, error) {
-	id, err := versionToken(in.ClientRequestToken)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sec, err := s.living(text(in.SecretId))
-	if err != nil {
-		return nil, err
-	}
-	lambda, rules := sec.RotationLambdaARN, sec.RotationRules
-	if in.RotationLambdaARN != nil {
-		lambda = *in.RotationLambdaARN
-	}
-	if in.RotationRules != nil {
-		rules = in.RotationRules
-	}
-	if lambda == "" && sec.OwningService == "" {
-		return nil, refuse("InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.")
-	}
-	every, err := interval(rules)
-	if err != nil {
-		return nil, err
-	}
-	sec.RotationEnabled, sec.RotationLambdaARN, sec.RotationRules = true, lambda, rules
-	sec.NextRotation = s.now().Add(every)
-	return secretNamed{ARN: sec.ARN, Name: sec.Name, VersionID: id}, nil
-}
-
-// interval is the time between two rotations. Schedules by cron are not understood here.
-func interval(rules *types.RotationRulesType) (time.Duration, error) {
-	switch {
-	case rules == nil:
-		return 0, refuse("InvalidParameterException", "You must specify RotationRules.")
-	case rules.AutomaticallyAfterDays != nil:
-		if n := *rules.AutomaticallyAfterDays; n >= 1 && n <= 1000 {
-			return time.Duration(n) * day, nil
-		}
-		return 0, refuse("InvalidParameterException", "AutomaticallyAfterDays must be 1 to 1000.")
-	}
-	var n int
-	var unit string
-	expression := text(rules.ScheduleExpression)
-	if _, err := fmt.Sscanf(expression, "rate(%d %s", &n, &unit); err == nil && n >= 1 && n <= 999 {
-		switch unit {
-		case "hour)", "hours)":
-			return time.Duration(n) * time.Hour, nil
-		case "day)", "days)":
-			return time.Duration(n) * day, nil
-		}
-	}
-	return 0, refuse("InvalidParameterException", "ScheduleExpression %q is not rate(N hours) or rate(N days).", expression)
 }
 
 func (s *Server) deleteSecret(_ *exchange, in *sm.DeleteSecretInput) (any, error) {

@@ -1,6 +1,7 @@
 package awsstub
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -42,6 +43,8 @@ type Server struct {
 	containerPath, containerToken string
 	metadataTokens                *metadataTokens
 	queues                        *queues
+	databases                     *databases
+	hooks                         hooks
 
 	closing sync.Once
 	stop    chan struct{} // closed by Close; releases hanging calls
@@ -99,16 +102,20 @@ func newServer(opts Options) *Server {
 	s.principals = newPrincipals(opts.Identities, opts.Roles)
 	s.metadataTokens = newMetadataTokens()
 	s.queues = newQueues()
+	s.databases = &databases{}
+	s.hooks.lifetime, s.hooks.end = context.WithCancel(context.Background())
 	return s
 }
 
-// Close stops the server, releases calls that hang, and returns when no connection is served any more. It may be called
-// twice.
+// Close stops the server, releases calls that hang, and returns when no connection is served and no rotation runs any
+// more. It may be called twice.
 func (s *Server) Close() {
 	s.closing.Do(func() { close(s.stop) })
+	s.hooks.end()
 	_ = s.http.Close() // the listener is gone either way
 	<-s.served
 	s.conns.Wait()
+	s.hooks.rotations.Wait()
 }
 
 // count keeps conns. A connection's goroutine starts after it is new and is as good as over when it is closed.

@@ -13,7 +13,7 @@ const sts = "sts"
 
 func stsOperations() map[string]operation {
 	op := func(run func(*Server, *exchange) (any, error)) operation {
-		return operation{service: sts, protocol: queryProtocol{}, run: run}
+		return operation{service: sts, protocol: queryProtocol{stsNamespace}, run: run}
 	}
 	web := op((*Server).assumeRoleWithWebIdentity)
 	web.unsigned = true
