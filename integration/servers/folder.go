@@ -56,6 +56,7 @@ func copyTemplate(ctx context.Context, as *syscall.Credential, template, data st
 // (ca is nil) clients cannot verify the server, and without clientCAFile it
 // does not verify them.
 type certificates struct {
+	cert                                    *pki.Certificate
 	ca                                      *pki.CA
 	caFile, certFile, keyFile, clientCAFile string
 }
@@ -74,7 +75,7 @@ func writeCertificates(dir string, as *syscall.Credential, cert *pki.Certificate
 			return certificates{}, err
 		}
 	}
-	c := certificates{ca: ca}
+	c := certificates{cert: cert, ca: ca}
 	if c.certFile, c.keyFile, err = cert.Write(dir, "server"); err != nil {
 		return certificates{}, err
 	}

@@ -26,25 +26,28 @@ type MySQLOptions struct {
 	ClientCA    *pki.CA          // if set, users must show a certificate of this authority
 	NoTLS       bool             // no TLS at all, and logins in the clear are let in
 
-	IAM      *TokenVerifier    // decides about IAM users and MariaDB's PAM users; without it there are none
-	Binlog   bool              // write a binary log, by row
-	Settings map[string]string // my.cnf, e.g. max_connections, performance_schema (off by default)
+	IAM           *TokenVerifier    // decides about IAM users and MariaDB's PAM users; without it there are none
+	Binlog        bool              // write a binary log, by row
+	LogStatements bool              // write each statement to the log; see LogAll
+	Settings      map[string]string // my.cnf, e.g. max_connections, performance_schema (off by default)
 }
 
 // MySQL is a running MySQL or MariaDB. It has the superuser root, who can log in
 // only through the socket, and the database app.
 type MySQL struct {
-	Flavor    string
-	Version   string // as the server says it, e.g. 9.7.4-2
-	Host      string // 127.0.0.1; its certificate also names localhost
-	Port      int
-	SocketDir string
-	Socket    string
-	CA        *pki.CA // to be trusted by clients; nil without TLS, or if the options do not name it
-	CAFile    string  // the same as a file; "" if CA is nil
+	Flavor      string
+	Version     string // as the server says it, e.g. 9.7.4-2
+	Host        string // 127.0.0.1; its certificate also names localhost
+	Port        int
+	SocketDir   string
+	Socket      string
+	CA          *pki.CA          // to be trusted by clients; nil without TLS, or if the options do not name it
+	CAFile      string           // the same as a file; "" if CA is nil
+	Certificate *pki.Certificate // its own, with the key; nil without TLS
 
 	require string // of users, as CREATE USER has it
 	process *process
+	general *os.File // the general log, if there is one; outlives its name
 }
 
 // MySQLFlavors are those that setup.sh installs.
@@ -129,6 +132,12 @@ func startMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 		my.Stop()
 		return nil, fmt.Errorf("%w\n%s", err, my.Log())
 	}
+	if o.LogStatements {
+		if my.general, err = os.Open(my.generalLog()); err != nil {
+			my.Stop()
+			return nil, err
+		}
+	}
 	return my, nil
 }
 
@@ -146,6 +155,18 @@ func (my *MySQL) Stop() { my.process.stop() }
 
 // Log is the end of the server's log, also after Stop.
 func (my *MySQL) Log() string { return my.process.logText() }
+
+// LogAll is all that the server has logged so far, also after Stop: its log, and
+// with MySQLOptions.LogStatements the general log, where the server itself has
+// left out the passwords of statements it knows to have them.
+func (my *MySQL) LogAll() (string, error) {
+	text, err := readAll(my.process.log)
+	if err != nil || my.general == nil {
+		return text, err
+	}
+	general, err := readAll(my.general)
+	return text + general, err
+}
 
 // Addr is the server's host:port.
 func (my *MySQL) Addr() string { return fmt.Sprintf("%s:%d", my.Host, my.Port) }

@@ -14,7 +14,7 @@ import (
 func (my *MySQL) confFile() string { return filepath.Join(my.SocketDir, "my.cnf") }
 
 // writeFolder fills my.SocketDir: the data folder, the certificates, and my.cnf.
-// It sets my.CA, my.CAFile and my.require.
+// It sets my.CA, my.CAFile, my.Certificate and my.require.
 func (my *MySQL) writeFolder(ctx context.Context, as *syscall.Credential, o MySQLOptions) error {
 	template, err := installed(o.Flavor + "-template")
 	if err != nil {
@@ -33,12 +33,14 @@ func (my *MySQL) writeFolder(ctx context.Context, as *syscall.Credential, o MySQ
 		if err != nil {
 			return fmt.Errorf("write certificates: %w", err)
 		}
-		my.CA, my.CAFile = c.ca, c.caFile
+		my.CA, my.CAFile, my.Certificate = c.ca, c.caFile, c.cert
 		maps.Copy(settings, my.tlsSettings(c))
 	}
 	maps.Copy(settings, o.Settings)
 	return os.WriteFile(my.confFile(), []byte(conf(settings)), 0o644)
 }
+
+func (my *MySQL) generalLog() string { return filepath.Join(my.SocketDir, "general.log") }
 
 func (my *MySQL) data() string { return filepath.Join(my.SocketDir, "data") }
 
@@ -63,6 +65,9 @@ func (my *MySQL) settings(o MySQLOptions, root string) map[string]string {
 		"innodb_flush_method":            "nosync",
 		"innodb_flush_log_at_trx_commit": "0",
 		"innodb_fast_shutdown":           "2",
+	}
+	if o.LogStatements {
+		settings["general_log"], settings["general_log_file"], settings["log_output"] = "ON", my.generalLog(), "FILE"
 	}
 	if o.Binlog {
 		settings["log_bin"], settings["binlog_format"], settings["sync_binlog"] = "binlog", "ROW", "0"

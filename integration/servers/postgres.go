@@ -30,21 +30,23 @@ type PostgresOptions struct {
 	NoTLS       bool             // ssl=off, and logins in the clear are let in
 	Starting    bool             // never gets further than that: it waits for WAL, and nobody may log in
 
-	Auth     string            // pg_hba method of TCP logins: scram-sha-256 (default), md5, password, trust
-	IAM      *TokenVerifier    // decides about members of rds_iam; without it there are none
-	HBA      []string          // pg_hba.conf lines that come before all others
-	Settings map[string]string // postgresql.conf, e.g. max_connections
+	Auth          string            // pg_hba method of TCP logins: scram-sha-256 (default), md5, password, trust
+	IAM           *TokenVerifier    // decides about members of rds_iam; without it there are none
+	HBA           []string          // pg_hba.conf lines that come before all others
+	LogStatements bool              // write each statement to the log; see LogAll
+	Settings      map[string]string // postgresql.conf, e.g. max_connections
 }
 
 // Postgres is a running PostgreSQL. It has the superuser postgres, who can log
 // in only through the socket, and the database postgres.
 type Postgres struct {
-	Version   int
-	Host      string // 127.0.0.1; its certificate also names localhost
-	Port      int
-	SocketDir string
-	CA        *pki.CA // to be trusted by clients; nil without TLS, or if the options do not name it
-	CAFile    string  // the same as a file; "" if CA is nil
+	Version     int
+	Host        string // 127.0.0.1; its certificate also names localhost
+	Port        int
+	SocketDir   string
+	CA          *pki.CA          // to be trusted by clients; nil without TLS, or if the options do not name it
+	CAFile      string           // the same as a file; "" if CA is nil
+	Certificate *pki.Certificate // its own, with the key; nil without TLS
 
 	process *process
 }
@@ -162,6 +164,9 @@ func (pg *Postgres) Stop() { pg.process.stop() }
 
 // Log is the end of the server's log, also after Stop.
 func (pg *Postgres) Log() string { return pg.process.logText() }
+
+// LogAll is all that the server has logged so far, also after Stop.
+func (pg *Postgres) LogAll() (string, error) { return readAll(pg.process.log) }
 
 // Addr is the server's host:port.
 func (pg *Postgres) Addr() string { return fmt.Sprintf("%s:%d", pg.Host, pg.Port) }

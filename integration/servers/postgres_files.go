@@ -12,7 +12,7 @@ import (
 )
 
 // writeFolder fills pg.SocketDir: the data folder, the certificates, and the two
-// configuration files. It sets pg.CA and pg.CAFile.
+// configuration files. It sets pg.CA, pg.CAFile and pg.Certificate.
 func (pg *Postgres) writeFolder(ctx context.Context, as *syscall.Credential, o PostgresOptions) error {
 	template, err := installed("postgresql-" + strconv.Itoa(o.Version) + "-template")
 	if err != nil {
@@ -47,7 +47,7 @@ func (pg *Postgres) writeCertificates(as *syscall.Credential, o PostgresOptions)
 	if err != nil {
 		return nil, err
 	}
-	pg.CA, pg.CAFile = c.ca, c.caFile
+	pg.CA, pg.CAFile, pg.Certificate = c.ca, c.caFile, c.cert
 	settings := map[string]string{"ssl": "on", "ssl_cert_file": c.certFile, "ssl_key_file": c.keyFile}
 	if c.clientCAFile != "" {
 		settings["ssl_ca_file"] = c.clientCAFile
@@ -74,6 +74,9 @@ func (pg *Postgres) conf(o PostgresOptions, more map[string]string) string {
 	}
 	if o.Starting {
 		settings["hot_standby"] = "off"
+	}
+	if o.LogStatements {
+		settings["log_statement"] = "all"
 	}
 	if o.Auth == "md5" {
 		settings["password_encryption"] = "md5" // else the server falls back to SCRAM

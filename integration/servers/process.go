@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -109,6 +111,13 @@ func (p *process) awaitLogin(ctx context.Context, login func(context.Context) er
 func (p *process) stop() {
 	p.lifeline.Close()
 	<-p.gone
+}
+
+// readAll is all that is in a log.
+func readAll(log *os.File) (string, error) {
+	var b strings.Builder
+	_, err := io.Copy(&b, io.NewSectionReader(log, 0, math.MaxInt64))
+	return b.String(), err
 }
 
 // logText is the end of what the server has logged so far, 64 KiB at most.
