@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,15 +51,24 @@ func (t *task) check(ctx context.Context) error {
 	if t.DiscardAfter <= 0 || time.Since(t.current.Created) < t.DiscardAfter || unfinished(t.secret) != "" {
 		return nil
 	}
-	if d, ok := session.(account.Discarder); ok {
-		return Apply(ctx, session, d.Discard())
+	d, ok := session.(account.Discarder)
+	if !ok {
+		return nil
 	}
-	return nil
+	statements, err := d.Discard(ctx, t.current.cred)
+	if err != nil {
+		return err
+	}
+	return Apply(ctx, session, statements)
 }
 
 // writeRow writes a row of defaults, reads the table, and lets the session's end take the
 // row back.
 func (t *task) writeRow(ctx context.Context, session account.Session) error {
-	_, err := session.Query(ctx, probe.WriteStatements(config.Engine(t.current.cred.Endpoint.Engine), t.WriteTable)...)
+	engine, table := config.Engine(t.current.cred.Endpoint.Engine), t.WriteTable
+	if db := t.current.cred.Endpoint.Database; engine != config.Postgres && db != "" && !strings.Contains(table, ".") {
+		table = db + "." + table // the session has no database
+	}
+	_, err := session.Query(ctx, probe.WriteStatements(engine, table)...)
 	return err
 }

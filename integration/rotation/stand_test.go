@@ -55,6 +55,15 @@ func newStand(t *testing.T, e *engine) *stand {
 	return &stand{engine: e, aws: aws, secret: appSecret}
 }
 
+// output runs credproxy and returns its standard output.
+func (s *stand) output(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, args...).Output()
+	return string(out), err
+}
+
 // run runs credproxy and returns what it says on both outputs.
 func (s *stand) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()

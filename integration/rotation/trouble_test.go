@@ -36,7 +36,7 @@ func (s *stand) edit(t *testing.T, secret, old, new string) {
 // also of a dry run, and neither the database nor AWSCURRENT has changed.
 func TestTrouble(t *testing.T) {
 	other := caFile(t)
-	shared := []*engine{kinds["postgres 18"](t)}
+	shared := []*engine{kinds["postgres 18"](t), kinds["mysql"](t)}
 	for name, tt := range map[string]trouble{
 		"no engine": {nil, func(t *testing.T, s *stand) { s.edit(t, s.secret, `"engine"`, `"motor"`) }, nil, []string{"has no engine", "add it to the JSON"}},
 		"no host":   {nil, func(t *testing.T, s *stand) { s.edit(t, s.secret, `"host"`, `"guest"`) }, nil, []string{"has no host"}},

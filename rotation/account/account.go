@@ -77,6 +77,7 @@ func (o *Obstacle) Error() string { return o.Message + ". " + o.Hint }
 
 // Discarder is a [Session] of a server that may keep the password before the last one.
 type Discarder interface {
-	// Discard returns the statements that have it forget that of the session's own user.
-	Discard() []Statement
+	// Discard returns the statements after which no other password than that of current lets
+	// its user in; none if there is no other.
+	Discard(ctx context.Context, current *secrets.Credential) ([]Statement, error)
 }
