@@ -107,3 +107,24 @@ func TestOwnerRolePostgres(t *testing.T) {
 		t.Errorf("tables of owners %q, %v", owners, err)
 	}
 }
+
+// TestMD5 holds that a role with an md5 password gets a SCRAM verifier, unless the operator
+// says that it must be md5, and that no other role gets an md5 one.
+func TestMD5(t *testing.T) {
+	s := newStand(t, postgres(t, servers.PostgresOptions{Version: 15, Auth: "md5"}))
+	stored := func() string {
+		t.Helper()
+		text, err := s.query(t.Context(), "SELECT substr(rolpassword, 1, 3) FROM pg_authid WHERE rolname = 'app'")
+		must(t, err)
+		return text
+	}
+	must(t, s.exec(t.Context(), "SET password_encryption = md5; ALTER ROLE app PASSWORD '"+firstPassword+"'"))
+	for _, tt := range []struct{ flag, want string }{{"--allow-md5=true", "md5"}, {"--allow-md5=false", "SCR"}, {"--allow-md5=true", "SCR"}} {
+		s.must(t, "rotate", s.secret, tt.flag)
+		if got := stored(); got != tt.want {
+			t.Errorf("%s: the server keeps %s..., want %s", tt.flag, got, tt.want)
+		}
+		s.works(t, awsstub.Current)
+	}
+	s.noPassword(t, s.log())
+}
