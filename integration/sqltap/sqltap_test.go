@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -249,6 +250,41 @@ func TestManyResults(t *testing.T) {
 			}
 			if got := s.tap.Statements(); !slices.Equal(got, statements) {
 				t.Errorf("statements %.200q", got)
+			}
+		})
+	}
+}
+
+// The servers' own clients do without the EOF packets, and MySQL's sends attributes.
+func TestPrograms(t *testing.T) {
+	for _, flavor := range servers.MySQLFlavors() {
+		t.Run(flavor, func(t *testing.T) {
+			my := servers.RunMySQL(t, servers.MySQLOptions{Flavor: flavor})
+			if err := errors.Join(my.CreateUser(t.Context(), "app", password, ""), my.Exec(t.Context(), "CREATE TABLE app.t (n int); CREATE PROCEDURE app.p() BEGIN SELECT 1; SELECT 2; END")); err != nil {
+				t.Fatal(err)
+			}
+			r := &recorder{}
+			tap := start(t, "mysql", my.Addr(), my.Certificate, my.CA, r)
+			through := *my
+			through.Port = tap.Port()
+			program, err := my.Program(flavor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			statements := []string{"INSERT INTO t VALUES (1), (2)", "SELECT n FROM t", "CALL p()", "SELECT n FROM t WHERE n > 2", "DELETE FROM t"}
+			args := append(through.Flags("app", password), "--batch", "--skip-column-names", "--database=app", "--execute="+strings.Join(statements, ";"))
+			out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
+			if err != nil || !strings.HasSuffix(string(out), "1\n2\n1\n2\n") {
+				t.Errorf("%v: %s", err, out)
+			}
+			var points []string
+			for _, p := range r.points() {
+				if !strings.Contains(p, "@@") && !strings.Contains(p, "$$") { // what the programs ask for themselves
+					points = append(points, p)
+				}
+			}
+			if want := around(append([]string{"login of app"}, statements...)...); !slices.Equal(points, want) {
+				t.Errorf("points %q, want %q", points, want)
 			}
 		})
 	}
