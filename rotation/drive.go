@@ -61,9 +61,15 @@ func newVersionID() string {
 func (r *Rotation) await(ctx context.Context, secretID string) error {
 	token, err := r.Store.Rotate(ctx, secretID)
 	if err != nil {
-		return err
+		// A rotation that is not complete is tried again; the call fails all the same.
+		d, again := r.Store.Describe(ctx, secretID)
+		if again != nil || unfinished(d) == "" || secrets.ReasonOf(err) == secrets.Denied {
+			return err
+		}
+		token = unfinished(d)
+		r.say("%v", err)
 	}
-	r.say("Secrets Manager was asked to rotate to version %s", token)
+	r.say("waiting for Secrets Manager to rotate to version %s", token)
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	created := false

@@ -94,6 +94,9 @@ func (t *task) pending(ctx context.Context) (*version, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.event.Step == Test && v.cred.Username == t.current.cred.Username {
+		want = v.cred.Username // Secrets Manager tries a function out on a copy of AWSCURRENT
+	}
 	switch {
 	case !t.samePlace(v):
 		return nil, fmt.Errorf("%s is for %s, AWSCURRENT for %s: engine, host and port may not change in a rotation; nothing was sent there", v, store.Address(v.cred.Endpoint), store.Address(t.current.cred.Endpoint))

@@ -37,13 +37,13 @@ func (e *environment) variables() []variable {
 		{"MASTER_SECRET", "", "the master's secret, where the secret itself has no `masterarn`", text(&s.Master)},
 		{"OWNER_ROLE", "", "PostgreSQL, alternating: the role that owns what both users make", text(&s.Owner)},
 		{"ALLOW_MD5", "false", "PostgreSQL: a role with an md5 password gets one again", truth(&s.AllowMD5)},
-		{"RETAIN_PASSWORD", "true", "MySQL, single: the password before works until the next rotation", func(v string) error {
+		{"RETAIN_PASSWORD", "true", "MySQL and MariaDB, single: the password before works until the next rotation, where the server can do that", func(v string) error {
 			var retain bool
 			err := truth(&retain)(v)
 			s.NoRetain = !retain
 			return err
 		}},
-		{"DISCARD_AFTER", "", "MySQL: connectivity checks discard the password before once AWSCURRENT is so old, as `24h`; default: the next rotation does", duration(&s.DiscardAfter)},
+		{"DISCARD_AFTER", "", "MySQL and MariaDB: connectivity checks discard the password before once AWSCURRENT is so old, as `24h`; default: the next rotation does", duration(&s.DiscardAfter)},
 		{"TLS_SERVER_NAME", "", "name in the database's certificate, where the secret's host is an alias", text(&e.link.ServerName)},
 		{"TLS_CA_FILE", "", "certificates to trust; default: the system's and those of RDS", text(&e.link.CAFile)},
 		{"CHECK_WRITE_TABLE", "", "table that connectivity checks write a row to and take back", func(v string) error {

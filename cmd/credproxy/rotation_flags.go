@@ -24,7 +24,7 @@ func rotationFlags(cmd *cobra.Command) func(secretID string) (*rotation.Rotation
 	flags.StringVar(&settings.Master, "master", "", "secret of the master, who makes the changes (default: the secret's masterarn)")
 	flags.StringVar(&settings.Owner, "owner-role", "", "PostgreSQL: role that owns what the alternating users make")
 	flags.BoolVar(&settings.AllowMD5, "allow-md5", false, "PostgreSQL: a role with an md5 password gets one again")
-	flags.BoolVar(&retain, "retain", true, "MySQL: the password before works until the next rotation")
+	flags.BoolVar(&retain, "retain", true, "MySQL and MariaDB: the password before works until the next rotation, where the server can do that")
 	flags.StringVar(&region, "region", "", "region of the secret (default: its ARN's, else the SDK's)")
 	flags.StringVar(&link.CAFile, "tls-ca-file", "", "certificates that the database's must chain to (default: the system's and RDS's)")
 	flags.StringVar(&link.ServerName, "tls-server-name", "", "name in the database's certificate (default: the host)")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/credproxy/credproxy/integration/pki"
 	"github.com/credproxy/credproxy/integration/servers"
 )
 
@@ -22,7 +23,20 @@ type engine struct {
 	ask func(ctx context.Context, user, password, sql string) error
 	// through logs in through a credproxy.
 	through func(ctx context.Context, addr string) error
-	log     func() string
+	log     func() string // all of it, with every statement
+	// What the server shows clients, and who has issued it.
+	certificate *pki.Certificate
+	ca          *pki.CA
+}
+
+// whole returns what reads all of a log.
+func whole(t *testing.T, read func() (string, error)) func() string {
+	return func() string {
+		t.Helper()
+		text, err := read()
+		must(t, err)
+		return text
+	}
 }
 
 // login logs in directly.
@@ -59,10 +73,7 @@ func (s *stand) alternates() bool { return s.strategy[1] == "alternating" }
 // postgres starts a server with the role app, and master, who may make roles.
 func postgres(t *testing.T, o servers.PostgresOptions) *engine {
 	t.Helper()
-	if o.Settings == nil {
-		o.Settings = map[string]string{}
-	}
-	o.Settings["log_statement"] = "all"
+	o.LogStatements = true
 	pg := servers.RunPostgres(t, o)
 	ctx := t.Context()
 	must(t, pg.CreateRole(ctx, "app", firstPassword))
@@ -70,7 +81,7 @@ func postgres(t *testing.T, o servers.PostgresOptions) *engine {
 	if o.Version >= 16 {
 		must(t, pg.Exec(ctx, "GRANT app TO master WITH ADMIN OPTION"))
 	}
-	e := &engine{name: "postgres", addr: pg.Addr, caFile: pg.CAFile, exec: pg.Exec, log: pg.Log, through: throughPostgres}
+	e := &engine{name: "postgres", addr: pg.Addr, caFile: pg.CAFile, exec: pg.Exec, log: whole(t, pg.LogAll), through: throughPostgres, certificate: pg.Certificate, ca: pg.CA}
 	e.query = func(ctx context.Context, sql string) (string, error) {
 		conn, err := pg.Superuser(ctx)
 		if err != nil {
@@ -102,6 +113,7 @@ func postgres(t *testing.T, o servers.PostgresOptions) *engine {
 // may what the master of RDS may.
 func mysql(t *testing.T, o servers.MySQLOptions) *engine {
 	t.Helper()
+	o.LogStatements = true
 	my := servers.RunMySQL(t, o)
 	ctx := t.Context()
 	must(t, my.CreateUser(ctx, "app", firstPassword, ""))
@@ -110,7 +122,7 @@ func mysql(t *testing.T, o servers.MySQLOptions) *engine {
 	if o.Flavor == "mysql" {
 		must(t, my.Exec(ctx, "GRANT ROLE_ADMIN, APPLICATION_PASSWORD_ADMIN ON *.* TO master WITH GRANT OPTION; GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO app"))
 	}
-	e := &engine{name: o.Flavor, addr: my.Addr, caFile: my.CAFile, exec: my.Exec, log: my.Log, through: throughMySQL}
+	e := &engine{name: o.Flavor, addr: my.Addr, caFile: my.CAFile, exec: my.Exec, log: whole(t, my.LogAll), through: throughMySQL, certificate: my.Certificate, ca: my.CA}
 	e.query = func(ctx context.Context, sql string) (string, error) {
 		root, err := my.Superuser()
 		if err != nil {
