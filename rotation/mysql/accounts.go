@@ -18,7 +18,7 @@ type entry struct {
 	user
 	slots   []slot   // how one logs in; any of them will do
 	clauses []string // of CREATE USER and ALTER USER, in their order; those of two accounts compare
-	second  bool     // MySQL keeps a second password
+	second  string   // of a second password, what MySQL's plugin keeps, in hexadecimal
 
 	attributes map[string]any // MySQL's ATTRIBUTE, with the comment in it
 
@@ -28,7 +28,7 @@ type entry struct {
 // slot is one way of logging in.
 type slot struct {
 	Plugin string `json:"plugin"`
-	Auth   string `json:"authentication_string"` // what the plugin keeps; read of MariaDB alone
+	Auth   string `json:"authentication_string"` // what the plugin keeps; of MySQL in hexadecimal
 }
 
 // entries returns the accounts that have one of the names.
@@ -58,14 +58,14 @@ func (s *Session) entriesMySQL(ctx context.Context, where string) ([]entry, erro
 		" max_questions, max_updates, max_connections, max_user_connections, password_lifetime, account_locked, "+
 		s.since([]int{8, 0, 3}, "Password_reuse_history")+", "+s.since([]int{8, 0, 3}, "Password_reuse_time")+", "+
 		s.since([]int{8, 0, 13}, "Password_require_current")+", "+
-		"JSON_REMOVE("+attributes+", '$.additional_password'), JSON_CONTAINS_PATH("+attributes+", 'one', '$.additional_password')"+
+		"JSON_REMOVE("+attributes+", '$.additional_password'), HEX(authentication_string), HEX(JSON_UNQUOTE(JSON_EXTRACT("+attributes+", '$.additional_password')))"+
 		" FROM mysql.user"+where)
 	if err != nil {
 		return nil, err
 	}
 	var found []entry
 	for _, row := range rows {
-		if len(row) != 18 {
+		if len(row) != 19 {
 			return nil, fault.ErrAnswer("an account of other columns", nil)
 		}
 		e, err := s.entryMySQL(row)
@@ -78,7 +78,7 @@ func (s *Session) entriesMySQL(ctx context.Context, where string) ([]entry, erro
 }
 
 func (s *Session) entryMySQL(row []string) (entry, error) {
-	e := entry{user: user{row[0], row[1]}, slots: []slot{{Plugin: row[2]}}, second: row[17] == "1"}
+	e := entry{user: user{row[0], row[1]}, slots: []slot{{row[2], row[17]}}, second: row[18]}
 	locked := "ACCOUNT UNLOCK"
 	if row[12] == "Y" {
 		locked = "ACCOUNT LOCK"
@@ -251,7 +251,7 @@ func (s *Session) fresh(u user) (e entry, err error) {
 		e, _, err = entryMariaDB(u, "{}")
 		return e, err
 	}
-	return s.entryMySQL([]string{u.name, u.host, "", "", "", "", "", "0", "0", "0", "0", "", "N", "", "", "", "", ""})
+	return s.entryMySQL([]string{u.name, u.host, "", "", "", "", "", "0", "0", "0", "0", "", "N", "", "", "", "", "", ""})
 }
 
 // limit begins the clauses of resources, of which a statement has it but once.

@@ -34,9 +34,9 @@ func TestServerOf(t *testing.T) {
 func TestEntriesMySQL(t *testing.T) {
 	s := &Session{server: server{version: [3]int{9, 7, 4}}}
 	like := []string{"app", "10.%", "sha256_password", "SPECIFIED", "", "it's", "/CN=a", "5", "0", "0", "2", "90", "Y", "3", "4", "N",
-		`{"metadata": {"comment": "it's", "a": {"b": 1}}, "Password_locking": {"failed_login_attempts": 3, "password_lock_time_days": -1}}`, "1"}
+		`{"metadata": {"comment": "it's", "a": {"b": 1}}, "Password_locking": {"failed_login_attempts": 3, "password_lock_time_days": -1}}`, "4142", "43"}
 	want, err := s.entryMySQL(like)
-	if err != nil || !want.second {
+	if err != nil || want.second != "43" || want.slots[0].Auth != "4142" {
 		t.Fatal(want, err)
 	}
 	fresh, err := s.fresh(user{"app_clone", "10.%"})

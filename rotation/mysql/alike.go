@@ -165,8 +165,8 @@ func (p *planner) password(have, want *entry, to user, clauses []string) ([]acco
 		return []account.Statement{s.statement()}, nil
 	}
 	statements := []account.Statement{s.statement(errHistory)} // it has it already
-	if have.second {
-		statements = append(statements, say("ALTER USER ", to.String(), " DISCARD OLD PASSWORD"))
+	if have.second != "" {
+		statements = append(statements, have.discard())
 	}
 	return statements, nil
 }

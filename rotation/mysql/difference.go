@@ -105,6 +105,11 @@ func (d *difference) thing(on string) {
 			again = append(again, name)
 		}
 	}
+	for _, name := range sorted(d.have.without[on]) { // the grant gave it back there, and it goes with the one on *.*
+		if covers(want.has, name) && !d.want.global(name) {
+			again = append(again, name)
+		}
+	}
 	option := want.option && !have.option
 	if len(grant) > 0 || option {
 		d.first = append(d.first, d.grant(on, grant, option))

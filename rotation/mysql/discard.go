@@ -7,15 +7,11 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// Discard returns the statements after which no other password than that of current lets its
-// user in: none where the server keeps no second one.
+// Discard implements [account.Discarder]. It returns nothing where the server keeps no second
+// password.
 func (s *Session) Discard(ctx context.Context, current *secrets.Credential) ([]account.Statement, error) {
-	own := s.user.name == current.Username
-	switch {
-	case !s.mariadb && !s.retains():
+	if !s.mariadb && !s.retains() {
 		return nil, nil
-	case !s.mariadb && own:
-		return []account.Statement{say("ALTER USER USER() DISCARD OLD PASSWORD")}, nil
 	}
 	rights, err := s.rights(ctx)
 	if err != nil {
@@ -23,14 +19,16 @@ func (s *Session) Discard(ctx context.Context, current *secrets.Credential) ([]a
 	}
 	p := &planner{Session: s, change: account.Change{New: current}, rights: rights}
 	var found []entry
-	switch {
+	switch own := s.user.name == current.Username; {
 	case !own:
 		if err := p.checkMaster(); err != nil {
 			return nil, err
 		}
 		found, err = s.entries(ctx, current.Username)
-	case rights.global("CREATE USER"): // else it never had two
+	case s.mariadb && rights.global("CREATE USER"): // else it never had two
 		found, err = s.self(ctx)
+	case !s.mariadb && p.manages():
+		return []account.Statement{say("ALTER USER USER() DISCARD OLD PASSWORD")}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -44,8 +42,8 @@ func (s *Session) Discard(ctx context.Context, current *secrets.Credential) ([]a
 				return nil, err
 			}
 			all = append(all, one...)
-		case e.second:
-			all = append(all, say("ALTER USER ", e.user.String(), " DISCARD OLD PASSWORD"))
+		case e.second != "":
+			all = append(all, e.discard())
 		}
 	}
 	return all, nil

@@ -42,12 +42,24 @@ func FuzzAttributes(f *testing.F) {
 	f.Add(`{"metadata": {"a": {"b": 1}}, "Password_locking": {"failed_login_attempts": 3, "password_lock_time_days": -1}}`)
 	f.Fuzz(func(t *testing.T, attributes string) {
 		s := &Session{server: server{version: [3]int{9, 7, 4}}}
-		e, err := s.entryMySQL([]string{"u", "%", "", "", "", "", "", "0", "0", "0", "0", "", "N", "", "", "", attributes, ""})
+		e, err := s.entryMySQL([]string{"u", "%", "", "", "", "", "", "0", "0", "0", "0", "", "N", "", "", "", attributes, "", ""})
 		if err != nil {
 			return
 		}
 		if again, err := e.changed(&e); err != nil || len(again) > 0 {
 			t.Errorf("%q: %q, %v", attributes, again, err)
 		}
+	})
+}
+
+// FuzzKeeps feeds what MySQL may keep of a password.
+func FuzzKeeps(f *testing.F) {
+	f.Add("caching_sha2_password", "24412430304124666B33710B2D685E4D59041C2A7407565C08077D32332E3469466A36434E772F704748484E756E49426B54756B505A617646456334643464593233444C4236", "p")
+	f.Add("sha256_password", "2435247049375B070B6B42411F1A2F390E032B152D042F245A6859466A66304263744E6E37466151376B5959707145507954526A6B34654E3458634C4743634D745643", "")
+	f.Fuzz(func(t *testing.T, plugin, kept, password string) {
+		if len(kept) > 10 && kept[8:10] != "30" || len(password) > 100 {
+			return // it would count for long
+		}
+		_, _ = keeps(plugin, kept, password)
 	})
 }

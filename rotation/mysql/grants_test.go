@@ -134,6 +134,8 @@ func TestDifference(t *testing.T) {
 			"GRANT G_H ON *.* TO 'n'@'%' WITH GRANT OPTION; REVOKE C_D ON *.* FROM 'n'@'%'; REVOKE A_B ON *.* FROM 'n'@'%'; GRANT C_D ON *.* TO 'n'@'%'"},
 		"partial": {my, []string{"GRANT SELECT, INSERT ON *.*" + to, "REVOKE SELECT, INSERT ON `a`.*" + from}, []string{"GRANT SELECT ON *.*" + to, "REVOKE SELECT ON `b`.*" + from},
 			"GRANT SELECT ON `a`.* TO 'n'@'%'; REVOKE INSERT ON *.* FROM 'n'@'%'; REVOKE SELECT ON `b`.* FROM 'n'@'%'"},
+		"partial to database": {my, []string{"GRANT SELECT ON *.*" + to, "REVOKE SELECT ON `a`.*" + from}, []string{"GRANT SELECT ON `a`.*" + to},
+			"GRANT SELECT ON `a`.* TO 'n'@'%'; REVOKE SELECT ON *.* FROM 'n'@'%'; GRANT SELECT ON `a`.* TO 'n'@'%'"},
 		"roles": {my, []string{"GRANT `a`@`%`,`b`@`%`" + to + " WITH ADMIN OPTION"}, []string{"GRANT `b`@`%`" + to, "GRANT `c`@`h`" + to + " WITH ADMIN OPTION"},
 			"GRANT `b`@`%` TO 'n'@'%'; GRANT `c`@`h` TO 'n'@'%' WITH ADMIN OPTION; REVOKE `a`@`%` FROM 'n'@'%'"},
 		"roles of MariaDB": {maria, []string{"GRANT `a`" + to + " WITH ADMIN OPTION"}, []string{"GRANT `a`" + to, "GRANT `b`" + to},

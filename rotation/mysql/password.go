@@ -17,7 +17,6 @@ import (
 // Errors of MySQL by which a password is not changed.
 const (
 	errHistory  = "3638" // ER_CREDENTIALS_CONTRADICT_TO_HISTORY: it has been this one
-	errPolicy   = "1819" // ER_NOT_VALID_PASSWORD
 	errReplaced = "3891" // ER_INCORRECT_CURRENT_PASSWORD: it is not the first one that REPLACE names
 )
 
@@ -36,13 +35,11 @@ const ed25519 = "ed25519" // on the server; clients call it client_ed25519
 // stays. REPLACE finds out: it takes only the first. So with two statements it stays in either
 // case, and the second does nothing if the first has done all.
 func (p *planner) ownMySQL(ctx context.Context) ([]account.Statement, error) {
-	admin := p.rights.global("CREATE USER")
-	manages := admin || p.rights.global("APPLICATION_PASSWORD_ADMIN")
 	fresh, err := p.clear(p.change.New)
 	if err != nil {
 		return nil, err
 	}
-	asked, err := p.mustReplace(ctx, admin)
+	asked, err := p.mustReplace(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +55,7 @@ func (p *planner) ownMySQL(ctx context.Context) ([]account.Statement, error) {
 	case asked && p.current == nil:
 		return nil, &account.Obstacle{Message: fmt.Sprintf("%s may change its password only by naming the one it has, which is not known", p.user),
 			Hint: fmt.Sprintf("ALTER USER %s PASSWORD REQUIRE CURRENT OPTIONAL.", p.user)}
-	case retain && !manages:
+	case retain && !p.manages():
 		return nil, &account.Obstacle{Message: fmt.Sprintf("%s lacks the right by which it keeps its password beside a new one", p.user),
 			Hint: fmt.Sprintf("GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO %s; or set RETAIN_PASSWORD to false: logins then fail from the change of the password until clients have the new one.", p.user)}
 	case retain && asked:
@@ -72,16 +69,21 @@ func (p *planner) ownMySQL(ctx context.Context) ([]account.Statement, error) {
 	if asked {
 		statements[0] = replace().statement()
 	}
-	if p.retains() && manages {
+	if p.retains() && p.manages() {
 		statements = append(statements, say("ALTER USER USER() DISCARD OLD PASSWORD"))
 	}
 	return statements, nil
 }
 
+// manages reports whether the session's own user may keep a second password, and discard it.
+func (p *planner) manages() bool {
+	return p.rights.global("CREATE USER") || p.rights.global("APPLICATION_PASSWORD_ADMIN")
+}
+
 // mustReplace reports whether the server wants the session's own user to name the password
 // that it changes.
-func (p *planner) mustReplace(ctx context.Context, admin bool) (bool, error) {
-	if !p.mysqlFrom(8, 0, 13) || admin {
+func (p *planner) mustReplace(ctx context.Context) (bool, error) {
+	if !p.mysqlFrom(8, 0, 13) || p.rights.global("CREATE USER") {
 		return false, nil
 	}
 	text, err := p.texts(ctx, "its own account", "SHOW CREATE USER CURRENT_USER()")
@@ -150,6 +152,8 @@ func (p *planner) checkTarget(ctx context.Context, e entry) error {
 	return p.checkSystemUser(e.user, has)
 }
 
+// setOther changes the password of one account. Of two passwords that MySQL keeps RETAIN
+// CURRENT PASSWORD keeps the first; without it the second stays.
 func (p *planner) setOther(e entry) ([]account.Statement, error) {
 	if p.mariadb {
 		return p.setMariaDB(e.user, e.slots)
@@ -161,26 +165,35 @@ func (p *planner) setOther(e entry) ([]account.Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := e.user.String()
-	set := func(password string) *phrase {
-		return new(phrase).add("ALTER USER ", name, " IDENTIFIED BY ").addSecret(password)
+	set := new(phrase).add("ALTER USER ", e.user.String(), " IDENTIFIED BY ").addSecret(fresh)
+	var is, current, second bool
+	plugin := e.slots[0].Plugin
+	if is, err = p.keeps(p.change.New, plugin, e.slots[0].Auth); err != nil {
+		return nil, err
 	}
-	if !p.retains() || !p.change.Retain {
-		statements := []account.Statement{set(fresh).statement()}
-		if e.second {
-			statements = append(statements, say("ALTER USER ", name, " DISCARD OLD PASSWORD"))
-		}
-		return statements, nil
+	if current, err = p.keeps(p.current, plugin, e.slots[0].Auth); err != nil {
+		return nil, err
+	}
+	if second, err = p.keeps(p.current, plugin, e.second); err != nil {
+		return nil, err
 	}
 	var statements []account.Statement
-	if e.second && p.current != nil { // it may be that one; RETAIN keeps the first
-		current, err := p.clear(p.current)
-		if err != nil {
-			return nil, err
-		}
-		statements = append(statements, set(current).statement(errHistory, errPolicy))
+	switch retain := p.retains() && p.change.Retain; {
+	case is: // of an earlier try, which did not come to all hosts
+	case retain && (current || !second):
+		statements = append(statements, set.add(" RETAIN CURRENT PASSWORD").statement())
+	default: // the second one stays
+		statements = append(statements, set.statement())
 	}
-	return append(statements, set(fresh).add(" RETAIN CURRENT PASSWORD").statement()), nil
+	if !p.change.Retain && e.second != "" {
+		statements = append(statements, e.discard())
+	}
+	return statements, nil
+}
+
+// discard returns the statement by which MySQL forgets the second password.
+func (e *entry) discard() account.Statement {
+	return say("ALTER USER ", e.user.String(), " DISCARD OLD PASSWORD")
 }
 
 func (p *planner) checkPlugin(e entry) error {
@@ -195,7 +208,7 @@ func (p *planner) checkPlugin(e entry) error {
 
 // hash makes of the password what the plugin of MariaDB keeps.
 func (s *Session) hash(cred *secrets.Credential, plugin string) (string, error) {
-	return s.release(cred, secrets.StoredHash, func(password string) (string, error) {
+	return release(s, cred, secrets.StoredHash, func(password string) (string, error) {
 		if plugin == ed25519 {
 			return ed25519Key(password)
 		}

@@ -37,6 +37,46 @@ func TestHash(t *testing.T) {
 	}
 }
 
+// TestKeeps holds SHA-crypt against what MySQL 9.7 keeps of "c'\\0".
+func TestKeeps(t *testing.T) {
+	for plugin, kept := range map[string]string{
+		"caching_sha2_password": "24412430304124666B33710B2D685E4D59041C2A7407565C08077D32332E3469466A36434E772F704748484E756E49426B54756B505A617646456334643464593233444C4236",
+		"sha256_password":       "2435247049375B070B6B42411F1A2F390E032B152D042F245A6859466A66304263744E6E37466151376B5959707145507954526A6B34654E3458634C4743634D745643",
+		"mysql_native_password": "2a32334646363844413439344333333031444642424634353837374346354330304241323546363141",
+	} {
+		for password, want := range map[string]bool{`c'\0`: true, `c'\1`: false, "": false} {
+			if got, err := keeps(plugin, kept, password); err != nil || got != want {
+				t.Errorf("%s: %q: %v, %v", plugin, password, got, err)
+			}
+		}
+	}
+	for _, kept := range []string{"", "24", "2441243030", "244124303035240102", "2441245858582401010101010101010101010101010101010101010101"} {
+		if got, err := keeps("caching_sha2_password", kept, ""); got || err != nil {
+			t.Errorf("%s: %v, %v", kept, got, err)
+		}
+	}
+	for _, kept := range []string{"x", strings.Repeat("24", maxKept+1)} {
+		if _, err := keeps("sha256_password", kept, ""); err == nil {
+			t.Errorf("%.20s", kept)
+		}
+	}
+}
+
+// TestSHA256Crypt holds the digest against that of OpenSSL (passwd -5).
+func TestSHA256Crypt(t *testing.T) {
+	for _, c := range []struct {
+		password, salt string
+		digest         string
+	}{
+		{"Hello world!", "saltstring", "5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"},
+		{"we have a short salt string but not a short password", "short", "k38kpRP0CfxHLIcmymaSTFLK.iFfF4tKryDuEGKp6SC"},
+	} {
+		if got := sha256Crypt(c.password, c.salt, 5000); got != c.digest {
+			t.Errorf("%s: %s", c.password, got)
+		}
+	}
+}
+
 func TestSlots(t *testing.T) {
 	native := slot{"mysql_native_password", "*A"}
 	for text, want := range map[string][]slot{

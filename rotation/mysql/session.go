@@ -150,10 +150,10 @@ func (s *Session) checkWritable(ctx context.Context) error {
 }
 
 // release takes the password out of cred, as what make makes of it.
-func (s *Session) release(cred *secrets.Credential, m secrets.Method, make func(password string) (string, error)) (string, error) {
+func release[T any](s *Session, cred *secrets.Credential, m secrets.Method, make func(password string) (T, error)) (T, error) {
 	made, err := secrets.Release(cred, m, s.link, make)
 	if _, unfit := errors.AsType[*secrets.ReleaseError](err); unfit {
-		return "", &account.Obstacle{Message: err.Error(), Hint: "Reach the server over TLS that verifies it."}
+		err = &account.Obstacle{Message: err.Error(), Hint: "Reach the server over TLS that verifies it."}
 	}
 	return made, err
 }
@@ -161,5 +161,13 @@ func (s *Session) release(cred *secrets.Credential, m secrets.Method, make func(
 // clear takes the password out of cred for a statement of MySQL, which writes it to none of
 // its logs. The statement is the one place that has it then.
 func (s *Session) clear(cred *secrets.Credential) (string, error) {
-	return s.release(cred, secrets.Cleartext, func(password string) (string, error) { return password, nil })
+	return release(s, cred, secrets.Cleartext, func(password string) (string, error) { return password, nil })
+}
+
+// keeps reports whether the password of cred is the one that an account of MySQL keeps.
+func (s *Session) keeps(cred *secrets.Credential, plugin, kept string) (bool, error) {
+	if cred == nil || kept == "" {
+		return false, nil
+	}
+	return release(s, cred, secrets.StoredHash, func(password string) (bool, error) { return keeps(plugin, kept, password) })
 }
