@@ -31,6 +31,7 @@ check-deploy: ## also what takes minutes to compile: Helm charts, Kustomize comp
 soak: setup ## SOAK (1000) rotations of each kind under load, which takes more than an hour
 	CREDPROXY_FLEET=10000 go test -count=1 -v -timeout 2h -run '^TestFleet$$' ./secrets
 	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 6 -timeout 6h -run '^TestRotationsUnderLoad$$' .
+	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 4 -timeout 6h ./rotation
 
 unit: ## the tests that need no server
 	go test -race -timeout 5m ./...

@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"regexp"
@@ -151,4 +152,84 @@ func (s *stand) settled(t *testing.T, version string) {
 	if s.alternates() || s.name == "mysql" {
 		s.works(t, awsstub.Previous)
 	}
+}
+
+// TestKilledCommands kills credproxy rollback at every point, under load, and in a soak
+// credproxy rotate, whose steps are those of the function. Called again they go on: to the
+// version that they were going to, and no client of credproxy notices.
+func TestKilledCommands(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *stand) {
+		k := &killer{}
+		k.watch(t, s, operatorKey)
+		addr := s.sidecar(t)
+		through := load(t, 2, func(ctx context.Context) error { return s.through(ctx, addr) })
+		through.more(t, 10)
+		s.rotate(t)
+		commands := []string{"rollback"}
+		if soak() {
+			commands = append(commands, "rotate")
+		}
+		for _, command := range commands {
+			args := append([]string{command, s.secret}, s.strategy...)
+			if command == "rollback" {
+				args = append(args, "--yes")
+			}
+			for point := 1; ; point++ {
+				was := s.aws.Secret(s.secret)
+				before, previous := was.Stage(awsstub.Current).ID, was.Stage(awsstub.Previous)
+				at := s.killAt(t, k, point, args...)
+				if at == "" {
+					t.Logf("%s: killed at %d points", command, point-1)
+					break
+				}
+				s.must(t, args...)
+				now := s.aws.Secret(s.secret).Stage(awsstub.Current).ID
+				if command == "rotate" && now == before || command == "rollback" && now != previous.ID && !ended(at, s, before) {
+					t.Errorf("killed %s: AWSCURRENT is version %s, and was %s", at, now, before)
+				}
+				s.works(t, awsstub.Current)
+				if pending := s.aws.Secret(s.secret).Stage(awsstub.Pending); pending != nil && pending.ID != now {
+					t.Errorf("killed %s: AWSPENDING is left on another version", at)
+				}
+				if command == "rollback" { // from two versions, neither of which is the first
+					s.rotate(t)
+				}
+				if t.Failed() {
+					t.Fatalf("%s was killed %s", command, at)
+				}
+			}
+		}
+		through.end()
+		through.none(t, "through credproxy")
+	})
+}
+
+// ended reports whether a rollback was killed when all was done but to say so: called once
+// more it goes back from where it went.
+func ended(at string, s *stand, before string) bool {
+	return at == "after UpdateSecretVersionStage" && s.aws.Secret(s.secret).Stage(awsstub.Current).ID == before
+}
+
+// killAt runs a command and kills it at a point, whose name it returns; "" if the command
+// came to its end.
+func (s *stand) killAt(t *testing.T, k *killer, point int, args ...string) string {
+	t.Helper()
+	cmd := s.command(t.Context(), args...)
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	started := make(chan struct{})
+	k.kill = func() {
+		<-started
+		_ = cmd.Process.Kill()
+	}
+	k.arm(point)
+	must(t, cmd.Start())
+	close(started)
+	err, out := cmd.Wait(), text.String()
+	s.noPassword(t, out)
+	at := k.disarm()
+	if at == "" && err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return at
 }

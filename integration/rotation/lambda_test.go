@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -65,14 +64,17 @@ func invoker(f *lambdastub.Function) func(context.Context, awsstub.RotationEvent
 	}
 }
 
+// soakVariable is set by make soak.
+const soakVariable = "CREDPROXY_SOAK"
+
+func soak() bool { return os.Getenv(soakVariable) != "" }
+
 // rotations is how many the tests under load make of each kind.
-func rotations(t *testing.T) int {
-	t.Helper()
-	n, err := strconv.Atoi(os.Getenv("CREDPROXY_ROTATIONS"))
-	if err != nil {
-		return 3
+func rotations() int {
+	if soak() {
+		return 50
 	}
-	return n
+	return 3
 }
 
 // outages are the times in which clients were not let in.
@@ -123,7 +125,7 @@ func TestLambda(t *testing.T) {
 		through.more(t, 10)
 		var failed int
 		var longest time.Duration
-		for range rotations(t) {
+		for range rotations() {
 			before := s.aws.Secret(s.secret).Stage(awsstub.Current).ID
 			must(t, s.aws.StartRotation(s.secret).Run(t.Context(), invoker(f)))
 			if s.aws.Secret(s.secret).Stage(awsstub.Current).ID == before {
@@ -137,7 +139,7 @@ func TestLambda(t *testing.T) {
 		through.end()
 		direct.end()
 		through.none(t, "through credproxy")
-		t.Logf("%d rotations: %d of %d direct connections failed, over %s at most", rotations(t), failed, direct.visits.Load(), longest)
+		t.Logf("%d rotations: %d of %d direct connections failed, over %s at most", rotations(), failed, direct.visits.Load(), longest)
 		if s.alternates() || s.name == "mysql" {
 			direct.none(t, "that read AWSCURRENT")
 		}

@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -77,12 +78,15 @@ func (c *clients) none(t *testing.T, who string) {
 // sidecar starts a credproxy for the secret and returns its address.
 func (s *stand) sidecar(t *testing.T) string {
 	t.Helper()
+	host, port, _ := net.SplitHostPort(s.addr())
 	p := sidecar.Run(t, sidecar.Options{Binary: binary, Env: s.aws.Env(), Config: fmt.Sprintf(`databases:
   - name: main
     listen: 127.0.0.1:0
+    host: %s
+    port: %s
     credentials: {secrets_manager: {secret_id: %s}}
     tls: {ca_file: %q}
-`, s.secret, s.caFile)})
+`, host, port, s.secret, s.caFile)})
 	return p.Addr(t, "main")
 }
 

@@ -16,6 +16,10 @@ import (
 const (
 	firstPassword  = "planted-First-1"
 	masterPassword = "planted-Master-1"
+
+	// Who calls credproxy.
+	operatorKey    = "AKIAOPERATOR"
+	operatorSecret = "the operator signs with this"
 )
 
 func must(t *testing.T, err error) {
@@ -50,6 +54,7 @@ func newStand(t *testing.T, e *engine) *stand {
 	aws, err := awsstub.Start(awsstub.Options{})
 	must(t, err)
 	t.Cleanup(aws.Close)
+	aws.AddIdentity(awsstub.Identity{AccessKeyID: operatorKey, SecretAccessKey: operatorSecret, ARN: "arn:aws:iam::" + awsstub.AccountID + ":user/operator"})
 	aws.CreateSecret(appSecret, e.secret("app", firstPassword))
 	aws.CreateSecret(masterSecret, e.secret("master", masterPassword))
 	return &stand{engine: e, aws: aws, secret: appSecret}
@@ -69,11 +74,18 @@ func (s *stand) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH"), "CREDPROXY_TLS_CA_FILE=" + s.caFile}, s.aws.Env()...)
+	cmd := s.command(ctx, args...)
 	out, err := cmd.CombinedOutput()
 	s.noPassword(t, string(out))
 	return string(out), err
+}
+
+// command is credproxy as an operator has it.
+func (s *stand) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH"), "CREDPROXY_TLS_CA_FILE=" + s.caFile}, s.aws.Env()...)
+	cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID="+operatorKey, "AWS_SECRET_ACCESS_KEY="+operatorSecret)
+	return cmd
 }
 
 func (s *stand) must(t *testing.T, args ...string) string {
