@@ -25,7 +25,7 @@ func (s *stand) lambda(t *testing.T, env ...string) *lambdastub.Function {
 	if s.alternates() {
 		args = append(args, "--master", s.aws.Secret(masterSecret).ARN)
 	}
-	out, err := s.output(t, args...)
+	out, err := s.output(t, append(args, s.policy...)...)
 	must(t, err)
 	allow, err := awsstub.AllowPolicy([]byte(out))
 	must(t, err)

@@ -42,6 +42,7 @@ type stand struct {
 	aws      *awsstub.Server
 	secret   string   // its name
 	strategy []string // the flags of rotate and rollback that say it
+	policy   []string // flags of credproxy policy for what the function needs besides
 }
 
 const (
