@@ -86,6 +86,12 @@ func (p *planner) alikeAt(ctx context.Context, have, want *entry, known []string
 	if d.want, err = p.grantsOf(ctx, want.user); err != nil {
 		return nil, err
 	}
+	for on, names := range d.want.without {
+		if names[grantOption] {
+			return nil, &account.Obstacle{Message: fmt.Sprintf("%s may not grant to others ON %s what it may elsewhere, and MySQL does not tell of all such exceptions", want.user, on),
+				Hint: fmt.Sprintf("REVOKE GRANT OPTION ON *.* FROM %s, and grant it where it is needed.", want.user)}
+		}
+	}
 	if have != nil {
 		if d.have, err = p.grantsOf(ctx, to); err != nil {
 			return nil, err

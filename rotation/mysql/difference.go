@@ -106,7 +106,7 @@ func (d *difference) thing(on string) {
 		}
 	}
 	for _, name := range sorted(d.have.without[on]) { // the grant gave it back there, and it goes with the one on *.*
-		if covers(want.has, name) && !d.want.global(name) {
+		if name != grantOption && covers(want.has, name) && !d.want.global(name) {
 			again = append(again, name)
 		}
 	}
@@ -169,7 +169,7 @@ func (d *difference) partial() {
 	for _, on := range sorted(d.have.without) {
 		var back []string
 		for _, name := range sorted(d.have.without[on]) {
-			if !d.want.without[on][name] && d.want.global(name) {
+			if name != grantOption && !d.want.without[on][name] && d.want.global(name) {
 				back = append(back, name)
 			}
 		}
@@ -190,23 +190,40 @@ func (d *difference) partial() {
 	}
 }
 
+// dynamics makes MySQL's dynamic privileges the same. MySQL 9.7 keeps in mind that they may be
+// given to others when REVOKE GRANT OPTION ON *.* has taken that from its tables, and then
+// REVOKE takes the one from the tables, and only when it is repeated the other.
 func (d *difference) dynamics() {
+	loses := d.have.global(grantOption) && !d.want.global(grantOption)
 	for _, name := range sorted(d.want.dynamic) {
 		want := d.want.dynamic[name]
 		have, is := d.have.dynamic[name]
 		switch {
 		case !is || want && !have:
 			d.first = append(d.first, d.grant(anywhere, []string{name}, want))
-		case have && !want: // REVOKE GRANT OPTION leaves these alone
-			d.second = append(d.second, d.revoke(anywhere, []string{name}))
+		case have && !want:
+			d.revokeTwice(name)
 			d.last = append(d.last, d.grant(anywhere, []string{name}, false))
+		}
+		if loses && want {
+			d.last = append(d.last, d.grant(anywhere, []string{name}, true))
 		}
 	}
 	for _, name := range sorted(d.have.dynamic) {
-		if _, wanted := d.want.dynamic[name]; !wanted {
+		if _, wanted := d.want.dynamic[name]; wanted {
+			continue
+		}
+		if d.have.dynamic[name] {
+			d.revokeTwice(name)
+		} else {
 			d.second = append(d.second, d.revoke(anywhere, []string{name}))
 		}
 	}
+}
+
+func (d *difference) revokeTwice(name string) {
+	revoke := d.revoke(anywhere, []string{name})
+	d.second = append(d.second, revoke, revoke)
 }
 
 func (d *difference) roles() {

@@ -13,6 +13,8 @@ import (
 const (
 	anywhere = "*.*"
 	all      = "ALL PRIVILEGES"
+
+	grantOption = "GRANT OPTION"
 )
 
 // grants are the rights of an account, as SHOW GRANTS has them.
@@ -51,8 +53,11 @@ func (g *grants) see(on string) *privileges {
 	return &privileges{}
 }
 
-// global reports whether the account has the privilege everywhere.
+// global reports whether the account has the privilege everywhere, or grantOption.
 func (g *grants) global(privilege string) bool {
+	if privilege == grantOption {
+		return g.see(anywhere).option
+	}
 	_, dynamic := g.dynamic[privilege]
 	has := g.see(anywhere).has
 	return dynamic || has[privilege] || has[all]
@@ -150,9 +155,12 @@ func isDynamic(privilege string) bool {
 	return strings.Contains(privilege, "_") && privilege != "READ_ONLY ADMIN"
 }
 
-// partial reads what MySQL's partial_revokes take away.
+// partial reads what MySQL's partial_revokes take away. MySQL 9.7 leaves GRANT OPTION out.
 func (g *grants) partial(s *scanner, about *user) {
-	names := s.privileges()
+	names := []string{grantOption}
+	if !s.accept("ON") {
+		names = s.privileges()
+	}
 	on := s.object()
 	s.expect("FROM")
 	if s.forSomebodyElse(about) || s.err != nil {

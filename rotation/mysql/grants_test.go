@@ -74,6 +74,9 @@ func TestParseGrants(t *testing.T) {
 	if g := parsed(t, "GRANT USAGE ON *.* TO `u`@`%` REQUIRE SUBJECT ' WITH GRANT OPTION'"); len(g.on) != 0 {
 		t.Errorf("a subject is no option: %+v", g.on)
 	}
+	if g := parsed(t, "REVOKE  ON `mysql`.* FROM `u`@`%`"); !g.without["`mysql`.*"][grantOption] {
+		t.Errorf("GRANT OPTION taken away: %v", g.without)
+	}
 	g, err := parseGrants([]string{"GRANT SELECT ON *.* TO `r1`@`%`", "GRANT INSERT ON *.* TO 'it''s'@'%'"}, &user{"it's", "%"})
 	if err != nil || g.global("SELECT") || !g.global("INSERT") {
 		t.Errorf("somebody else's: %+v, %v", g, err)
@@ -131,11 +134,14 @@ func TestDifference(t *testing.T) {
 		"no option": {my, []string{"GRANT SELECT ON `app`.*" + to + " WITH GRANT OPTION"}, []string{"GRANT SELECT ON `app`.*" + to},
 			"REVOKE GRANT OPTION ON `app`.* FROM 'n'@'%'"},
 		"dynamic": {my, []string{"GRANT A_B, C_D, E_F ON *.*" + to + " WITH GRANT OPTION"}, []string{"GRANT C_D ON *.*" + to, "GRANT E_F, G_H ON *.*" + to + " WITH GRANT OPTION"},
-			"GRANT G_H ON *.* TO 'n'@'%' WITH GRANT OPTION; REVOKE C_D ON *.* FROM 'n'@'%'; REVOKE A_B ON *.* FROM 'n'@'%'; GRANT C_D ON *.* TO 'n'@'%'"},
+			"GRANT G_H ON *.* TO 'n'@'%' WITH GRANT OPTION; REVOKE C_D ON *.* FROM 'n'@'%'; REVOKE C_D ON *.* FROM 'n'@'%'; REVOKE A_B ON *.* FROM 'n'@'%'; REVOKE A_B ON *.* FROM 'n'@'%'; GRANT C_D ON *.* TO 'n'@'%'"},
+		"option beside dynamic": {my, []string{"GRANT SELECT ON *.*" + to + " WITH GRANT OPTION", "GRANT A_B ON *.*" + to + " WITH GRANT OPTION"}, []string{"GRANT SELECT ON *.*" + to, "GRANT A_B ON *.*" + to + " WITH GRANT OPTION"},
+			"REVOKE GRANT OPTION ON *.* FROM 'n'@'%'; GRANT A_B ON *.* TO 'n'@'%' WITH GRANT OPTION"},
 		"partial": {my, []string{"GRANT SELECT, INSERT ON *.*" + to, "REVOKE SELECT, INSERT ON `a`.*" + from}, []string{"GRANT SELECT ON *.*" + to, "REVOKE SELECT ON `b`.*" + from},
 			"GRANT SELECT ON `a`.* TO 'n'@'%'; REVOKE INSERT ON *.* FROM 'n'@'%'; REVOKE SELECT ON `b`.* FROM 'n'@'%'"},
 		"partial to database": {my, []string{"GRANT SELECT ON *.*" + to, "REVOKE SELECT ON `a`.*" + from}, []string{"GRANT SELECT ON `a`.*" + to},
 			"GRANT SELECT ON `a`.* TO 'n'@'%'; REVOKE SELECT ON *.* FROM 'n'@'%'; GRANT SELECT ON `a`.* TO 'n'@'%'"},
+		"partial option": {my, []string{"GRANT SELECT ON *.*" + to + " WITH GRANT OPTION", "REVOKE  ON `a`.*" + from}, []string{"GRANT SELECT ON *.*" + to + " WITH GRANT OPTION"}, ""},
 		"roles": {my, []string{"GRANT `a`@`%`,`b`@`%`" + to + " WITH ADMIN OPTION"}, []string{"GRANT `b`@`%`" + to, "GRANT `c`@`h`" + to + " WITH ADMIN OPTION"},
 			"GRANT `b`@`%` TO 'n'@'%'; GRANT `c`@`h` TO 'n'@'%' WITH ADMIN OPTION; REVOKE `a`@`%` FROM 'n'@'%'"},
 		"roles of MariaDB": {maria, []string{"GRANT `a`" + to + " WITH ADMIN OPTION"}, []string{"GRANT `a`" + to, "GRANT `b`" + to},
