@@ -30,11 +30,11 @@ var mayImport = map[string][]string{
 	"cmd/credproxy":          {"*"},
 	"cmd/credproxy-rotation": {"config", "logging", "rotation", "wiring"},
 	"config":                 {"secrets"},
-	"daemon":                 {"admin", "audit", "config", "filewatch", "logging", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "wiring"},
+	"daemon":                 {"admin", "audit", "config", "filewatch", "logging", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "wiring"},
 	"filewatch":              {},
 	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
 	"logging":                {},
-	"metrics":                {"proxy/fault", "secrets"},
+	"metrics":                {"proxy/fault", "proxy/pool", "secrets"},
 	"probe":                  {"config", "proxy/fault", "secrets"},
 	"proxy":                  {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
 	"proxy/fault":            {"secrets"},
@@ -43,7 +43,8 @@ var mayImport = map[string][]string{
 	"proxy/mysql/wire":       {},
 	"proxy/nettest":          {},
 	"proxy/peer":             {},
-	"proxy/postgres":         {"proxy", "proxy/fault", "proxy/peer", "proxy/postgres/backend", "proxy/postgres/wire", "proxy/relay", "proxy/upstream", "secrets"},
+	"proxy/pool":             {},
+	"proxy/postgres":         {"proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/postgres/backend", "proxy/postgres/wire", "proxy/relay", "proxy/upstream", "secrets"},
 	"proxy/postgres/backend": {"proxy/fault", "proxy/postgres/wire", "proxy/upstream", "secrets"},
 	"proxy/postgres/wire":    {},
 	"proxy/proxytest":        {"config", "proxy", "proxy/fault", "proxy/nettest", "proxy/upstream", "secrets"},
@@ -62,7 +63,7 @@ var mayImport = map[string][]string{
 	"secrets/file":           {"filewatch", "secrets"},
 	"secrets/rdsiam":         {"secrets", "secrets/awscfg"},
 	"secrets/secretstest":    {"secrets"},
-	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
+	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/pool", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
 }
 
 // mayUseAWS lists the packages that may use the AWS SDK.

@@ -76,6 +76,7 @@ type Database struct {
 	Access      Access      `yaml:"access"`
 	ClientTLS   ClientTLS   `yaml:"client_tls"`
 	Session     Session     `yaml:"session"`
+	Pool        Pool        `yaml:"pool"`
 }
 
 // The engines that credproxy speaks to.
@@ -212,3 +213,23 @@ type ClientTLS struct {
 type Session struct {
 	Role string `yaml:"role"` // PostgreSQL only: SET ROLE at login; "": none
 }
+
+// Pool keeps server sessions for the next client (docs/pool.md).
+type Pool struct {
+	Mode                 PoolMode      `yaml:"mode"`                   // off: each client has a server session of its own; session: one that a client has left, and that was reset, is the next one's; default off
+	MaxIdle              int           `yaml:"max_idle"`               // server sessions kept for the next client; default 20
+	Warm                 int           `yaml:"warm"`                   // of these, opened ahead of any client, with the startup packet of the client seen last; default 0
+	MaxServerConnections int           `yaml:"max_server_connections"` // clients wait for one, in turn; 0 (the default): no limit but limits.max_connections
+	WaitTimeout          time.Duration `yaml:"wait_timeout"`           // then a client hears that there are too many; default 30s
+	IdleTimeout          time.Duration `yaml:"idle_timeout"`           // close a server session that nobody used for this long; default 10m
+	MaxLifetime          time.Duration `yaml:"max_lifetime"`           // close a server session this long after its login, less a jitter; default 1h
+}
+
+// PoolMode says whether server sessions are used again.
+type PoolMode string
+
+// The modes.
+const (
+	PoolOff     PoolMode = "off"
+	PoolSession PoolMode = "session"
+)

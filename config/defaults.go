@@ -22,6 +22,11 @@ const (
 	defaultLoginTimeout   = 15 * time.Second
 	defaultLookupTimeout  = 10 * time.Second
 	defaultDialTimeout    = 5 * time.Second
+	defaultPoolMode       = PoolOff
+	defaultMaxIdle        = 20
+	defaultWaitTimeout    = 30 * time.Second
+	defaultIdleTimeout    = 10 * time.Minute
+	defaultMaxLifetime    = time.Hour
 )
 
 // applyDefaults fills in every field that the file does not set. written reports
@@ -49,6 +54,11 @@ func applyDatabaseDefaults(d *Database, written func(path string) bool) {
 	setDefault(&d.Limits.LoginTimeout, defaultLoginTimeout, written("limits.login_timeout"))
 	setDefault(&d.Limits.LookupTimeout, defaultLookupTimeout, written("limits.lookup_timeout"))
 	setDefault(&d.Limits.DialTimeout, defaultDialTimeout, written("limits.dial_timeout"))
+	setDefault(&d.Pool.Mode, defaultPoolMode, written("pool.mode"))
+	setDefault(&d.Pool.MaxIdle, defaultMaxIdle, written("pool.max_idle"))
+	setDefault(&d.Pool.WaitTimeout, defaultWaitTimeout, written("pool.wait_timeout"))
+	setDefault(&d.Pool.IdleTimeout, defaultIdleTimeout, written("pool.idle_timeout"))
+	setDefault(&d.Pool.MaxLifetime, defaultMaxLifetime, written("pool.max_lifetime"))
 
 	// For these an empty string says nothing either.
 	if s := d.Credentials.SecretsManager; s != nil {

@@ -23,6 +23,7 @@ func (v *validator) database(at string, d *Database) {
 	v.credentials(at, d)
 	v.rotation(at, d)
 	v.limits(at+".limits", d.Limits)
+	v.pool(at+".pool", d.Pool)
 	v.access(at+".access", d)
 	v.clientTLS(at+".client_tls", d.ClientTLS)
 	v.identifier(at+".session.role", d.Session.Role)
@@ -116,6 +117,26 @@ func (v *validator) limits(at string, l Limits) {
 	v.aboveZero(at+".login_timeout", l.LoginTimeout)
 	v.aboveZero(at+".lookup_timeout", l.LookupTimeout)
 	v.aboveZero(at+".dial_timeout", l.DialTimeout)
+}
+
+func (v *validator) pool(at string, p Pool) {
+	if p.Mode != PoolOff && p.Mode != PoolSession {
+		v.failf(at+".mode", "%q is none; write off or session", shorten(string(p.Mode)))
+	}
+	for _, number := range []struct {
+		key   string
+		value int
+	}{{"max_idle", p.MaxIdle}, {"warm", p.Warm}, {"max_server_connections", p.MaxServerConnections}} {
+		if number.value < 0 || number.value > maxConnections {
+			v.failf(at+"."+number.key, "%d is out of range; write a number from 0 to %d", number.value, maxConnections)
+		}
+	}
+	if p.Warm > p.MaxIdle {
+		v.failf(at+".warm", "%d is more than max_idle (%d), which are kept; write at most that", p.Warm, p.MaxIdle)
+	}
+	v.aboveZero(at+".wait_timeout", p.WaitTimeout)
+	v.aboveZero(at+".idle_timeout", p.IdleTimeout)
+	v.aboveZero(at+".max_lifetime", p.MaxLifetime)
 }
 
 func (v *validator) access(at string, d *Database) {

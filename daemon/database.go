@@ -17,6 +17,7 @@ import (
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/probe"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
@@ -38,6 +39,7 @@ type database struct {
 	server     *proxy.Server
 	tally      *tally
 	prober     *probe.Prober
+	pool       *pool.Pool // nil: none
 	listeners  []*listener
 	reserved   int      // how many default ports are left to databases before it
 	addrs      []string // of the listeners; set before listening
@@ -69,9 +71,11 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	observer := d.metrics.Database(cfg.Name)
 	db.observer, db.tally = observer, newTally(observer)
 	db.prober = probe.New(cfg, db.log, observer.Probe)
+	db.pool = newPool(cfg.Pool, observer)
 	defer func() {
 		if err != nil {
 			db.cancel()
+			db.closePool()
 			observer.Release(nil)
 		}
 	}()
@@ -90,6 +94,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 			observer.Credential(src.Kind(), e)
 			db.tally.credential(e)
 			db.prober.Event(e)
+			db.retireSessions(e)
 			audit.Event(e)
 		},
 	})
@@ -119,6 +124,9 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	db.server = &proxy.Server{
 		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
+	}
+	if db.pool != nil {
+		observer.ObservePool(db.pool)
 	}
 	observer.Observe(db.server, db.cache.Status, func() bool { return !db.retired.Load() && db.trouble() == "" })
 	return db, nil

@@ -85,6 +85,7 @@ func (d *daemon) retire(db *database) {
 	}
 	db.server.CloseLobby()
 	d.running.Go(func() {
+		db.closePool() // those that are in use still are
 		db.server.Wait()
 		db.cancel()
 		db.refreshing.Wait()
@@ -134,6 +135,7 @@ func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []
 func discard(fresh []*database) {
 	for _, db := range fresh {
 		db.cancel()
+		db.closePool()
 		db.cache.Close()
 		db.observer.Release(db.server)
 	}

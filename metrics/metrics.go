@@ -78,6 +78,7 @@ type Database struct {
 	up        *prometheus.GaugeVec // without a label; a vector, so that it is not there before the first login
 	breaker   prometheus.Gauge
 	probes    probes
+	pools     *pools
 }
 
 // loginBuckets reach from a local login to login_timeout and a rotation's grace,
@@ -120,7 +121,7 @@ func (m *Metrics) newDatabase(name string) *Database {
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
 		}, nil),
-		breaker: breakerGauge(), probes: newProbes(),
+		breaker: breakerGauge(), probes: newProbes(), pools: newPools(),
 	}
 	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)
 	d.reg.MustRegister(d.breaker, d.probes.total, d.probes.success)

@@ -7,6 +7,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/mysql"
+	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -24,7 +25,8 @@ type Engines struct{ cancelKeys postgres.CancelKeys }
 
 // New returns the engine for cfg.Engine, which must be known. It completes up with
 // what follows from that. certificate is for clients that ask for TLS; nil means none.
-func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *ClientTLS) Engine {
+// sessions keeps server sessions; nil: none are.
+func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *ClientTLS, sessions *pool.Pool) Engine {
 	up.DefaultPort = cfg.Engine.Port()
 	requireTLS, noDatabase := cfg.ClientTLS.ClientCAFile != "", cfg.Database == config.NoDatabase
 	if cfg.Engine == config.Postgres {
@@ -32,7 +34,7 @@ func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.
 			Upstream: up, Credentials: cache,
 			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role, NoDatabase: noDatabase,
 			ClientTLS:   certificate.of(cfg.Engine),
-			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys,
+			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys, Pool: sessions,
 		}
 	}
 	// Servers of MySQL resume TLS sessions, which halves the handshake.

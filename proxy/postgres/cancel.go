@@ -30,6 +30,7 @@ func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key wire.CancelKe
 		s.CountCancelRequest("unknown")
 		return nil
 	}
+	defer target.underWay.Done()
 	e.guesses.giveBack()
 	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()

@@ -19,6 +19,8 @@ type cancelTarget struct {
 	addr   net.Addr         // where the session is: another address may be another server
 	host   string           // whose certificate to expect there
 	dialer *upstream.Dialer // of the session
+
+	underWay sync.WaitGroup // cancels of the session
 }
 
 // CancelKeys finds sessions by the key that their client holds. A key lives as long as
@@ -34,7 +36,13 @@ type CancelKeys struct {
 // client: the database's process id, so that the client's idea of it is right, and a
 // secret of our own. Call remove when the session ends.
 func (k *CancelKeys) add(theirs wire.CancelKey, up *backend.Conn, dialer *upstream.Dialer) (key wire.CancelKey, remove func()) {
-	target := &cancelTarget{secret: make([]byte, len(theirs.Secret)), key: theirs, addr: up.TCP.RemoteAddr(), host: up.Host, dialer: dialer}
+	key, target := k.register(theirs, up, dialer)
+	return key, func() { k.remove(target) }
+}
+
+// register is add for who waits, after the removal, for the cancels that are under way.
+func (k *CancelKeys) register(theirs wire.CancelKey, up *backend.Conn, dialer *upstream.Dialer) (key wire.CancelKey, target *cancelTarget) {
+	target = &cancelTarget{secret: make([]byte, len(theirs.Secret)), key: theirs, addr: up.TCP.RemoteAddr(), host: up.Host, dialer: dialer}
 	_, _ = rand.Read(target.secret) // never fails: crypto/rand
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,7 +50,7 @@ func (k *CancelKeys) add(theirs wire.CancelKey, up *backend.Conn, dialer *upstre
 		k.byPID = map[uint32][]*cancelTarget{}
 	}
 	k.byPID[theirs.PID] = append(k.byPID[theirs.PID], target)
-	return wire.CancelKey{PID: theirs.PID, Secret: target.secret}, func() { k.remove(target) }
+	return wire.CancelKey{PID: theirs.PID, Secret: target.secret}, target
 }
 
 func (k *CancelKeys) remove(target *cancelTarget) {
@@ -63,7 +71,7 @@ func (k *CancelKeys) remove(target *cancelTarget) {
 }
 
 // find returns the session with key, or nil. Secrets are compared in constant
-// time.
+// time. Until the caller calls its underWay.Done a cancel of it is under way.
 func (k *CancelKeys) find(key wire.CancelKey) *cancelTarget {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -72,6 +80,9 @@ func (k *CancelKeys) find(key wire.CancelKey) *cancelTarget {
 		if subtle.ConstantTimeCompare(target.secret, key.Secret) == 1 {
 			found = target
 		}
+	}
+	if found != nil {
+		found.underWay.Add(1)
 	}
 	return found
 }

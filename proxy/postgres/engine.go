@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/postgres/backend"
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/relay"
@@ -36,6 +37,7 @@ type Engine struct {
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: they hear no
 	RequireTLS  bool        // TCP clients must use TLS
 	CancelKeys  *CancelKeys // of all engines of the process
+	Pool        *pool.Pool  // of server sessions, for one client after another; nil: each has its own
 
 	keys    backend.ScramKeys
 	guesses guesses
@@ -82,6 +84,9 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 	if err := s.Admit(); err != nil {
 		return nil, err
 	}
+	if e.Pool != nil && mayShare(want) {
+		return e.share(ctx, s, c, want)
+	}
 	up, err := e.login(ctx, s, c, want)
 	if err != nil {
 		return nil, err
@@ -108,13 +113,19 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 		return nil, err
 	}
 	s.LoggedIn(sessionFields(up, want)...)
-	if up.Method == backend.MethodMD5 {
-		e.warnMD5.Do(func() {
-			s.Log().Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
-		})
-	}
+	e.warnOfMD5(s, up)
 	return &proxy.Legs{Client: c.leg(), Upstream: relay.Leg{Conn: up.Conn, Buffered: up.Detach()}, Next: func([]byte) (*proxy.Legs, error) {
 		end()
 		return nil, nil
 	}}, nil
+}
+
+// warnOfMD5 says once that the database authenticates with md5.
+func (e *Engine) warnOfMD5(s *proxy.Session, up *backend.Conn) {
+	if up.Method != backend.MethodMD5 {
+		return
+	}
+	e.warnMD5.Do(func() {
+		s.Log().Warn("the database authenticates with md5, which is weak; set password_encryption to scram-sha-256 and change the password")
+	})
 }

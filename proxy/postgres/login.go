@@ -28,19 +28,25 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want wi
 	defer stop()
 	var up *backend.Conn
 	err := e.Credentials.Login(waiting, func(ctx context.Context, cred *secrets.Credential) (err error) {
-		p := e.params(want, s.Phase)
-		if err := e.checkDatabase(want, p.DatabaseFor(cred)); err != nil {
-			return err
-		}
 		ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
 		defer cancel()
-		up, err = begin(ctx, p, cred)
-		if instead := e.databaseInstead(want, cred); instead != "" && backend.IsDatabaseMissing(err) {
-			p.Startup = p.Startup.WithDatabase(instead)
-			up, err = begin(ctx, p, cred)
-		}
+		up, err = e.beginFor(ctx, want, s.Phase, cred)
 		return err
 	})
+	return up, err
+}
+
+// beginFor logs in as want, if it may use the database that it wants, or else the default.
+func (e *Engine) beginFor(ctx context.Context, want wire.Startup, phase upstream.Phase, cred *secrets.Credential) (*backend.Conn, error) {
+	p := e.params(want, phase)
+	if err := e.checkDatabase(want, p.DatabaseFor(cred)); err != nil {
+		return nil, err
+	}
+	up, err := begin(ctx, p, cred)
+	if instead := e.databaseInstead(want, cred); instead != "" && backend.IsDatabaseMissing(err) {
+		p.Startup = p.Startup.WithDatabase(instead)
+		up, err = begin(ctx, p, cred)
+	}
 	return up, err
 }
 

@@ -1,0 +1,387 @@
+package pool
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// resetTimeout bounds a Reset.
+	resetTimeout = 5 * time.Second
+	// resetAfter is how long a session may have been idle that is given on as it is; one
+	// that was idle longer is reset once more, which shows that it is still there.
+	resetAfter = 30 * time.Second
+	// lifetimeJitter is the part of MaxLifetime by which a session's is shorter, at most, so
+	// that those of one moment do not end in one moment.
+	lifetimeJitter = 0.1
+	sweepInterval  = time.Second
+	// warmAgain is how long opening ahead waits after it has failed.
+	warmAgain = 5 * time.Second
+)
+
+// ErrTimeout is the error of who has waited for WaitTimeout.
+var ErrTimeout = errors.New("no server session was free in time")
+
+// Open logs in anew.
+type Open func(context.Context) (Conn, error)
+
+// Pool keeps the sessions of one database.
+type Pool struct {
+	o      Options
+	ctx    context.Context // until Close
+	cancel context.CancelFunc
+	kicked chan struct{} // there may be something to open ahead; capacity 1
+	all    sync.WaitGroup
+
+	mu         sync.Mutex
+	idle       []*session // the one that was used last comes last
+	open       int        // sessions that are idle, in use, being reset or being opened
+	generation uint64
+	waiters    list.List // of *waiter, the first to come first
+	closed     bool
+	lastKey    string // of the client seen last, and how to log in as it
+	lastOpen   Open
+}
+
+// session is one that the pool has, or has given out.
+type session struct {
+	conn       Conn
+	key        string
+	generation uint64
+	born, dies time.Time
+	since      time.Time // that it is idle
+	unwatch    context.CancelFunc
+	watched    chan bool // whether it was quiet to the end of the watch; capacity 1
+}
+
+// waiter waits for one of MaxOpen.
+type waiter struct {
+	key   string
+	lease chan *Lease // capacity 1
+}
+
+// New returns an empty pool.
+func New(o Options) *Pool {
+	p := &Pool{o: o, kicked: make(chan struct{}, 1)}
+	if p.o.Observe == nil {
+		p.o.Observe = func(Event) {}
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.all.Go(p.sweep)
+	if o.Warm > 0 {
+		p.all.Go(p.warm)
+	}
+	return p
+}
+
+// Close closes all idle sessions, and keeps none from then on. It returns when nothing runs
+// for the pool any more; sessions that are in use go on.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	p.cancel()
+	for _, s := range idle {
+		p.drop(s, Shutdown)
+	}
+	p.all.Wait()
+}
+
+// Retire begins a new generation: sessions of earlier ones are closed, those that are in use
+// when their client has left. It does not wait for that.
+func (p *Pool) Retire() {
+	p.mu.Lock()
+	p.generation++
+	idle := p.idle
+	p.idle = nil
+	if len(idle) > 0 { // so p is not closed
+		p.all.Go(func() {
+			for _, s := range idle {
+				p.drop(s, Retired)
+			}
+		})
+	}
+	p.mu.Unlock()
+}
+
+// Stats are the numbers of sessions, and of those who wait for one.
+type Stats struct{ Idle, InUse, Waiting int }
+
+// Stats returns the numbers of this moment.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{len(p.idle), p.open - len(p.idle), p.waiters.Len()}
+}
+
+// Lease is the right to one server session.
+type Lease struct {
+	pool       *Pool
+	key        string
+	generation uint64
+	session    *session // nil: the holder is to log in
+}
+
+// Acquire returns a lease: of an idle session of that key, or else one to log in with, when
+// there are fewer than MaxOpen. open is how sessions of the key can be opened ahead. The
+// error is [ErrTimeout], or the cause of ctx.
+func (p *Pool) Acquire(ctx context.Context, key string, open Open) (*Lease, error) {
+	for {
+		l, w := p.lease(key, open)
+		if w != nil {
+			var err error
+			if l, err = p.wait(ctx, w); err != nil {
+				return nil, err
+			}
+		}
+		if l.session == nil || p.usable(ctx, l.session) {
+			if l.session != nil {
+				p.o.Observe(Event{Kind: Reused})
+			}
+			p.kick()
+			return l, nil
+		}
+	}
+}
+
+// lease returns what there is, or a waiter that is in the queue.
+func (p *Pool) lease(key string, open Open) (*Lease, *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastKey, p.lastOpen = key, open
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		if s := p.idle[i]; s.key == key {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			return &Lease{p, key, s.generation, s}, nil
+		}
+	}
+	switch {
+	case p.o.MaxOpen == 0 || p.open < p.o.MaxOpen:
+	case len(p.idle) > 0: // of other keys: the one that was not used for longest makes room
+		s := p.idle[0]
+		p.idle = p.idle[1:]
+		p.all.Go(func() { p.drop(s, Evicted) })
+		// Its place is counted until it is closed; so for a moment is one more.
+	default:
+		w := &waiter{key, make(chan *Lease, 1)}
+		p.waiters.PushBack(w)
+		return nil, w
+	}
+	p.open++
+	return &Lease{p, key, p.generation, nil}, nil
+}
+
+// wait waits for w's turn.
+func (p *Pool) wait(ctx context.Context, w *waiter) (*Lease, error) {
+	began := time.Now()
+	defer func() { p.o.Observe(Event{Kind: Waited, Took: time.Since(began)}) }()
+	timer := time.NewTimer(p.o.WaitTimeout)
+	defer timer.Stop()
+	var err error
+	select {
+	case l := <-w.lease:
+		return l, nil
+	case <-timer.C:
+		err = ErrTimeout
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	p.mu.Lock()
+	for e := p.waiters.Front(); e != nil; e = e.Next() {
+		if e.Value == w {
+			p.waiters.Remove(e)
+			p.mu.Unlock()
+			return nil, err
+		}
+	}
+	p.mu.Unlock()
+	return <-w.lease, nil // it was its turn in the same moment
+}
+
+// usable ends the watch over an idle session, and reports whether it can be given on. If
+// not, it is closed.
+func (p *Pool) usable(ctx context.Context, s *session) bool {
+	s.unwatch()
+	switch quiet := <-s.watched; {
+	case !quiet:
+		p.drop(s, ServerEnded)
+		return false
+	case time.Since(s.since) < resetAfter:
+		return true
+	}
+	return p.reset(ctx, s)
+}
+
+// reset makes the session as a fresh one, or closes it.
+func (p *Pool) reset(ctx context.Context, s *session) bool {
+	ctx, cancel := context.WithTimeout(ctx, resetTimeout)
+	defer cancel()
+	began := time.Now()
+	if err := s.conn.Reset(ctx); err != nil {
+		p.drop(s, ResetFailed)
+		return false
+	}
+	p.o.Observe(Event{Kind: Reset, Took: time.Since(began)})
+	return true
+}
+
+// Conn returns the session, nil if the holder is to log in and to call Opened.
+func (l *Lease) Conn() Conn {
+	if l.session == nil {
+		return nil
+	}
+	return l.session.conn
+}
+
+// Age returns how long ago the session was opened.
+func (l *Lease) Age() time.Duration { return time.Since(l.session.born) }
+
+// Opened says that the holder has logged in.
+func (l *Lease) Opened(c Conn) { l.session = l.pool.opened(c, l.key, l.generation) }
+
+func (p *Pool) opened(c Conn, key string, generation uint64) *session {
+	now := time.Now()
+	life := time.Duration(float64(p.o.MaxLifetime) * (1 - lifetimeJitter*rand.Float64()))
+	p.o.Observe(Event{Kind: Opened})
+	return &session{conn: c, key: key, generation: generation, born: now, dies: now.Add(life)}
+}
+
+// Discard ends the lease: the session is closed, if there is one.
+func (l *Lease) Discard() {
+	if l.session == nil {
+		l.pool.freed()
+		return
+	}
+	l.pool.drop(l.session, Unfit)
+}
+
+// Return ends the lease: the session is at a point where it can be reset, and is kept if it
+// was. Return does not wait for that.
+func (l *Lease) Return() {
+	p, s := l.pool, l.session
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		p.drop(s, Shutdown)
+		return
+	}
+	p.all.Add(1)
+	p.mu.Unlock()
+	go func() {
+		defer p.all.Done()
+		if p.current(s) && p.reset(p.ctx, s) {
+			p.keep(s)
+		}
+	}()
+}
+
+// current reports whether a session may be kept. If not, it is closed.
+func (p *Pool) current(s *session) bool {
+	p.mu.Lock()
+	reason := p.unkept(s)
+	p.mu.Unlock()
+	if reason != "" {
+		p.drop(s, reason)
+	}
+	return reason == ""
+}
+
+// unkept returns why a session may not be kept, "" if it may. p.mu is held.
+func (p *Pool) unkept(s *session) Reason {
+	switch {
+	case p.closed:
+		return Shutdown
+	case s.generation != p.generation:
+		return Retired
+	case !time.Now().Before(s.dies):
+		return Aged
+	}
+	return ""
+}
+
+// keep gives a session that was reset to who waits, or keeps it.
+func (p *Pool) keep(s *session) {
+	p.mu.Lock()
+	reason := p.unkept(s)
+	if first := p.waiters.Front(); reason == "" && first != nil {
+		w := first.Value.(*waiter)
+		if w.key == s.key {
+			p.waiters.Remove(first)
+			p.watch(s)
+			w.lease <- &Lease{p, s.key, s.generation, s}
+			p.mu.Unlock()
+			return
+		}
+		reason = Evicted // its place is the waiter's
+	}
+	if reason == "" && len(p.idle) >= p.o.MaxIdle {
+		reason = Surplus
+	}
+	if reason == "" {
+		p.watch(s)
+		p.idle = append(p.idle, s)
+	}
+	p.mu.Unlock()
+	if reason != "" {
+		p.drop(s, reason)
+	}
+}
+
+// watch begins the watch over an idle session. p.mu is held, and p is not closed.
+func (p *Pool) watch(s *session) {
+	ctx, unwatch := context.WithCancel(p.ctx)
+	s.since, s.unwatch, s.watched = time.Now(), unwatch, make(chan bool, 1)
+	p.all.Add(1)
+	go func() {
+		defer p.all.Done()
+		quiet := s.conn.Watch(ctx)
+		s.watched <- quiet
+		if !quiet && p.takeOut(s) {
+			p.drop(s, ServerEnded)
+		}
+	}()
+}
+
+// takeOut takes a session out of the idle ones, and reports whether it was there.
+func (p *Pool) takeOut(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, other := range p.idle {
+		if other == s {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// drop closes a session that nobody has any more, and gives its place on.
+func (p *Pool) drop(s *session, reason Reason) {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	_ = s.conn.Close()
+	p.o.Observe(Event{Kind: Closed, Reason: reason})
+	p.freed()
+	p.kick()
+}
+
+// freed gives a place on to who waits for one.
+func (p *Pool) freed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open--
+	first := p.waiters.Front()
+	if first == nil || p.o.MaxOpen > 0 && p.open >= p.o.MaxOpen {
+		return
+	}
+	w := p.waiters.Remove(first).(*waiter)
+	p.open++
+	w.lease <- &Lease{p, w.key, p.generation, nil}
+}

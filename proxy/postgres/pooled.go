@@ -1,0 +1,248 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/pool"
+	"github.com/credproxy/credproxy/proxy/postgres/backend"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
+	"github.com/credproxy/credproxy/proxy/relay"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// pooled is a server session that may have several clients, one after another. It is a
+// pool.Conn.
+type pooled struct {
+	up       *backend.Conn
+	began    []byte       // NegotiateProtocolVersion
+	notices  []byte       // of the login, for the first client
+	key      []byte       // BackendKeyData, as it came; nil: a server without cancel keys
+	statuses []wire.Param // the parameters as last reported
+	cancels  func()       // waits for the cancels that are under way; nil: there were none
+}
+
+// Watch implements pool.Conn.
+func (p *pooled) Watch(ctx context.Context) bool { return relay.AwaitQuiet(ctx, p.up.Conn) }
+
+// Close implements pool.Conn.
+func (p *pooled) Close() error {
+	_ = p.up.SetDeadline(time.Now().Add(time.Second))
+	return p.up.Close()
+}
+
+// Reset implements pool.Conn. A cancel that arrives while it waits for its answers ends it,
+// and one that was forwarded before is waited for: no cancel meets the next client.
+func (p *pooled) Reset(ctx context.Context) error {
+	if p.cancels != nil {
+		p.cancels()
+		p.cancels = nil
+	}
+	var frames wire.ServerFrames
+	frames.Statuses = p.statuses
+	err := p.up.Reset(ctx, func(m wire.Message) { frames.Scan(m.Raw) })
+	p.statuses = frames.Statuses
+	return err
+}
+
+// mayShare reports whether the session of such a client can be another's afterwards.
+func mayShare(want wire.Startup) bool { return !want.Replication() }
+
+// lease gets the right to a server session for a client, and one if the pool has it.
+func (e *Engine) lease(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (*pool.Lease, error) {
+	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
+	defer stop()
+	l, err := e.Pool.Acquire(waiting, string(want.Encode()), func(ctx context.Context) (pool.Conn, error) {
+		return e.openAhead(ctx, want, s.LoginTimeout())
+	})
+	if errors.Is(err, pool.ErrTimeout) {
+		return nil, &fault.Error{Kind: fault.TooMany, Message: "no server session was free in time (pool.max_server_connections)",
+			Hint: "Close sessions that are not used, or raise pool.max_server_connections or pool.wait_timeout in the configuration of credproxy."}
+	}
+	return l, err
+}
+
+// openAhead logs in for no client, as a client that wants the same would.
+func (e *Engine) openAhead(ctx context.Context, want wire.Startup, timeout time.Duration) (pool.Conn, error) {
+	var p *pooled
+	err := e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) error {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		up, err := e.beginFor(ctx, want, nil, cred)
+		if err != nil {
+			return err
+		}
+		if p, err = awaitReady(ctx, up); err != nil {
+			return secrets.MarkAccepted(err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err // not p, which is a nil of another type
+	}
+	return p, nil
+}
+
+// awaitReady reads up to ReadyForQuery what a client would have been told.
+func awaitReady(ctx context.Context, up *backend.Conn) (*pooled, error) {
+	p := &pooled{up: up}
+	p.keep(up.Preamble)
+	var frames wire.ServerFrames
+	up.Preamble = nil
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = up.SetDeadline(deadline)
+	}
+	for {
+		m, err := up.ReadMessage()
+		if err != nil {
+			_ = up.TCP.Close()
+			return nil, backend.Broken("waiting for the session to begin", err)
+		}
+		switch m.Kind() {
+		case 'E':
+			_ = up.TCP.Close()
+			return nil, backend.Refusal(m, up.Cred)
+		case 'N':
+			p.keep(m.Raw)
+		case 'K':
+			p.key = m.Raw
+		case 'S':
+			frames.Scan(m.Raw)
+		case 'Z':
+			p.statuses = frames.Statuses
+			if len(up.Detach()) > 0 {
+				_ = up.TCP.Close()
+				return nil, backend.Broken("more than the session's beginning", nil)
+			}
+			_ = up.SetDeadline(time.Time{})
+			return p, nil
+		}
+	}
+}
+
+// keep keeps what is for clients of whole messages of the session's beginning.
+func (p *pooled) keep(messages []byte) {
+	for len(messages) >= 5 {
+		n := min(len(messages), 1+int(binary.BigEndian.Uint32(messages[1:])))
+		switch messages[0] {
+		case 'v':
+			p.began = append(p.began, messages[:n]...)
+		case 'N':
+			p.notices = append(p.notices, messages[:n]...)
+		}
+		messages = messages[n:]
+	}
+}
+
+// greet tells a client what it would be told at a login, as the server would say it now.
+func (p *pooled) greet(e *Engine, c *client) (remove func(), err error) {
+	out := append([]byte{}, p.began...)
+	out = append(out, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	out, p.notices = append(out, p.notices...), nil
+	for _, s := range p.statuses {
+		out = append(out, 'S')
+		out = binary.BigEndian.AppendUint32(out, uint32(4+len(s.Name)+1+len(s.Value)+1))
+		out = append(append(append(append(out, s.Name...), 0), s.Value...), 0)
+	}
+	remove = func() {}
+	if p.key != nil {
+		theirs, err := wire.ParseKey(p.key[5:])
+		if err != nil {
+			return nil, backend.Broken("a cancel key that is not one", err)
+		}
+		own, target := e.CancelKeys.register(theirs, p.up, e.Upstream)
+		out = append(out, own.BackendKeyData()...)
+		remove = func() {
+			e.CancelKeys.remove(target)
+			p.cancels = target.underWay.Wait
+		}
+	}
+	out = append(append(out, ready...), 'I')
+	if _, err := c.Write(out); err != nil {
+		remove()
+		return nil, clientError(err)
+	}
+	return remove, nil
+}
+
+// share serves a client with a session of the pool, or with a new one that becomes one.
+func (e *Engine) share(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (*proxy.Legs, error) {
+	start := time.Now()
+	l, err := e.lease(ctx, s, c, want)
+	if err != nil {
+		return nil, err
+	}
+	p, reused := l.Conn().(*pooled)
+	if !reused {
+		up, err := e.login(ctx, s, c, want)
+		if err == nil {
+			opening, cancel := context.WithTimeout(ctx, s.LoginTimeout())
+			p, err = awaitReady(opening, up)
+			cancel()
+		}
+		if err != nil {
+			l.Discard()
+			return nil, err
+		}
+		l.Opened(p)
+	} else if err := e.checkDatabase(want, p.up.Database); err != nil {
+		l.Return()
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(s.LoginTimeout()))
+	remove, err := p.greet(e, c)
+	if err != nil {
+		l.Discard()
+		return nil, err
+	}
+	fields := sessionFields(p.up, want)
+	if reused {
+		s.Phase("reuse", start)
+		fields = append(fields, zap.Bool("reused", true), zap.Duration("age", l.Age().Round(time.Second)))
+	}
+	s.LoggedIn(fields...)
+	e.warnOfMD5(s, p.up)
+	return e.shared(ctx, c, p, l, remove), nil
+}
+
+// shared relays between a client and a session of the pool, which goes back there if it is
+// known to be clean when the client says that it leaves.
+func (e *Engine) shared(ctx context.Context, c *client, p *pooled, l *pool.Lease, remove func()) *proxy.Legs {
+	tcp := p.up.TCP
+	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() })
+	ask, answer := new(wire.ClientFrames), &wire.ServerFrames{Statuses: p.statuses}
+	client := c.leg()
+	early := len(client.Buffered) > 0 // it did not wait to hear whether it is logged in
+	client.Scan = ask.Scan
+	end := func() {
+		remove()
+		stop()
+		l.Discard()
+	}
+	next := func(withheld []byte) (*proxy.Legs, error) {
+		p.statuses = answer.Statuses
+		switch {
+		case withheld == nil:
+			end()
+			return nil, nil
+		case !early && wire.Clean(ask, answer, withheld):
+			remove()
+			if !stop() {
+				l.Discard()
+				return nil, nil
+			}
+			l.Return()
+			return nil, nil
+		}
+		// The server is told as it would be, and ends the session.
+		return &proxy.Legs{Client: relay.Leg{Conn: c.Conn, Buffered: withheld}, Upstream: relay.Leg{Conn: p.up.Conn},
+			Next: func([]byte) (*proxy.Legs, error) { end(); return nil, nil }}, nil
+	}
+	return &proxy.Legs{Client: client, Upstream: relay.Leg{Conn: p.up.Conn, Scan: answer.Scan}, Next: next}
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package relay
+
+func readable(uintptr) bool { return true }
