@@ -22,6 +22,9 @@ func Apply(ctx context.Context, session account.Session, statements []account.St
 		if ok && slices.Contains(s.Tolerate, said.Code) {
 			continue
 		}
+		if ok && slices.Contains(s.Last, said.Code) {
+			return nil
+		}
 		switch {
 		case err == nil:
 		case s.Text != "" && ok && slices.Contains(syntaxErrors, said.Code): // it quotes the statement

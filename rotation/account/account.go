@@ -39,6 +39,8 @@ type Statement struct {
 	Text string // as it may be shown; empty: SQL may
 	// Tolerate lists errors, as SQLSTATE or error number, after which the change goes on.
 	Tolerate []string
+	// Last lists those after which the change ends as it is: what follows is for others.
+	Last []string
 }
 
 // Shown returns the statement as it may be shown.

@@ -28,7 +28,7 @@ func (s *Session) Discard(ctx context.Context, current *secrets.Credential) ([]a
 	case s.mariadb && rights.global("CREATE USER"): // else it never had two
 		found, err = s.self(ctx)
 	case !s.mariadb && p.manages():
-		return []account.Statement{say("ALTER USER USER() DISCARD OLD PASSWORD")}, nil
+		return p.discardOwn()
 	}
 	if err != nil {
 		return nil, err
@@ -47,4 +47,18 @@ func (s *Session) Discard(ctx context.Context, current *secrets.Credential) ([]a
 		}
 	}
 	return all, nil
+}
+
+// discardOwn returns the statements for the session's own user in MySQL. The password that
+// logged in may be the second of two, after a rollback or a rotation that was given up, so it
+// is made the first one. Where the account's history of passwords does not let it, nothing is
+// discarded.
+func (p *planner) discardOwn() ([]account.Statement, error) {
+	current, err := p.clear(p.change.New)
+	if err != nil {
+		return nil, err
+	}
+	first := new(phrase).add("ALTER USER USER() IDENTIFIED BY ").addSecret(current).statement()
+	first.Last = []string{errHistory}
+	return []account.Statement{first, say("ALTER USER USER() DISCARD OLD PASSWORD")}, nil
 }
