@@ -68,6 +68,10 @@ func (s server) mysqlFrom(version ...int) bool {
 // retains reports whether the server is a MySQL that keeps a second password.
 func (s server) retains() bool { return s.mysqlFrom(8, 0, 14) }
 
+// lockTimeout is how long a statement waits for a lock, in seconds: less than the session
+// waits for it, so that none runs when nobody hears of it any more.
+const lockTimeout = "10"
+
 // begin settles how text is read and written in the session, and turns on all roles.
 func (s *Session) begin(ctx context.Context) error {
 	rows, err := s.Query(ctx, "SET NAMES utf8mb4", "SELECT @@version, CURRENT_USER()")
@@ -85,9 +89,13 @@ func (s *Session) begin(ctx context.Context) error {
 	if !s.mysqlFrom(8) { // there GRANT makes no users anyway
 		mode += ",NO_AUTO_CREATE_USER"
 	}
-	statements := []string{"SET SESSION sql_mode = '" + mode + "'", "SET SESSION sql_quote_show_create = ON"}
+	statements := []string{"SET SESSION sql_mode = '" + mode + "'", "SET SESSION sql_quote_show_create = ON",
+		"SET SESSION lock_wait_timeout = " + lockTimeout + ", innodb_lock_wait_timeout = " + lockTimeout}
 	if s.mysqlFrom(8) {
 		statements = append(statements, "SET ROLE ALL")
+	}
+	if s.mariadb { // changes of accounts wait for a backup's lock whatever lock_wait_timeout says
+		statements = append(statements, "SET SESSION max_statement_time = "+lockTimeout)
 	}
 	_, err = s.Query(ctx, statements...)
 	return err
