@@ -19,7 +19,7 @@ setup: ## install the database servers that demo and test need (Debian, Ubuntu)
 	./integration/setup.sh
 
 demo: setup build ## real database servers, a stand-in for AWS, rotations under load
-	cd integration && go run ./cmd/demo -credproxy ../bin/credproxy
+	cd integration && go run ./cmd/demo -credproxy ../bin/credproxy -rotation ../bin/credproxy-rotation
 
 test: setup build unit ## every test, with the race detector, against real servers
 	cd deploy/check && go test -count=1 ./manifest ./ecs

@@ -193,12 +193,19 @@ func (t *task) firstThatWorks(ctx context.Context, candidates []*version) (accou
 		if refusals = append(refusals, err); !secrets.IsRejected(err) {
 			break
 		}
+		t.refused(v)
 	}
 	err := errors.Join(refusals...)
 	if len(refusals) > 1 && secrets.IsRejected(refusals[len(refusals)-1]) {
 		err = fmt.Errorf("the database takes none of the secret's passwords; set the one of AWSCURRENT in the database by hand, and see that the user may log in and has not expired:\n%w", err)
 	}
 	return nil, nil, err
+}
+
+// refused says that a failed login, of which the database's log tells, was the rotation's.
+func (t *task) refused(v *version) {
+	t.Log.Info("rotation: the database refused a password", zap.Bool("audit", true), zap.String("step", string(t.event.Step)),
+		zap.String("secret", t.event.SecretID), zap.String("version", v.ID), zap.String("stage", string(v.label)), zap.String("user", v.cred.Username))
 }
 
 // apply plans a change and makes it.

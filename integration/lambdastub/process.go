@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -62,6 +63,7 @@ func startProcess(bootstrap string, env []string, logs *log) (*process, error) {
 	p.cmd.Env = append([]string{"PATH=/usr/bin:/bin", "TZ=:UTC", "LANG=en_US.UTF-8", "_HANDLER=bootstrap", "AWS_LAMBDA_RUNTIME_API=" + ln.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_NAME=credproxy-rotation", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128",
 		"AWS_EXECUTION_ENV=AWS_Lambda_provided.al2023"}, env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // an interrupt is not for it
 	p.cmd.Stdout, p.cmd.Stderr = logs, logs
 	p.cmd.WaitDelay = 5 * time.Second // should a child of its own keep the output open
 	if err := p.cmd.Start(); err != nil {

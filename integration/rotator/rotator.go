@@ -3,6 +3,13 @@
 // createSecret, setSecret, testSecret, finishSecret, for one user or for two that
 // take turns.
 //
+// credproxy has a rotation function of its own (package rotation), which the demo and
+// the tests of integration/rotation run. This one stays for the tests of credproxy, with
+// no code of the other's: what they show holds for whoever keeps to AWS's order of steps,
+// and a fault of one is not hidden by the same fault in the other. It also makes states
+// that our function avoids or refuses: MySQL loses the old password at once, and a user
+// may be given any password at any time, between steps too.
+//
 // A rotation may be stopped or held after any step, so that each state a rotation
 // passes through can be looked at; running it again with the same version id goes
 // on from there, as AWS retries. What is in Secrets Manager and in the database is

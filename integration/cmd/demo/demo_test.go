@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -20,14 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The demo in short: what it shows happens, and nothing is left behind.
 func TestDemo(t *testing.T) {
-	binary, err := sidecar.Build(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := build(t)
 	leavesNothing(t)
 	var out bytes.Buffer
-	short := plan{rotations: 2, gap: 300 * time.Millisecond, window: 500 * time.Millisecond, load: 14 * time.Second, samples: 3}
-	if err := run(t.Context(), &printer{to: &out}, binary, short); err != nil {
+	short := plan{rotations: 2, gap: 300 * time.Millisecond, window: 500 * time.Millisecond, load: 8 * time.Second, samples: 3}
+	if err := run(t.Context(), &printer{to: &out}, b, short); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	for line := range strings.Lines(out.String()) {
@@ -39,6 +38,11 @@ func TestDemo(t *testing.T) {
 		"app          | t   | TLSv1.3",
 		"| Ssl_version   | TLSv1.3 |",
 		"PostgreSQL 15 ", "PostgreSQL 18 ", "MySQL 9.7 ", "MariaDB 10.11",
+		"there is no app_clone yet",
+		"the function made app_clone, with the rights of app; AWSCURRENT, app, still works",
+		"app has a new password and equal rights; AWSCURRENT, app_clone, still works",
+		"app has two passwords: the new one, and AWSCURRENT's, which still works",
+		"app has a new password; AWSCURRENT, app, does not work until finishSecret",
 		"2 finishSecret",
 		"password authentication failed for user",
 		"Access denied for user",
@@ -48,25 +52,43 @@ func TestDemo(t *testing.T) {
 			t.Errorf("not shown: %s\n%s", want, out.String())
 		}
 	}
+	if !regexp.MustCompile(`its logins that were refused +0 +0 +2 +0\n`).MatchString(out.String()) {
+		t.Errorf("the rotation function was not refused two logins by MySQL alone\n%s", out.String())
+	}
+}
+
+// build builds what the demo shows.
+func build(t *testing.T) (b binaries) {
+	t.Helper()
+	var err, errRotation error
+	dir := t.TempDir()
+	b.credproxy, err = sidecar.Build(t.Context(), dir)
+	b.rotation, errRotation = sidecar.BuildRotation(t.Context(), dir)
+	if err = errors.Join(err, errRotation); err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestFailureAndInterruptLeaveNothing(t *testing.T) {
-	binary, err := sidecar.Build(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+	b := build(t)
+	for name, b := range map[string]binaries{
+		"no credproxy":         {"/nonexistent", b.rotation},
+		"no rotation function": {b.credproxy, "/nonexistent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t)
+			if err := run(t.Context(), &printer{to: &bytes.Buffer{}}, b, fullPlan); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("error %v", err)
+			}
+		})
 	}
-	t.Run("no such binary", func(t *testing.T) {
-		leavesNothing(t)
-		if err := run(t.Context(), &printer{to: &bytes.Buffer{}}, "/nonexistent", fullPlan); err == nil {
-			t.Error("no error")
-		}
-	})
 	t.Run("interrupt", func(t *testing.T) {
 		leavesNothing(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		out := &printer{to: cancelAt{"1 setSecret", cancel}}
-		if err := run(ctx, out, binary, fullPlan); !errors.Is(err, context.Canceled) {
+		if err := run(ctx, out, b, fullPlan); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}
 	})

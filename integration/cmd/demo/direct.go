@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/credproxy/credproxy/integration/rotator"
 )
 
 // attempts are logins of a client that goes to the database directly.
@@ -30,7 +28,7 @@ func (a *attempts) add(err error) {
 // and connects now and then until ctx ends.
 func (db *database) keepFirstPassword(ctx context.Context) {
 	const pause = 250 * time.Millisecond
-	for rotator.Wait(ctx, pause) == nil {
+	for wait(ctx, pause) == nil {
 		if err := db.Login(ctx, users[0], db.first); ctx.Err() == nil {
 			db.stale.add(err)
 		}

@@ -9,24 +9,23 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"github.com/credproxy/credproxy/integration/rotator"
 	"github.com/credproxy/credproxy/integration/servers"
 )
 
 // mySQL implements server, for MySQL and MariaDB.
 type mySQL struct {
-	rotator.MySQL
+	*servers.MySQL
 	database string
 }
 
-func startMySQL(flavor string) func(ctx context.Context, name, password string) (server, error) {
-	return func(ctx context.Context, name, password string) (server, error) {
+func startMySQL(flavor string) func(ctx context.Context, name string, p passwords) (server, error) {
+	return func(ctx context.Context, name string, p passwords) (server, error) {
 		my, err := servers.StartMySQL(ctx, servers.MySQLOptions{Flavor: flavor})
 		if err != nil {
 			return nil, err
 		}
-		m := &mySQL{rotator.MySQL{MySQL: my}, name}
-		if err := m.fill(ctx, password); err != nil {
+		m := &mySQL{my, name}
+		if err := m.fill(ctx, p); err != nil {
 			my.Stop()
 			return nil, err
 		}
@@ -34,17 +33,23 @@ func startMySQL(flavor string) func(ctx context.Context, name, password string) 
 	}
 }
 
-// fill makes database, table and users.
-func (m *mySQL) fill(ctx context.Context, password string) error {
+// fill makes database and table, the first user, and the master.
+func (m *mySQL) fill(ctx context.Context, p passwords) error {
 	if err := m.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s; CREATE TABLE %[1]s.visit (who varchar(32))", m.database)); err != nil {
 		return err
 	}
-	for _, user := range users {
-		if err := m.CreateUser(ctx, user, password, "", "INSERT ON "+m.database+".visit"); err != nil {
-			return err
-		}
+	rights := []string{"INSERT ON " + m.database + ".visit"}
+	if m.Flavor == "mysql" {
+		rights = append(rights, "APPLICATION_PASSWORD_ADMIN ON *.*") // to keep one's old password
 	}
-	return nil
+	if err := m.CreateUser(ctx, users[0], p.first, "", rights...); err != nil || p.master == "" {
+		return err
+	}
+	if err := m.CreateUser(ctx, master, p.master, "", "CREATE USER ON *.*", "SELECT ON mysql.*"); err != nil {
+		return err
+	}
+	// What the first user has, to give it to the second.
+	return m.Exec(ctx, fmt.Sprintf("GRANT ALL ON app.* TO %s WITH GRANT OPTION; GRANT INSERT ON %s.visit TO %[1]s WITH GRANT OPTION", master, m.database))
 }
 
 // Product has the version's first two numbers.
@@ -54,9 +59,8 @@ func (m *mySQL) Product() string {
 	return name + " " + strings.Join(numbers[:min(2, len(numbers))], ".")
 }
 
-func (m *mySQL) Secret(user, password string) string {
-	return fmt.Sprintf(`{"engine":%q,"host":"localhost","port":%d,"username":%q,"password":%q,"dbname":%q}`,
-		m.Flavor, m.Port, user, password, m.database)
+func (m *mySQL) Secret(user, password, masterARN string) string {
+	return document{m.Flavor, "localhost", m.Port, user, password, m.database, masterARN}.String()
 }
 
 func (m *mySQL) CAFile() string { return m.MySQL.CAFile }
@@ -84,13 +88,30 @@ func (m *mySQL) Rows(ctx context.Context) (map[string]int64, error) {
 	return written, rows.Err()
 }
 
-// Login implements rotator.Database, with the server's own words for an error.
+func (m *mySQL) HasUser(ctx context.Context, user string) (has bool, err error) {
+	root, err := m.Superuser()
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	err = root.QueryRowContext(ctx, "SELECT count(*) > 0 FROM mysql.user WHERE User = '"+user+"'").Scan(&has)
+	return has, err
+}
+
 func (m *mySQL) Login(ctx context.Context, user, password string) error {
-	err := m.MySQL.Login(ctx, user, password)
+	connector, err := mysql.NewConnector(m.Config(user, password, ""))
+	if err != nil {
+		return err
+	}
+	conn, err := connector.Connect(ctx)
 	if said, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return said
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return selectOne(ctx, conn)
 }
 
 func (m *mySQL) Hello(ctx context.Context, addr string) (command, output string, err error) {

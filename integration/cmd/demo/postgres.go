@@ -10,24 +10,23 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/credproxy/credproxy/integration/rotator"
 	"github.com/credproxy/credproxy/integration/servers"
 )
 
 // postgres implements server.
 type postgres struct {
-	rotator.Postgres
+	*servers.Postgres
 	database string
 }
 
-func startPostgres(version int) func(ctx context.Context, name, password string) (server, error) {
-	return func(ctx context.Context, name, password string) (server, error) {
+func startPostgres(version int) func(ctx context.Context, name string, with passwords) (server, error) {
+	return func(ctx context.Context, name string, with passwords) (server, error) {
 		pg, err := servers.StartPostgres(ctx, servers.PostgresOptions{Version: version})
 		if err != nil {
 			return nil, err
 		}
-		p := &postgres{rotator.Postgres{Postgres: pg}, name}
-		if err := p.fill(ctx, password); err != nil {
+		p := &postgres{pg, name}
+		if err := p.fill(ctx, with); err != nil {
 			pg.Stop()
 			return nil, err
 		}
@@ -35,10 +34,16 @@ func startPostgres(version int) func(ctx context.Context, name, password string)
 	}
 }
 
-// fill makes users, database and table.
-func (p *postgres) fill(ctx context.Context, password string) error {
-	for _, user := range users {
-		if err := p.CreateRole(ctx, user, password); err != nil {
+// fill makes the first user, the master, database and table.
+func (p *postgres) fill(ctx context.Context, with passwords) error {
+	if err := p.CreateRole(ctx, users[0], with.first); err != nil {
+		return err
+	}
+	if with.master != "" {
+		if err := p.CreateRole(ctx, master, with.master, "CREATEROLE"); err != nil {
+			return err
+		}
+		if err := p.Exec(ctx, fmt.Sprintf("GRANT %s TO %s WITH ADMIN OPTION", users[0], master)); err != nil { // PostgreSQL 16 wants it
 			return err
 		}
 	}
@@ -50,7 +55,7 @@ func (p *postgres) fill(ctx context.Context, password string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, fmt.Sprintf("CREATE TABLE visit (who text); GRANT INSERT ON visit TO %s, %s", users[0], users[1]))
+	_, err = conn.Exec(ctx, "CREATE TABLE visit (who text); GRANT INSERT ON visit TO "+users[0])
 	return err
 }
 
@@ -61,9 +66,8 @@ func (p *postgres) owner(ctx context.Context) (*pgx.Conn, error) {
 
 func (p *postgres) Product() string { return fmt.Sprintf("PostgreSQL %d", p.Version) }
 
-func (p *postgres) Secret(user, password string) string {
-	return fmt.Sprintf(`{"engine":"postgres","host":"localhost","port":%d,"username":%q,"password":%q,"dbname":%q}`,
-		p.Port, user, password, p.database)
+func (p *postgres) Secret(user, password, masterARN string) string {
+	return document{"postgres", "localhost", p.Port, user, password, p.database, masterARN}.String()
 }
 
 func (p *postgres) CAFile() string { return p.Postgres.CAFile }
@@ -88,13 +92,26 @@ func (p *postgres) Rows(ctx context.Context) (map[string]int64, error) {
 	return written, err
 }
 
-// Login implements rotator.Database, with the server's own words for an error.
+func (p *postgres) HasUser(ctx context.Context, user string) (has bool, err error) {
+	conn, err := p.Superuser(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(ctx)
+	err = conn.QueryRow(ctx, "SELECT count(*) > 0 FROM pg_roles WHERE rolname = $1", user).Scan(&has)
+	return has, err
+}
+
 func (p *postgres) Login(ctx context.Context, user, password string) error {
-	err := p.Postgres.Login(ctx, user, password)
+	conn, err := pgx.Connect(ctx, p.URL(user, password, p.database))
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return conn.Ping(ctx)
 }
 
 func (p *postgres) Connect(ctx context.Context, addr string) error {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/credproxy/credproxy/integration/rotator"
 )
 
 // window is a rotation between setSecret and finishSecret.
@@ -42,26 +40,34 @@ func (s *stage) attempts(db *database) (attemptCounts, error) {
 	return c, nil
 }
 
-// rotateUnderLoad runs load and rotations at the same time. The load must outlast
-// the rotations: else they would prove nothing.
+// moreLoad is how long the load goes on at a time while a slow machine still rotates.
+const moreLoad = 4 * time.Second
+
+// rotateUnderLoad runs load and rotations at the same time. The load outlasts the
+// rotations: else they would prove nothing.
 func (s *stage) rotateUnderLoad(ctx context.Context) error {
-	s.out.title("Rotating under load for %s", s.plan.load)
+	s.out.title("Rotating under load")
 	s.out.line("Load on each database: %d clients that connect anew for each transaction, %d that stay.\n", clientCount, clientCount)
 	s.out.startClock()
 	return s.each(ctx, func(ctx context.Context, db *database) error {
 		loading, loaded := context.WithCancel(ctx)
 		rotated := make(chan struct{})
-		return together(ctx, func(ctx context.Context) (err error) {
+		return together(ctx, func(ctx context.Context) error {
 			defer loaded()
-			if db.load, err = db.Load(ctx, db.addr, s.plan.load); err != nil {
-				return err
-			}
-			select {
-			case <-rotated:
-				return nil
-			default:
-				return fmt.Errorf("the load ended before the rotations did; %d connections and %d transactions failed\n%s",
-					db.load.failedConnections, db.load.failedTransactions, db.load.messages)
+			for d := s.plan.load; ; d = moreLoad {
+				l, err := db.Load(ctx, db.addr, d)
+				if err != nil {
+					return err
+				}
+				db.load.add(l)
+				select {
+				case <-rotated:
+					return nil
+				default:
+				}
+				if n := db.load.failedConnections + db.load.failedTransactions; n > 0 {
+					return fmt.Errorf("%d connections and transactions failed:\n%s", n, db.load.messages)
+				}
 			}
 		}, func(context.Context) error {
 			db.keepFirstPassword(loading)
@@ -74,17 +80,20 @@ func (s *stage) rotateUnderLoad(ctx context.Context) error {
 }
 
 func (s *stage) rotate(ctx context.Context, db *database) error {
-	function := rotator.Rotator{
-		Secrets: rotator.Client(s.aws), SecretID: db.secret(), Database: db.server, Alternating: db.alternating,
-	}
 	for n := range s.plan.rotations {
-		if err := rotator.Wait(ctx, s.plan.gap); err != nil {
+		if err := wait(ctx, s.plan.gap); err != nil {
 			return err
 		}
 		o := &onlooker{stage: s, db: db, rotation: n + 1}
-		function.After = o.after
-		if err := function.Rotate(ctx, s.aws.BeginRotation(db.secret())); err != nil {
-			return fmt.Errorf("rotation %d: %w", n+1, err)
+		r := s.aws.StartRotation(db.secret())
+		for _, step := range r.Steps {
+			err := db.function.step(ctx, r.Event(step))
+			if err == nil {
+				err = o.after(ctx, step)
+			}
+			if err != nil {
+				return fmt.Errorf("rotation %d: %s: %w", n+1, step, err)
+			}
 		}
 	}
 	return nil
@@ -96,42 +105,77 @@ type onlooker struct {
 	db       *database
 	rotation int
 
+	next   string // the user who gets a new password
+	isNew  bool   // it is not on the server yet
 	opened time.Time
 	before attemptCounts
 }
 
-func (o *onlooker) after(ctx context.Context, step rotator.Step) (err error) {
+// after looks on once a step is done.
+func (o *onlooker) after(ctx context.Context, step string) error {
 	switch step {
-	case rotator.Create:
-		o.before, err = o.attempts(o.db)
-		return err
-	case rotator.Set:
+	case "createSecret":
+		return o.begin(ctx)
+	case "setSecret":
 		return o.hold(ctx)
-	case rotator.Finish:
+	case "finishSecret":
 		return o.finished()
 	}
 	return nil
 }
 
-// hold looks at the window: the database already wants the new password, while
+func (o *onlooker) begin(ctx context.Context) (err error) {
+	if o.next, _ = o.current(o.db); o.db.alternating {
+		o.next = other(o.next)
+	}
+	has, err := o.db.HasUser(ctx, o.next)
+	if err != nil {
+		return err
+	}
+	o.isNew = !has
+	o.before, err = o.attempts(o.db)
+	return err
+}
+
+// hold looks at the window: the database already takes the new password, while
 // AWSCURRENT names the old one.
 func (o *onlooker) hold(ctx context.Context) error {
 	o.opened = time.Now()
 	user, password := o.current(o.db)
-	if o.db.alternating {
-		o.tell(o.label(rotator.Set), "the other user has a new password; AWSCURRENT, %s, still works", user)
-	} else {
-		o.tell(o.label(rotator.Set), "%s has the new password; AWSCURRENT still names the old one", user)
-	}
-	err := o.db.Login(ctx, user, password)
+	refusal := o.db.Login(ctx, user, password)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	o.db.fresh.add(err)
-	if err != nil {
-		o.tell("  direct login", "%v", err)
+	o.db.fresh.add(refusal)
+	if o.isNew {
+		has, err := o.db.HasUser(ctx, o.next)
+		if err != nil {
+			return err
+		}
+		if !has {
+			return fmt.Errorf("there is no user %s", o.next)
+		}
+		o.db.made = append(o.db.made, o.next)
 	}
-	return rotator.Wait(ctx, o.plan.window)
+	o.tell(o.label("setSecret"), "%s", o.sees(user, refusal == nil))
+	if refusal != nil {
+		o.tell("  direct login", "%v", refusal)
+	}
+	return wait(ctx, o.plan.window)
+}
+
+// sees is what there is to see in the window: user is AWSCURRENT's, and works says
+// whether its password still does.
+func (o *onlooker) sees(user string, works bool) string {
+	switch {
+	case !works:
+		return fmt.Sprintf("%s has a new password; AWSCURRENT, %s, does not work until finishSecret", o.next, user)
+	case o.isNew:
+		return fmt.Sprintf("the function made %s, with the rights of %s; AWSCURRENT, %[2]s, still works", o.next, user)
+	case o.db.alternating:
+		return fmt.Sprintf("%s has a new password and equal rights; AWSCURRENT, %s, still works", o.next, user)
+	}
+	return fmt.Sprintf("%s has two passwords: the new one, and AWSCURRENT's, which still works", o.next)
 }
 
 func (o *onlooker) finished() error {
@@ -142,12 +186,12 @@ func (o *onlooker) finished() error {
 	w := window{open: time.Since(o.opened), logins: now.since(o.before)}
 	o.db.windows = append(o.db.windows, w)
 	user, _ := o.current(o.db)
-	o.tell(o.label(rotator.Finish), "AWSCURRENT is %s with the new password; the window was open %s", user, seconds(w.open))
+	o.tell(o.label("finishSecret"), "AWSCURRENT is %s with the new password, %s after setSecret", user, seconds(w.open))
 	o.tell("", "meanwhile %.0f logins through credproxy; passwords refused on the way: %.0f", w.logins.accepted(), w.logins.refused)
 	return nil
 }
 
-func (o *onlooker) label(step rotator.Step) string { return fmt.Sprintf("%d %s", o.rotation, step) }
+func (o *onlooker) label(step string) string { return fmt.Sprintf("%d %s", o.rotation, step) }
 
 func (o *onlooker) tell(label, format string, args ...any) {
 	o.out.event(o.db.name, label, fmt.Sprintf(format, args...))

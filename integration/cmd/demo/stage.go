@@ -17,17 +17,21 @@ import (
 type stage struct {
 	plan      plan
 	out       *printer
+	binaries  binaries
 	databases []*database
 	aws       *awsstub.Server
 	proxy     *sidecar.Proxy
 }
 
-// start starts databases, AWS and credproxy.
-func (s *stage) start(ctx context.Context, binary string) error {
+// start starts databases, AWS, the rotation functions and credproxy.
+func (s *stage) start(ctx context.Context) error {
 	s.out.title("Starting")
 	err := s.each(ctx, func(ctx context.Context, db *database) (err error) {
 		db.first = rand.Text()
-		db.server, err = db.start(ctx, db.name, db.first)
+		if db.alternating {
+			db.passwords.master = rand.Text()
+		}
+		db.server, err = db.start(ctx, db.name, db.passwords)
 		return err
 	})
 	if err != nil {
@@ -38,13 +42,19 @@ func (s *stage) start(ctx context.Context, binary string) error {
 	}
 	config := "databases:\n"
 	for _, db := range s.databases {
-		s.aws.CreateSecret(db.secret(), db.Secret(users[0], db.first))
-		s.out.line("%-9s %s, logins only over TLS with a password; secret %s", db.name, db.Product(), db.secret())
+		if err := s.createSecrets(ctx, db); err != nil {
+			return fmt.Errorf("%s: %w", db.name, err)
+		}
 		config += db.config()
 	}
 	s.out.line("AWS       a stand-in for Secrets Manager, %s", s.aws.URL())
+	if err := s.each(ctx, s.startFunction); err != nil {
+		return fmt.Errorf("start the rotation function: %w", err)
+	}
+	s.out.line("rotation  credproxy-rotation in a stand-in for Lambda, one for each secret; AWS allows each no more than")
+	s.out.line("          credproxy policy --for rotation prints")
 	s.out.line("credproxy with this configuration:\n\n%s", indent(config))
-	s.proxy, err = sidecar.Start(sidecar.Options{Binary: binary, Config: config, Env: s.aws.Env()})
+	s.proxy, err = sidecar.Start(sidecar.Options{Binary: s.binaries.credproxy, Config: config, Env: s.aws.Env()})
 	if err != nil {
 		return fmt.Errorf("start credproxy: %w", err)
 	}
@@ -56,6 +66,22 @@ func (s *stage) start(ctx context.Context, binary string) error {
 		db.addr = addrs[0]
 		return nil
 	})
+}
+
+// createSecrets stores the first user's secret, which names the master's if there is
+// one, and says what there is.
+func (s *stage) createSecrets(ctx context.Context, db *database) error {
+	if has, err := db.HasUser(ctx, users[1]); err != nil || has {
+		return fmt.Errorf("%s must not exist yet: %v, %w", users[1], has, err)
+	}
+	s.out.line("%-9s %s, logins only over TLS with a password; user %s, secret %s", db.name, db.Product(), users[0], db.secret())
+	var masterARN string
+	if db.alternating {
+		masterARN = s.aws.CreateSecret(db.masterSecret(), db.Secret(master, db.passwords.master, ""))
+		s.out.line("          and for the rotation function user %s, secret %s; there is no %s yet", master, db.masterSecret(), users[1])
+	}
+	s.aws.CreateSecret(db.secret(), db.Secret(users[0], db.first, masterARN))
+	return nil
 }
 
 // each calls f for all databases at a time.
@@ -90,7 +116,7 @@ func together(ctx context.Context, calls ...func(context.Context) error) error {
 }
 
 // stop ends what start started, and is the last to judge credproxy: did it end in
-// order, and kept it the passwords to itself?
+// order, and kept it and the rotation function the passwords to themselves?
 func (s *stage) stop() error {
 	var errs []error
 	if s.proxy != nil {
@@ -100,6 +126,17 @@ func (s *stage) stop() error {
 		for _, password := range s.passwords() {
 			if strings.Contains(s.proxy.Log(), password) {
 				errs = append(errs, errors.New("a password is in the log of credproxy"))
+			}
+		}
+	}
+	for _, db := range s.databases {
+		if db.function == nil {
+			continue
+		}
+		db.function.Close()
+		for _, password := range s.passwords() {
+			if strings.Contains(db.function.Logs(), password) {
+				errs = append(errs, fmt.Errorf("%s: a password is in the log of the rotation function", db.name))
 			}
 		}
 	}
@@ -118,6 +155,10 @@ func (s *stage) stop() error {
 func (s *stage) passwords() []string {
 	var all []string
 	for _, db := range s.databases {
+		all = append(all, db.first)
+		if db.alternating {
+			all = append(all, db.passwords.master)
+		}
 		for _, v := range s.aws.Secret(db.secret()).Versions {
 			if v.Text != nil {
 				_, password := credential(*v.Text)
