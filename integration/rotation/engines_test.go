@@ -27,6 +27,8 @@ type engine struct {
 	// What the server shows clients, and who has issued it.
 	certificate *pki.Certificate
 	ca          *pki.CA
+
+	postgres *servers.Postgres // nil: it is none
 }
 
 // whole returns what reads all of a log.
@@ -81,7 +83,7 @@ func postgres(t *testing.T, o servers.PostgresOptions) *engine {
 	if o.Version >= 16 {
 		must(t, pg.Exec(ctx, "GRANT app TO master WITH ADMIN OPTION"))
 	}
-	e := &engine{name: "postgres", addr: pg.Addr, caFile: pg.CAFile, exec: pg.Exec, log: whole(t, pg.LogAll), through: throughPostgres, certificate: pg.Certificate, ca: pg.CA}
+	e := &engine{name: "postgres", addr: pg.Addr, caFile: pg.CAFile, exec: pg.Exec, log: whole(t, pg.LogAll), through: throughPostgres, certificate: pg.Certificate, ca: pg.CA, postgres: pg}
 	e.query = func(ctx context.Context, sql string) (string, error) {
 		conn, err := pg.Superuser(ctx)
 		if err != nil {

@@ -1,6 +1,8 @@
 package rotation_test
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/credproxy/credproxy/integration/awsstub"
 	"github.com/credproxy/credproxy/integration/pki"
+	"github.com/credproxy/credproxy/integration/servers"
 )
 
 // accounts is what the server keeps of its users, passwords included.
@@ -137,4 +140,22 @@ func caFile(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	must(t, os.WriteFile(path, ca.PEM, 0o600))
 	return path
+}
+
+// TestReplica has the secret lead to a standby, which takes no changes.
+func TestReplica(t *testing.T) {
+	s := newStand(t, kinds["postgres 18"](t))
+	standby := servers.RunPostgres(t, servers.PostgresOptions{Version: 18, StandbyOf: s.postgres})
+	_, port, _ := net.SplitHostPort(s.addr())
+	s.edit(t, s.secret, `"port":`+port, fmt.Sprintf(`"port":%d`, standby.Port))
+	accounts := s.accounts(t)
+	for _, dry := range []string{"--dry-run=true", "--dry-run=false"} {
+		out, err := s.run(t, "rotate", s.secret, dry, "--tls-ca-file", standby.CAFile)
+		if err == nil || !strings.Contains(out, "the server is a replica") || !strings.Contains(out, "the writer's endpoint") {
+			t.Errorf("%s: %v\n%s", dry, err, out)
+		}
+	}
+	if s.accounts(t) != accounts {
+		t.Error("the accounts have changed")
+	}
 }

@@ -28,6 +28,7 @@ type PostgresOptions struct {
 	CA          *pki.CA          // who issued Certificate; alone: who issues the default one
 	ClientCA    *pki.CA          // if set, clients must show a certificate of this authority
 	NoTLS       bool             // ssl=off, and logins in the clear are let in
+	StandbyOf   *Postgres        // a hot standby of that server, of the same version; it is streamed to
 	Starting    bool             // never gets further than that: it waits for WAL, and nobody may log in
 
 	Auth          string            // pg_hba method of TCP logins: scram-sha-256 (default), md5, password, trust

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,12 +15,8 @@ import (
 // writeFolder fills pg.SocketDir: the data folder, the certificates, and the two
 // configuration files. It sets pg.CA, pg.CAFile and pg.Certificate.
 func (pg *Postgres) writeFolder(ctx context.Context, as *syscall.Credential, o PostgresOptions) error {
-	template, err := installed("postgresql-" + strconv.Itoa(o.Version) + "-template")
-	if err != nil {
-		return err
-	}
 	data := filepath.Join(pg.SocketDir, "data")
-	if err := copyTemplate(ctx, as, template, data); err != nil {
+	if err := pg.writeData(ctx, as, o, data); err != nil {
 		return err
 	}
 	settings, err := pg.writeCertificates(as, o)
@@ -27,7 +24,7 @@ func (pg *Postgres) writeFolder(ctx context.Context, as *syscall.Credential, o P
 		return fmt.Errorf("write certificates: %w", err)
 	}
 	conf := pg.conf(o, settings)
-	if o.Starting {
+	if o.Starting || o.StandbyOf != nil {
 		if err := os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644); err != nil {
 			return err
 		}
@@ -36,6 +33,29 @@ func (pg *Postgres) writeFolder(ctx context.Context, as *syscall.Credential, o P
 		return err
 	}
 	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba(o)), 0o644)
+}
+
+// writeData makes the data folder: of a fresh cluster, or of what the primary has.
+func (pg *Postgres) writeData(ctx context.Context, as *syscall.Credential, o PostgresOptions, data string) error {
+	if o.StandbyOf == nil {
+		template, err := installed("postgresql-" + strconv.Itoa(o.Version) + "-template")
+		if err != nil {
+			return err
+		}
+		return copyTemplate(ctx, as, template, data)
+	}
+	program, err := pg.Program("pg_basebackup")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, "--host", o.StandbyOf.SocketDir, "--port", strconv.Itoa(o.StandbyOf.Port),
+		"--username", "postgres", "--pgdata", data, "--checkpoint", "fast")
+	cmd.Dir = pg.SocketDir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the primary: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // writeCertificates returns the ssl settings that go with what it wrote.
@@ -74,6 +94,9 @@ func (pg *Postgres) conf(o PostgresOptions, more map[string]string) string {
 	}
 	if o.Starting {
 		settings["hot_standby"] = "off"
+	}
+	if o.StandbyOf != nil {
+		settings["primary_conninfo"] = fmt.Sprintf("host=%s port=%d user=postgres", o.StandbyOf.SocketDir, o.StandbyOf.Port)
 	}
 	if o.LogStatements {
 		settings["log_statement"] = "all"
