@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credproxy/credproxy/integration/awsstub"
 	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
@@ -95,13 +94,4 @@ func (s *stand) indirect(t *testing.T) *clients {
 	t.Helper()
 	addr := s.sidecar(t)
 	return load(t, 8, func(ctx context.Context) error { return s.through(ctx, addr) })
-}
-
-// direct are 8 clients who read AWSCURRENT each time.
-func (s *stand) direct(t *testing.T) *clients {
-	t.Helper()
-	return load(t, 8, func(ctx context.Context) error {
-		user, password := s.labelled(awsstub.Current)
-		return s.login(ctx, user, password)
-	})
 }
