@@ -134,6 +134,11 @@ func (t *task) preflight(ctx context.Context) (lines []string, err error) {
 		if pending, err = t.getIfAny(ctx, secrets.Pending, id); err != nil {
 			return lines, err
 		}
+		if pending != nil {
+			if err := t.checkPending(pending); err != nil {
+				return lines, err
+			}
+		}
 	}
 	d, err := t.newDocument(ctx, user)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -90,20 +91,28 @@ func (t *task) pending(ctx context.Context) (*version, error) {
 	if err != nil {
 		return nil, err
 	}
+	return v, t.checkPending(v)
+}
+
+// giveUp is what to do about a rotation that cannot go on.
+const giveUp = "credproxy rollback takes AWSPENDING away, after which a new rotation can begin"
+
+// checkPending reports what is wrong with AWSPENDING, before its password goes anywhere.
+func (t *task) checkPending(v *version) error {
 	want, err := t.next()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if t.event.Step == Test && v.cred.Username == t.current.cred.Username {
 		want = v.cred.Username // Secrets Manager tries a function out on a copy of AWSCURRENT
 	}
 	switch {
 	case !t.samePlace(v):
-		return nil, fmt.Errorf("%s is for %s, AWSCURRENT for %s: engine, host and port may not change in a rotation; nothing was sent there", v, store.Address(v.cred.Endpoint), store.Address(t.current.cred.Endpoint))
+		return fmt.Errorf("%s is for %s, AWSCURRENT for %s: engine, host and port may not change in a rotation; nothing was sent there. "+giveUp, v, store.Address(v.cred.Endpoint), store.Address(t.current.cred.Endpoint))
 	case v.cred.Username != want:
-		return nil, fmt.Errorf("%s is for another user than the strategy %s wants, which is %s", v, t.strategy, want)
+		return fmt.Errorf("%s is for another user than the strategy %s wants, which is %s. "+giveUp, v, t.strategy, want)
 	}
-	return v, nil
+	return nil
 }
 
 // set gives the database the password of AWSPENDING.
@@ -164,7 +173,7 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 // else AWSPREVIOUS if it is the same user's. Where a server may take two at once AWSPENDING
 // comes first, for the password before it is lost if it is set again. pending may be nil.
 func (t *task) whatWorks(ctx context.Context, pending *version) (account.Session, *version, error) {
-	previous, err := t.getIfAny(ctx, secrets.Previous, "")
+	previous, err := t.getUsable(ctx, secrets.Previous, "")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -182,10 +191,14 @@ func (t *task) whatWorks(ctx context.Context, pending *version) (account.Session
 	return t.firstThatWorks(ctx, candidates)
 }
 
-// firstThatWorks logs in with the first version that the database does not refuse.
+// firstThatWorks logs in with the first version that the database does not refuse. A
+// password that stands in two versions is offered once.
 func (t *task) firstThatWorks(ctx context.Context, candidates []*version) (account.Session, *version, error) {
 	var refusals []error
-	for _, v := range candidates {
+	for i, v := range candidates {
+		if slices.ContainsFunc(candidates[:i], func(refused *version) bool { return refused.Document.SameLogin(v.Document) }) {
+			continue
+		}
 		session, err := t.login(ctx, v)
 		if err == nil {
 			return session, v, nil

@@ -83,6 +83,16 @@ func (t *task) getIfAny(ctx context.Context, label secrets.Stage, id string) (*v
 	return v, err
 }
 
+// getUsable is getIfAny for a version that a rotation does without: nil too where the
+// document cannot be read.
+func (t *task) getUsable(ctx context.Context, label secrets.Stage, id string) (*version, error) {
+	v, err := t.getIfAny(ctx, label, id)
+	if err != nil && secrets.ReasonOf(err) == secrets.Malformed {
+		return nil, nil
+	}
+	return v, err
+}
+
 // sameUser reports whether v is for the same user in the same place as AWSCURRENT.
 func (t *task) sameUser(v *version) bool {
 	return v.cred.Username == t.current.cred.Username && t.samePlace(v)

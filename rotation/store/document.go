@@ -52,6 +52,11 @@ func (d Document) Text(key string) string {
 	return s
 }
 
+// SameLogin reports whether both name the same user and the same password.
+func (d Document) SameLogin(other Document) bool {
+	return d.Text("username") == other.Text("username") && d.Text("password") == other.Text("password")
+}
+
 // Keys returns how many keys the top level has.
 func (d Document) Keys() int {
 	var top map[string]json.RawMessage
