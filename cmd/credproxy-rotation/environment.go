@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/credproxy/credproxy/config"
@@ -81,6 +82,12 @@ func text(to *string) func(string) error {
 // truth takes what AWS's templates take, and what Go does.
 func truth(to *bool) func(string) error {
 	return func(v string) (err error) {
+		switch strings.ToLower(v) {
+		case "y", "yes":
+			v = "true"
+		case "n", "no":
+			v = "false"
+		}
 		if *to, err = strconv.ParseBool(v); err != nil {
 			err = fmt.Errorf("%q is neither true nor false", v)
 		}
@@ -105,7 +112,7 @@ func readEnvironment(lookup func(string) (string, bool)) (*environment, error) {
 	e := new(environment)
 	for _, v := range e.variables() {
 		value, ok := lookup(v.name)
-		if !ok {
+		if !ok || value == "" && v.name != "EXCLUDE_CHARACTERS" { // a template's parameter that was left out
 			value = v.def
 		}
 		if err := v.set(value); err != nil {

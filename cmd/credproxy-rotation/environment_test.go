@@ -50,6 +50,10 @@ func TestEnvironment(t *testing.T) {
 		!e.settings.Password.NoPunctuation || !e.settings.Password.FromSecretsManager || e.settings.Password.Exclude != "" || e.settings.WriteTable != "a.b" {
 		t.Errorf("as set: %+v, %v", e, err)
 	}
+	e, err = read("RETAIN_PASSWORD=No", "PASSWORD_LENGTH=", "EXCLUDE_NUMBERS=YES", "EXCLUDE_UPPERCASE=y", "REQUIRE_EACH_INCLUDED_TYPE=", "PASSWORD_SOURCE=")
+	if err != nil || !e.settings.NoRetain || e.settings.Password.Length != 32 || !e.settings.Password.NoNumbers || !e.settings.Password.NoUppercase || !e.settings.Password.EachClass {
+		t.Errorf("as templates write it: %+v, %v", e, err)
+	}
 	for _, bad := range []string{"STRATEGY=both", "RETAIN_PASSWORD=perhaps", "DISCARD_AFTER=1", "DISCARD_AFTER=-1h", "PASSWORD_SOURCE=aws", "PASSWORD_LENGTH=many", "PASSWORD_LENGTH=3", "CHECK_WRITE_TABLE=a;b", "EXCLUDE_NUMBERS=2"} {
 		name, _, _ := strings.Cut(bad, "=")
 		if _, err := read(bad); err == nil || !strings.Contains(err.Error(), name) {

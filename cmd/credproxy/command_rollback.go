@@ -43,9 +43,11 @@ Exit status: 0 done; 1 failed or not confirmed; 2 bad usage.`,
 		fmt.Fprintln(cmd.OutOrStdout(), plan.String())
 		if !yes {
 			fmt.Fprint(cmd.OutOrStdout(), "Go back? [y/N] ")
+			const no = "not confirmed; nothing was changed (--yes answers for scripts)"
+			stop := exitAtSignal(cmd.Context(), cmd.ErrOrStderr(), no)
 			answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // none is no
-			if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-				return errors.New("not confirmed; nothing was changed (--yes answers for scripts)")
+			if a := strings.ToLower(strings.TrimSpace(answer)); !stop() || a != "y" && a != "yes" {
+				return errors.New(no)
 			}
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)

@@ -40,6 +40,7 @@ func rotationFlags(cmd *cobra.Command) func(secretID string) (*rotation.Rotation
 			return nil, usageError{err}
 		}
 		settings.NoRetain = !retain
+		settings.Password.EachClass = true // what servers' policies ask for
 		if region == "" {
 			region = store.RegionOf(secretID)
 		}
