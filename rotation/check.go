@@ -51,6 +51,23 @@ func (t *task) check(ctx context.Context) error {
 	if t.DiscardAfter <= 0 || time.Since(t.current.Created) < t.DiscardAfter || unfinished(t.secret) != "" {
 		return nil
 	}
+	return t.discard(ctx, session)
+}
+
+// discard has the database take AWSCURRENT's password alone. The session is of its user; what
+// a master has set, a master takes back.
+func (t *task) discard(ctx context.Context, session account.Session) error {
+	if t.strategy != Single {
+		return nil
+	}
+	if t.masterID != "" {
+		master, err := t.master(ctx)
+		if err != nil {
+			return err
+		}
+		defer master.Close()
+		session = master
+	}
 	d, ok := session.(account.Discarder)
 	if !ok {
 		return nil

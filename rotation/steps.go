@@ -151,7 +151,7 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 	switch {
 	case err != nil:
 		return err
-	case with == pending:
+	case with == pending && !t.severalAccounts():
 		_ = session.Close()
 		t.done(t.event, "the database takes the new password already", zap.String("user", pending.cred.Username))
 		return nil
@@ -169,9 +169,16 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 	return t.apply(ctx, master, change)
 }
 
+// severalAccounts reports whether the user may be several accounts, one a host, of which an
+// earlier try may have come to some alone. The plan of a master leaves out what is done.
+func (t *task) severalAccounts() bool {
+	return t.masterID != "" && t.current.cred.Endpoint.Engine != "postgres"
+}
+
 // whatWorks logs in with the version that the database takes: AWSCURRENT, else AWSPENDING,
 // else AWSPREVIOUS if it is the same user's. Where a server may take two at once AWSPENDING
-// comes first, for the password before it is lost if it is set again. pending may be nil.
+// comes first, for the password before it is lost if the user sets it again. pending may be
+// nil.
 func (t *task) whatWorks(ctx context.Context, pending *version) (account.Session, *version, error) {
 	previous, err := t.getUsable(ctx, secrets.Previous, "")
 	if err != nil {
@@ -180,7 +187,7 @@ func (t *task) whatWorks(ctx context.Context, pending *version) (account.Session
 	candidates := []*version{t.current}
 	switch {
 	case pending == nil:
-	case t.current.cred.Endpoint.Engine == "mysql":
+	case t.current.cred.Endpoint.Engine == "mysql" && t.masterID == "":
 		candidates = []*version{pending, t.current}
 	default:
 		candidates = append(candidates, pending)

@@ -43,7 +43,11 @@ func (s *Session) Discard(ctx context.Context, current *secrets.Credential) ([]a
 			}
 			all = append(all, one...)
 		case e.second != "":
-			all = append(all, e.discard())
+			one, err := p.discardOther(e)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, one...)
 		}
 	}
 	return all, nil
@@ -54,11 +58,31 @@ func (s *Session) Discard(ctx context.Context, current *secrets.Credential) ([]a
 // is made the first one. Where the account's history of passwords does not let it, nothing is
 // discarded.
 func (p *planner) discardOwn() ([]account.Statement, error) {
-	current, err := p.clear(p.change.New)
-	if err != nil {
+	first, err := p.makeFirst("USER()")
+	return []account.Statement{first, say("ALTER USER USER() DISCARD OLD PASSWORD")}, err
+}
+
+// discardOther is discardOwn for an account of another user, whose hashes tell which of two
+// passwords the one that stays is.
+func (p *planner) discardOther(e entry) (statements []account.Statement, err error) {
+	plugin := e.slots[0].Plugin
+	is, err := p.keeps(p.change.New, plugin, e.slots[0].Auth)
+	if err != nil || is {
+		return []account.Statement{e.discard()}, err
+	}
+	if is, err = p.keeps(p.change.New, plugin, e.second); err != nil || !is {
 		return nil, err
 	}
-	first := new(phrase).add("ALTER USER USER() IDENTIFIED BY ").addSecret(current).statement()
-	first.Last = []string{errHistory}
-	return []account.Statement{first, say("ALTER USER USER() DISCARD OLD PASSWORD")}, nil
+	first, err := p.makeFirst(e.user.String())
+	return []account.Statement{first, e.discard()}, err
+}
+
+func (p *planner) makeFirst(name string) (s account.Statement, err error) {
+	current, err := p.clear(p.change.New)
+	if err != nil {
+		return s, err
+	}
+	s = new(phrase).add("ALTER USER ", name, " IDENTIFIED BY ").addSecret(current).statement()
+	s.Last = []string{errHistory}
+	return s, nil
 }

@@ -26,7 +26,7 @@ func (s *Session) Plan(ctx context.Context, c account.Change) ([]account.Stateme
 		return nil, err
 	}
 	p := &planner{Session: s, change: c, rights: rights}
-	if c.Current != nil && c.Current.Username == c.New.Username && !c.Current.IsEmpty() {
+	if c.Current != nil && c.Current != c.New && c.Current.Username == c.New.Username && !c.Current.IsEmpty() {
 		p.current = c.Current
 	}
 	switch {
