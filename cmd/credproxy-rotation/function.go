@@ -41,10 +41,21 @@ type reply struct {
 	Lines  []string `json:"lines,omitempty"`
 }
 
+var errTime = errors.New("the function's time is nearly over: does the database answer, and is the function's timeout long enough?")
+
 const labelUpdated = "Secret Label Updated" // of EventBridge
+
+// maxMargin is what is left of an invocation's time for saying that the rest was not enough,
+// or a tenth of it: at its end Lambda stops the process without a word.
+const maxMargin = 2 * time.Second
 
 // handle answers one event. An error fails the invocation, on which alarms hang.
 func (f *function) handle(ctx context.Context, raw json.RawMessage) (*reply, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel func()
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline.Add(-min(maxMargin, time.Until(deadline)/10)), errTime)
+		defer cancel()
+	}
 	var e event
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return nil, failure("BadEvent", errors.New("the event is no JSON object of strings"))

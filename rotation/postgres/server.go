@@ -30,11 +30,13 @@ type Server struct{ Dialer *upstream.Dialer }
 const maintenanceDatabase = "postgres"
 
 // settings make the session's statements mean one thing, and wait for no lock for long.
-const settings = `SELECT set_config('search_path', 'pg_catalog', false), set_config('standard_conforming_strings', 'on', false),
+const settings = `SELECT set_config('search_path', 'pg_catalog', false), set_config('standard_conforming_strings', 'on', false), set_config('datestyle', 'ISO', false),
 	set_config('client_min_messages', 'warning', false), set_config('statement_timeout', '30s', false), set_config('lock_timeout', '10s', false)`
 
 // Login logs in once. The errors are those of [backend.Login] and [backend.Conn.Query].
 func (s *Server) Login(ctx context.Context, cred *secrets.Credential) (account.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, upstream.QueryTimeout)
+	defer cancel()
 	database := cmp.Or(cred.Endpoint.Database, maintenanceDatabase)
 	c, err := backend.Login(ctx, backend.Params{Dialer: s.Dialer, Startup: wire.Startup{Version: wire.ProtocolMajor << 16, Params: []wire.Param{
 		{Name: "user", Value: cred.Username}, {Name: "database", Value: database}, {Name: "application_name", Value: "credproxy-rotation"},
@@ -57,6 +59,13 @@ func (s *Server) Login(ctx context.Context, cred *secrets.Credential) (account.S
 type session struct {
 	*backend.Conn
 	link secrets.Link
+}
+
+// Query is that of [backend.Conn], with an end to a server that says nothing.
+func (s *session) Query(ctx context.Context, statements ...string) ([][]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, upstream.QueryTimeout)
+	defer cancel()
+	return s.Conn.Query(ctx, statements...)
 }
 
 // literal writes a string; standard_conforming_strings is on.
