@@ -226,6 +226,9 @@ func (d *difference) revokeTwice(name string) {
 	d.second = append(d.second, revoke, revoke)
 }
 
+// errMandatory is MySQL's ER_MANDATORY_ROLE: everybody has the role anyway.
+const errMandatory = "3628"
+
 func (d *difference) roles() {
 	for _, r := range sortedUsers(d.want.roles) {
 		want := d.want.roles[r]
@@ -246,7 +249,7 @@ func (d *difference) roles() {
 	for _, r := range sortedUsers(d.have.roles) {
 		if _, wanted := d.want.roles[r]; !wanted {
 			d.gives = append(d.gives, need{role: &r})
-			d.second = append(d.second, say("REVOKE ", r.role(), " FROM ", d.to.String()))
+			d.second = append(d.second, new(phrase).add("REVOKE ", r.role(), " FROM ", d.to.String()).statement(errMandatory))
 		}
 	}
 }

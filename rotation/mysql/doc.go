@@ -7,10 +7,12 @@
 // MariaDB takes the same plugin twice (IDENTIFIED VIA p USING a OR p USING b): both
 // then let two passwords in, and a rotation with one user has no window. MariaDB wants the
 // right CREATE USER for that; an account without it changes its own one password, by SET
-// PASSWORD.
+// PASSWORD. Where MariaDB's plugin is ed25519 it asks twice for the second password, which
+// some drivers of others take for an error.
 //
-// MySQL gets passwords in clear text, which it writes as <secret> to its logs and its
-// performance schema. MariaDB would write them as they came, so it gets hashes.
+// MySQL gets passwords in clear text, which it writes as <secret> to its logs, unless
+// started with log_raw, and to its performance schema. MariaDB would write them as they
+// came, so it gets hashes.
 //
 // # Rights
 //

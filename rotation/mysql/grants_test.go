@@ -103,7 +103,7 @@ func diff(t testing.TB, s server, have, want []string) []string {
 	d := &difference{server: s, to: user{"n", "%"}, have: parsed(t, have...), want: parsed(t, want...), known: slices.Concat(onDatabase, []string{"PROCESS"})}
 	var sql []string
 	for _, s := range d.statements() {
-		if s.Text != "" || len(s.Tolerate) > 0 {
+		if revokesRole := strings.HasPrefix(s.SQL, "REVOKE `"); s.Text != "" || len(s.Tolerate) > 0 != revokesRole {
 			t.Errorf("%+v", s)
 		}
 		sql = append(sql, s.SQL)
