@@ -192,6 +192,7 @@ type Limits struct {
 	LoginTimeout   time.Duration `yaml:"login_timeout"`   // client accept to OK, one attempt; default 15s
 	LookupTimeout  time.Duration `yaml:"lookup_timeout"`  // for the addresses of the database's host; default 10s
 	DialTimeout    time.Duration `yaml:"dial_timeout"`    // for a TCP connection to the database; default 5s
+	ServerTimeout  time.Duration `yaml:"server_timeout"`  // a connection to the database whose other end says nothing at all for this long, not even that it has received something, is given up; at least 1s; default 30s
 }
 
 // Access says who may connect.

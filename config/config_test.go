@@ -35,7 +35,7 @@ func TestDefaults(t *testing.T) {
 			Credentials: config.Credentials{File: &config.CredentialFile{Path: "/x"}},
 			Rotation:    config.Rotation{Refresh: time.Hour, Grace: 90 * time.Second, MaxStale: 24 * time.Hour},
 			BreakGlass:  config.BreakGlass{MaxDuration: time.Hour},
-			Limits:      config.Limits{MaxConnections: 1000, LoginTimeout: 15 * time.Second, LookupTimeout: 10 * time.Second, DialTimeout: 5 * time.Second},
+			Limits:      config.Limits{MaxConnections: 1000, LoginTimeout: 15 * time.Second, LookupTimeout: 10 * time.Second, DialTimeout: 5 * time.Second, ServerTimeout: 30 * time.Second},
 			Pool:        config.Pool{Mode: config.PoolOff, MaxIdle: 20, WaitTimeout: 30 * time.Second, IdleTimeout: 10 * time.Minute, MaxLifetime: time.Hour},
 		}},
 	}

@@ -22,6 +22,7 @@ const (
 	defaultLoginTimeout   = 15 * time.Second
 	defaultLookupTimeout  = 10 * time.Second
 	defaultDialTimeout    = 5 * time.Second
+	defaultServerTimeout  = 30 * time.Second
 	defaultPoolMode       = PoolOff
 	defaultMaxIdle        = 20
 	defaultWaitTimeout    = 30 * time.Second
@@ -54,6 +55,7 @@ func applyDatabaseDefaults(d *Database, written func(path string) bool) {
 	setDefault(&d.Limits.LoginTimeout, defaultLoginTimeout, written("limits.login_timeout"))
 	setDefault(&d.Limits.LookupTimeout, defaultLookupTimeout, written("limits.lookup_timeout"))
 	setDefault(&d.Limits.DialTimeout, defaultDialTimeout, written("limits.dial_timeout"))
+	setDefault(&d.Limits.ServerTimeout, defaultServerTimeout, written("limits.server_timeout"))
 	setDefault(&d.Pool.Mode, defaultPoolMode, written("pool.mode"))
 	setDefault(&d.Pool.MaxIdle, defaultMaxIdle, written("pool.max_idle"))
 	setDefault(&d.Pool.WaitTimeout, defaultWaitTimeout, written("pool.wait_timeout"))

@@ -59,7 +59,7 @@ func TestParseErrors(t *testing.T) {
 		{"unknown key", db("lisen: 127.0.0.1:1"), `3:5: databases[0].lisen: unknown key; the nearest valid key is "listen"`},
 		{"unknown key at the top", "database: []\n" + db(), `1:1: database: unknown key; the nearest valid key is "databases"`},
 		{"key in the wrong case", db("tls: {CA_File: x}"), `3:11: databases[0].tls.CA_File: unknown key; the nearest valid key is "ca_file"`},
-		{"key that is not a name", db("limits: {1: 2}"), "3:14: databases[0].limits: wanted the name of a key, found a number; valid here: max_connections, login_timeout, lookup_timeout, dial_timeout"},
+		{"key that is not a name", db("limits: {1: 2}"), "3:14: databases[0].limits: wanted the name of a key, found a number; valid here: max_connections, login_timeout, lookup_timeout, dial_timeout, server_timeout"},
 		{"key with a line break", db(`limits: {"a\nb": 2}`), `3:14: databases[0].limits."a\nb": unknown key; the nearest valid key is "dial_timeout"`},
 		{"duplicate key", db("host: a", "host: b"), "4:5: databases[0].host: this key is already at 3:5; remove one of them"},
 		{"line count under CRLF", db("host: a # x\r", "host: b\r"), "4:5: databases[0].host: this key is already at 3:5; remove one of them"},

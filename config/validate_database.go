@@ -1,6 +1,8 @@
 package config
 
 import (
+	"time"
+
 	"fmt"
 	"math"
 	"strconv"
@@ -117,6 +119,9 @@ func (v *validator) limits(at string, l Limits) {
 	v.aboveZero(at+".login_timeout", l.LoginTimeout)
 	v.aboveZero(at+".lookup_timeout", l.LookupTimeout)
 	v.aboveZero(at+".dial_timeout", l.DialTimeout)
+	if l.ServerTimeout < time.Second {
+		v.failf(at+".server_timeout", "%s is shorter than a second, in which a packet may have to be sent again; write 1s or more", l.ServerTimeout)
+	}
 }
 
 func (v *validator) pool(at string, p Pool) {

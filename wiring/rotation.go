@@ -33,10 +33,12 @@ func NewRotation(ctx context.Context, settings rotation.Settings, link Link, reg
 	return &rotation.Rotation{Settings: settings, Store: s, Log: log, Open: link.open}, nil
 }
 
-// How long a rotation waits for a database's addresses, and for a connection to it.
+// How long a rotation waits for a database's addresses, for a connection to it, and for a
+// sign of life on one.
 const (
 	rotationLookupTimeout = 10 * time.Second
 	rotationDialTimeout   = 10 * time.Second
+	rotationServerTimeout = 30 * time.Second
 )
 
 // open returns the server of an engine. Its breaker is none: a step is made once.
@@ -44,7 +46,7 @@ func (l Link) open(at secrets.Endpoint) (account.Server, error) {
 	cfg := config.Database{
 		Engine: config.Engine(at.Engine), Host: at.Host, Port: at.Port,
 		TLS:    config.TLS{Mode: config.VerifyFull, CAFile: l.CAFile, ServerName: l.ServerName},
-		Limits: config.Limits{LookupTimeout: rotationLookupTimeout, DialTimeout: rotationDialTimeout},
+		Limits: config.Limits{LookupTimeout: rotationLookupTimeout, DialTimeout: rotationDialTimeout, ServerTimeout: rotationServerTimeout},
 	}
 	cfg.Port = cmp.Or(cfg.Port, cfg.Engine.Port())
 	dialer, err := NewUpstream(&cfg)

@@ -15,7 +15,7 @@ import (
 // there. Its DefaultPort is not set before [Engines.New].
 func NewUpstream(cfg *config.Database) (*upstream.Dialer, error) {
 	u := &upstream.Dialer{
-		Host: cfg.Host, Port: cfg.Port, LookupTimeout: cfg.Limits.LookupTimeout, DialTimeout: cfg.Limits.DialTimeout,
+		Host: cfg.Host, Port: cfg.Port, LookupTimeout: cfg.Limits.LookupTimeout, DialTimeout: cfg.Limits.DialTimeout, ServerTimeout: cfg.Limits.ServerTimeout,
 		Mode: cfg.TLS.Mode, ServerName: cfg.TLS.ServerName, TLS: &tls.Config{},
 		AllowUnverifiedPassword: cfg.TLS.AllowUnverifiedPassword,
 	}

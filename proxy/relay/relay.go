@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/credproxy/credproxy/proxy/fault"
@@ -29,6 +30,7 @@ type Leg struct {
 	Farewell Farewell
 
 	write func(to io.Writer, b []byte) (int, error) // in place of to.Write
+	leave func(why error)                           // says a last word
 	sink  io.Writer                                 // that writes to Conn
 }
 
@@ -124,6 +126,9 @@ func (r *relay) toClient(total *Traffic) {
 		return // the other copier set that deadline and knows why
 	}
 	r.ended = true
+	if errors.Is(readErr, syscall.ETIMEDOUT) && r.client.leave != nil {
+		r.client.leave(errVanished)
+	}
 	closeWrite(r.client.Conn)
 	_ = r.client.SetReadDeadline(time.Now().Add(lingerTimeout))
 	_ = r.upstream.SetWriteDeadline(time.Now().Add(lingerTimeout)) // it may have stopped reading too
@@ -131,6 +136,11 @@ func (r *relay) toClient(total *Traffic) {
 		r.errs[1] = lost("database", readErr)
 	}
 }
+
+// errVanished is what a client hears of whose database nothing comes any more. If it had
+// its connection itself its own system would tell it.
+var errVanished = &fault.Error{Kind: fault.UpstreamBroken, Message: "nothing has come from the database for too long, not even an acknowledgement; the connection was given up",
+	Hint: "Connect again. limits.server_timeout in the configuration of credproxy says how long is too long."}
 
 // recovered makes a panic of one copier the end of both.
 func (r *relay) recovered(err *error) {

@@ -37,7 +37,7 @@ type Tap struct {
 // Call it before the relay begins.
 func NewTap(client, upstream *Leg) *Tap {
 	e := &Tap{client: client.Conn, upstream: upstream.Conn, farewell: client.Farewell}
-	client.write, upstream.write = e.toClient, e.toUpstream
+	client.write, upstream.write, client.leave = e.toClient, e.toUpstream, e.leave
 	return e
 }
 
@@ -88,6 +88,19 @@ func (e *Tap) End(why error, onlyIdle bool) {
 	}
 	closeWrite(e.client)
 	cut(e.client, e.upstream)
+}
+
+// leave says a last word to the client, where the protocol has room for one.
+func (e *Tap) leave(why error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.farewell == nil || e.ended.Load() {
+		return
+	}
+	if message, _ := e.farewell(e.tail, why); message != nil {
+		_ = e.client.SetWriteDeadline(time.Now().Add(farewellTimeout))
+		_, _ = e.client.Write(message)
+	}
 }
 
 func (l *Leg) send(b []byte) (int, error) {

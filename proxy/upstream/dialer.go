@@ -24,6 +24,7 @@ type Dialer struct {
 	DefaultPort   int           // of the engine
 	LookupTimeout time.Duration // for the host's addresses
 	DialTimeout   time.Duration // for all addresses of the host together
+	ServerTimeout time.Duration // a connection on which nothing comes back for this long is dead; 0: the system decides
 	Mode          config.TLSMode
 	ServerName    string      // the name to verify; empty: the host
 	TLS           *tls.Config // roots and client certificate, until Renew gives others; mode and name are applied to a copy at the first handshake
@@ -125,6 +126,6 @@ func (u *Dialer) dial(ctx context.Context, host string, port int) (net.Conn, err
 	ctx, cancel := context.WithTimeout(ctx, u.DialTimeout)
 	defer cancel()
 	return race(ctx, addrs, func(ctx context.Context, addr net.IPAddr) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
+		return u.dialer().DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
 	})
 }
