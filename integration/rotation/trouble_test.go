@@ -71,6 +71,15 @@ func TestTrouble(t *testing.T) {
 		"a master who may make no roles": {[]string{"postgres 15", "postgres 18"}, func(t *testing.T, s *stand) {
 			must(t, s.exec(t.Context(), "ALTER ROLE master NOCREATEROLE"))
 		}, []string{"--master", masterSecret}, []string{"master may not change other roles", "CREATEROLE"}},
+		"a role that replicates": {[]string{"postgres 15", "postgres 18"}, func(t *testing.T, s *stand) {
+			must(t, s.exec(t.Context(), "ALTER ROLE app REPLICATION"))
+		}, []string{"--master", masterSecret}, []string{"app has REPLICATION, which master may not give to app_clone"}},
+		"a superuser's role": {[]string{"postgres 15", "postgres 18"}, func(t *testing.T, s *stand) {
+			must(t, s.exec(t.Context(), "ALTER ROLE app SUPERUSER"))
+		}, []string{"--master", masterSecret, "--strategy", "single"}, []string{"app has SUPERUSER, and master is no superuser"}},
+		"attributes that the master lacks": {[]string{"postgres 18"}, func(t *testing.T, s *stand) {
+			must(t, s.exec(t.Context(), "ALTER ROLE app CREATEDB; ALTER ROLE master NOCREATEDB"))
+		}, []string{"--master", masterSecret}, []string{"app has CREATEDB, which master may not give to app_clone", `ALTER ROLE "master" CREATEDB`}},
 		"no ADMIN OPTION": {[]string{"postgres 18"}, func(t *testing.T, s *stand) {
 			must(t, s.exec(t.Context(), "REVOKE app FROM master"))
 		}, []string{"--master", masterSecret}, []string{"it has no ADMIN OPTION on app", "WITH ADMIN OPTION"}},

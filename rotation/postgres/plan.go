@@ -144,7 +144,7 @@ func (c *change) makeRole() error {
 		}
 	}
 	if c.Like == "" {
-		return nil
+		return c.needAttributes(has, has)
 	}
 	wants, err := c.role(c.Like)
 	if err != nil {
@@ -152,6 +152,9 @@ func (c *change) makeRole() error {
 	}
 	if wants == nil {
 		return &account.Obstacle{Message: fmt.Sprintf("there is no role %s", c.Like), Hint: "The master secret leads to another server than the secret does; correct host in one of them"}
+	}
+	if err := c.needAttributes(has, wants); err != nil {
+		return err
 	}
 	var changed []string
 	for i, a := range attributes {
@@ -169,6 +172,39 @@ func (c *change) makeRole() error {
 	}
 	if len(changed) > 0 {
 		c.add("ALTER ROLE %s %s", name(c.New.Username), strings.Join(changed, " "))
+	}
+	return nil
+}
+
+// needAttributes is the obstacle that the session's user may not change a role for an
+// attribute that it has, or may not give or take one.
+func (c *change) needAttributes(has, wants []string) error {
+	if c.super {
+		return nil
+	}
+	mine, err := c.role(c.me)
+	if err != nil || mine == nil {
+		return err
+	}
+	old := c.version < 160000 // there superusers alone give what others give who have it
+	for i, a := range attributes {
+		super, replication, rls := a.column == "rolsuper", a.column == "rolreplication", a.column == "rolbypassrls"
+		changes := has[i] != wants[i]
+		switch {
+		case has[i] == "t" && (super || replication && old):
+			return &account.Obstacle{Message: fmt.Sprintf("%s has %s, and %s is no superuser, who alone may change it", c.New.Username, a.on, c.me),
+				Hint: fmt.Sprintf("ALTER ROLE %s %s, or rotate with a superuser's secret as the master secret", name(c.New.Username), a.off)}
+		case changes && (super || old && (replication || rls)),
+			changes && mine[i] != "t" && !old && (replication || rls || a.column == "rolcreatedb" || a.column == "rolcreaterole"):
+			which, hint := a.off, "As a superuser make both users alike in this"
+			if wants[i] == "t" {
+				which = a.on
+			}
+			if !old && !super {
+				hint = fmt.Sprintf("As a superuser: ALTER ROLE %s %s; or make both users alike in this", name(c.me), a.on)
+			}
+			return &account.Obstacle{Message: fmt.Sprintf("%s has %s, which %s may not give to %s", c.Like, which, c.me, c.New.Username), Hint: hint}
+		}
 	}
 	return nil
 }
