@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"probe":                  {"config", "proxy/fault", "secrets"},
 	"proxy":                  {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
 	"proxy/fault":            {"secrets"},
-	"proxy/mysql":            {"proxy", "proxy/fault", "proxy/mysql/backend", "proxy/mysql/wire", "proxy/peer", "proxy/relay", "proxy/upstream", "secrets"},
+	"proxy/mysql":            {"proxy", "proxy/fault", "proxy/mysql/backend", "proxy/mysql/wire", "proxy/peer", "proxy/pool", "proxy/relay", "proxy/upstream", "secrets"},
 	"proxy/mysql/backend":    {"proxy/fault", "proxy/mysql/wire", "proxy/upstream", "secrets"},
 	"proxy/mysql/wire":       {},
 	"proxy/nettest":          {},

@@ -156,9 +156,6 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 		}
 	}
 	db.failure.Store(nil)
-	if db.pool != nil && engine != config.Postgres {
-		db.log.Warn("pool.mode session has no effect: sessions are used again with PostgreSQL only")
-	}
 	serves := d.engines.New(db.cfg, db.upstream, db.cache, db.clientTLS, db.pool)
 	db.late.known.Store(&serves)
 	if old := d.predecessor(db); old != nil {

@@ -11,11 +11,12 @@
 // Invariants: the client hears OK only after the database said so; both legs agree on
 // every flag that changes framing but CLIENT_COMPRESS, which ends here, so results pass
 // untouched; a client that was told of another database than it would get is told so
-// instead; a client that leaves before it answered leaves no half-done handshake behind,
+// instead; a session is another client's only if it is known that the last one's commands
+// are all answered, and the id of a connection that a client was told names its own or none; a client that leaves before it answered leaves no half-done handshake behind,
 // which would count toward the database's max_connect_errors.
 //
-// The package compresses nothing, though it takes what clients compress, does not pool,
-// and looks at nothing that a client sends after login but the first byte of each command.
+// The package compresses nothing, though it takes what clients compress, and looks at
+// nothing that a client sends after login but the first byte of each command.
 //
 // The reference is "Client/Server Protocol" in the MySQL source documentation;
 // page names in comments are its. MariaDB's differences are in its knowledge base

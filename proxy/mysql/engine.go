@@ -13,6 +13,7 @@ import (
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/peer"
+	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
@@ -40,6 +41,7 @@ type Engine struct {
 	RequireTLS  bool        // TCP clients must use TLS
 	NoDatabase  bool        // there is no default database, whatever the secret says
 	MariaDB     bool        // what clients take a database for that nobody has reached yet
+	Pool        *pool.Pool  // of server sessions, for one client after another; nil: each has its own
 
 	warnTLS      sync.Once
 	lastGreeting atomic.Pointer[wire.Greeting]      // with the id 0, which no connection has
@@ -103,6 +105,9 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs
 	}
 	if err := s.Admit(); err != nil {
 		return nil, err
+	}
+	if e.Pool != nil {
+		return l.share()
 	}
 	if err := l.run(); err != nil {
 		return nil, err

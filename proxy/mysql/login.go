@@ -13,6 +13,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql/backend"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
+	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -28,49 +29,49 @@ type login struct {
 
 	change    *wire.ChangeUser // the COM_CHANGE_USER that is being answered; nil: none
 	noDefault bool             // the default database does not exist
+
+	lease  *pool.Lease // of a server session; nil: nothing is shared
+	shared *pooled     // that session, once there is one
+	misled *pool.Lease // of the session whose id the client was told, and which is not the one it has
 }
 
-// run greets the client and logs in with whichever credential the database
-// accepts. The client is greeted first, because while a login tries a credential
-// others may wait for its verdict, and they must not wait for a slow client. While
-// the database refuses the credential, or cannot be reached, the client hears an
-// earlier greeting: a connection that nobody goes on with would have to be ended with
-// one more failed login.
+// run greets the client and logs in with whichever credential the database accepts.
 func (l *login) run() error {
-	if l.client.want != nil {
-		return l.search(l.attempt)
+	if l.client.want == nil {
+		if err := l.introduceFirst(); err != nil {
+			return err
+		}
+		defer l.release()
 	}
+	return l.search(l.attempt)
+}
+
+// introduceFirst greets the client with what the database says, and reads its answer. The
+// client is greeted before any login, because while a login tries a credential others may
+// wait for its verdict, and they must not wait for a slow client. While the database refuses
+// the credential, or cannot be reached, the client hears an earlier greeting: a connection
+// that nobody goes on with would have to be ended with one more failed login.
+func (l *login) introduceFirst() error {
 	cred, err := l.engine.Credentials.Get(l.ctx) // it may name the host
 	if err != nil {
 		return err
 	}
 	last := l.engine.lastGreeting.Load()
 	if last != nil && l.engine.isRefused(cred) {
-		return l.searchGreeted(*last)
+		return l.receive(*last)
 	}
 	up, err := l.dial(cred)
 	if secrets.IsWrongEndpoint(err) {
 		if last != nil {
-			return l.searchGreeted(*last)
+			return l.receive(*last)
 		}
 		up, err = l.dialElsewhere()
 	}
 	if err != nil {
 		return err
 	}
-	if l.preLogin, err = l.introduce(up); err != nil {
-		return err
-	}
-	defer l.release()
-	return l.search(l.attempt)
-}
-
-// searchGreeted is search for a client who hears an earlier greeting.
-func (l *login) searchGreeted(g wire.Greeting) error {
-	if err := l.receive(g); err != nil {
-		return err
-	}
-	return l.search(l.attempt)
+	l.preLogin, err = l.introduce(up)
+	return err
 }
 
 // errDialled ends a search that has found a database, and has offered it nothing.

@@ -4,7 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -39,6 +39,7 @@ type Pool struct {
 
 	mu         sync.Mutex
 	idle       []*session // the one that was used last comes last
+	aside      []*session // set aside, but to make room
 	open       int        // sessions that are idle, in use, being reset or being opened
 	generation uint64
 	waiters    list.List // of *waiter, the first to come first
@@ -56,6 +57,7 @@ type session struct {
 	since      time.Time // that it is idle
 	unwatch    context.CancelFunc
 	watched    chan bool // whether it was quiet to the end of the watch; capacity 1
+	watching   bool      // watched is yet to be received from
 }
 
 // waiter waits for one of MaxOpen.
@@ -83,8 +85,7 @@ func New(o Options) *Pool {
 func (p *Pool) Close() {
 	p.mu.Lock()
 	p.closed = true
-	idle := p.idle
-	p.idle = nil
+	idle := p.takeAll()
 	p.mu.Unlock()
 	p.cancel()
 	for _, s := range idle {
@@ -98,8 +99,7 @@ func (p *Pool) Close() {
 func (p *Pool) Retire() {
 	p.mu.Lock()
 	p.generation++
-	idle := p.idle
-	p.idle = nil
+	idle := p.takeAll()
 	if len(idle) > 0 { // so p is not closed
 		p.all.Go(func() {
 			for _, s := range idle {
@@ -110,6 +110,13 @@ func (p *Pool) Retire() {
 	p.mu.Unlock()
 }
 
+// takeAll takes out all sessions that nobody uses. p.mu is held.
+func (p *Pool) takeAll() []*session {
+	all := append(p.idle, p.aside...)
+	p.idle, p.aside = nil, nil
+	return all
+}
+
 // Stats are the numbers of sessions, and of those who wait for one.
 type Stats struct{ Idle, InUse, Waiting int }
 
@@ -117,15 +124,8 @@ type Stats struct{ Idle, InUse, Waiting int }
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Stats{len(p.idle), p.open - len(p.idle), p.waiters.Len()}
-}
-
-// Lease is the right to one server session.
-type Lease struct {
-	pool       *Pool
-	key        string
-	generation uint64
-	session    *session // nil: the holder is to log in
+	idle := len(p.idle) + len(p.aside)
+	return Stats{idle, p.open - idle, p.waiters.Len()}
 }
 
 // Acquire returns a lease: of an idle session of that key, or else one to log in with, when
@@ -154,18 +154,22 @@ func (p *Pool) Acquire(ctx context.Context, key string, open Open) (*Lease, erro
 func (p *Pool) lease(key string, open Open) (*Lease, *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lastKey, p.lastOpen = key, open
+	p.seen(key, open)
 	for i := len(p.idle) - 1; i >= 0; i-- {
 		if s := p.idle[i]; s.key == key {
 			p.idle = append(p.idle[:i], p.idle[i+1:]...)
-			return &Lease{p, key, s.generation, s}, nil
+			return &Lease{pool: p, key: key, generation: s.generation, session: s}, nil
 		}
 	}
 	switch {
 	case p.o.MaxOpen == 0 || p.open < p.o.MaxOpen:
-	case len(p.idle) > 0: // of other keys: the one that was not used for longest makes room
-		s := p.idle[0]
-		p.idle = p.idle[1:]
+	case len(p.idle)+len(p.aside) > 0: // of other keys: the one that was not used for longest makes room
+		from := &p.idle
+		if len(p.aside) > 0 {
+			from = &p.aside
+		}
+		s := (*from)[0]
+		*from = (*from)[1:]
 		p.all.Go(func() { p.drop(s, Evicted) })
 		// Its place is counted until it is closed; so for a moment is one more.
 	default:
@@ -174,7 +178,14 @@ func (p *Pool) lease(key string, open Open) (*Lease, *waiter) {
 		return nil, w
 	}
 	p.open++
-	return &Lease{p, key, p.generation, nil}, nil
+	return &Lease{pool: p, key: key, generation: p.generation}, nil
+}
+
+// seen remembers how to open sessions ahead; not, if open is nil. p.mu is held.
+func (p *Pool) seen(key string, open Open) {
+	if open != nil {
+		p.lastKey, p.lastOpen = key, open
+	}
 }
 
 // wait waits for w's turn.
@@ -208,6 +219,7 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (*Lease, error) {
 // not, it is closed.
 func (p *Pool) usable(ctx context.Context, s *session) bool {
 	s.unwatch()
+	s.watching = false
 	switch quiet := <-s.watched; {
 	case !quiet:
 		p.drop(s, ServerEnded)
@@ -231,56 +243,6 @@ func (p *Pool) reset(ctx context.Context, s *session) bool {
 	return true
 }
 
-// Conn returns the session, nil if the holder is to log in and to call Opened.
-func (l *Lease) Conn() Conn {
-	if l.session == nil {
-		return nil
-	}
-	return l.session.conn
-}
-
-// Age returns how long ago the session was opened.
-func (l *Lease) Age() time.Duration { return time.Since(l.session.born) }
-
-// Opened says that the holder has logged in.
-func (l *Lease) Opened(c Conn) { l.session = l.pool.opened(c, l.key, l.generation) }
-
-func (p *Pool) opened(c Conn, key string, generation uint64) *session {
-	now := time.Now()
-	life := time.Duration(float64(p.o.MaxLifetime) * (1 - lifetimeJitter*rand.Float64()))
-	p.o.Observe(Event{Kind: Opened})
-	return &session{conn: c, key: key, generation: generation, born: now, dies: now.Add(life)}
-}
-
-// Discard ends the lease: the session is closed, if there is one.
-func (l *Lease) Discard() {
-	if l.session == nil {
-		l.pool.freed()
-		return
-	}
-	l.pool.drop(l.session, Unfit)
-}
-
-// Return ends the lease: the session is at a point where it can be reset, and is kept if it
-// was. Return does not wait for that.
-func (l *Lease) Return() {
-	p, s := l.pool, l.session
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		p.drop(s, Shutdown)
-		return
-	}
-	p.all.Add(1)
-	p.mu.Unlock()
-	go func() {
-		defer p.all.Done()
-		if p.current(s) && p.reset(p.ctx, s) {
-			p.keep(s)
-		}
-	}()
-}
-
 // current reports whether a session may be kept. If not, it is closed.
 func (p *Pool) current(s *session) bool {
 	p.mu.Lock()
@@ -297,6 +259,8 @@ func (p *Pool) unkept(s *session) Reason {
 	switch {
 	case p.closed:
 		return Shutdown
+	case s.watching && len(s.watched) > 0:
+		return ServerEnded
 	case s.generation != p.generation:
 		return Retired
 	case !time.Now().Before(s.dies):
@@ -314,7 +278,7 @@ func (p *Pool) keep(s *session) {
 		if w.key == s.key {
 			p.waiters.Remove(first)
 			p.watch(s)
-			w.lease <- &Lease{p, s.key, s.generation, s}
+			w.lease <- &Lease{pool: p, key: s.key, generation: s.generation, session: s}
 			p.mu.Unlock()
 			return
 		}
@@ -333,8 +297,13 @@ func (p *Pool) keep(s *session) {
 	}
 }
 
-// watch begins the watch over an idle session. p.mu is held, and p is not closed.
+// watch begins the watch over an idle session, if there is none. p.mu is held, and p is not
+// closed.
 func (p *Pool) watch(s *session) {
+	if s.watching { // nobody has had it since
+		return
+	}
+	s.watching = true
 	ctx, unwatch := context.WithCancel(p.ctx)
 	s.since, s.unwatch, s.watched = time.Now(), unwatch, make(chan bool, 1)
 	p.all.Add(1)
@@ -348,13 +317,13 @@ func (p *Pool) watch(s *session) {
 	}()
 }
 
-// takeOut takes a session out of the idle ones, and reports whether it was there.
+// takeOut takes a session out of those that nobody uses, and reports whether it was there.
 func (p *Pool) takeOut(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, other := range p.idle {
-		if other == s {
-			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+	for _, of := range []*[]*session{&p.idle, &p.aside} {
+		if i := slices.Index(*of, s); i >= 0 {
+			*of = slices.Delete(*of, i, i+1)
 			return true
 		}
 	}
@@ -383,5 +352,5 @@ func (p *Pool) freed() {
 	}
 	w := p.waiters.Remove(first).(*waiter)
 	p.open++
-	w.lease <- &Lease{p, w.key, p.generation, nil}
+	w.lease <- &Lease{pool: p, key: w.key, generation: p.generation}
 }

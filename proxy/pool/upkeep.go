@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // sweep closes what was idle for too long or is too old.
 func (p *Pool) sweep() {
@@ -23,19 +26,19 @@ func (p *Pool) outdated(now time.Time) map[*session]Reason {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := map[*session]Reason{}
-	kept := p.idle[:0]
-	for _, s := range p.idle {
-		switch {
-		case !now.Before(s.dies):
-			out[s] = Aged
-		case now.Sub(s.since) >= p.o.IdleTimeout:
-			out[s] = Idle
-		default:
-			kept = append(kept, s)
-		}
+	for _, of := range []*[]*session{&p.idle, &p.aside} {
+		*of = slices.DeleteFunc(*of, func(s *session) bool {
+			switch {
+			case !now.Before(s.dies):
+				out[s] = Aged
+			case now.Sub(s.since) >= p.o.IdleTimeout:
+				out[s] = Idle
+			default:
+				return false
+			}
+			return true
+		})
 	}
-	clear(p.idle[len(kept):])
-	p.idle = kept
 	return out
 }
 

@@ -20,6 +20,12 @@ type CommandScanner struct {
 // Scan implements relay.Leg.Scan: it passes everything up to a COM_CHANGE_USER,
 // and keeps back a header whose command is still to come.
 func (s *CommandScanner) Scan(b []byte) (pass int, stop bool) {
+	return s.scan(b, func(_ int, _ bool, command byte) bool { return command == mysql.COM_CHANGE_USER })
+}
+
+// scan shows each packet to stopAt before it passes: its length, whether it begins a
+// command, and then which, unless it is empty.
+func (s *CommandScanner) scan(b []byte, stopAt func(size int, begins bool, command byte) bool) (pass int, stop bool) {
 	for {
 		step := min(s.skip, len(b)-pass)
 		pass += step
@@ -30,13 +36,15 @@ func (s *CommandScanner) Scan(b []byte) (pass int, stop bool) {
 		}
 		size, seq := int(head[0])|int(head[1])<<8|int(head[2])<<16, head[3]
 		begins := seq == 0 && s.last != maxPayload && (s.lastSeq != 255 || s.last == 0)
+		command := byte(0) // COM_SLEEP, which no client sends
 		if begins && size > 0 {
 			if len(head) == HeaderSize {
 				return pass, false
 			}
-			if head[HeaderSize] == mysql.COM_CHANGE_USER {
-				return pass, true
-			}
+			command = head[HeaderSize]
+		}
+		if stopAt(size, begins, command) {
+			return pass, true
 		}
 		s.last, s.lastSeq, s.skip = size, seq, HeaderSize+size
 	}

@@ -7,15 +7,15 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// loginOnly are the capabilities that say how to log in, and nothing of what follows:
+// LoginOnly are the capabilities that say how to log in, and nothing of what follows:
 // the two legs need not agree on them.
-const loginOnly = NotOffered | mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA |
+const LoginOnly = NotOffered | mysql.CLIENT_PLUGIN_AUTH | mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA |
 	mysql.CLIENT_SECURE_CONNECTION | mysql.CLIENT_CONNECT_WITH_DB | mysql.CLIENT_CONNECT_ATTRS | mysql.MULTI_FACTOR_AUTHENTICATION
 
 // Differs says in words in what a server that greets with actual is another than a client
 // takes it for that was told g and answered r; "" if that client cannot tell.
 func (g Greeting) Differs(actual Greeting, r HandshakeResponse) string {
-	differ := r.Capabilities &^ loginOnly & (g.Capabilities ^ actual.Capabilities)
+	differ := r.Capabilities &^ LoginOnly & (g.Capabilities ^ actual.Capabilities)
 	for i := range mariaDBFlags { // where MySQL and its clients have zeros
 		differ |= uint32(r.Filler[len(r.Filler)-mariaDBFlags+i] & (g.Reserved[len(g.Reserved)-mariaDBFlags+i] ^ actual.Reserved[len(g.Reserved)-mariaDBFlags+i]))
 	}

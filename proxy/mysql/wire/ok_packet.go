@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -56,4 +57,24 @@ func lengthOf(first byte) int {
 		return 9
 	}
 	return 1
+}
+
+// serverFlags are those of a status that tell of settings: how strings are read, and
+// whether each statement is a transaction.
+const serverFlags = mysql.SERVER_STATUS_AUTOCOMMIT | mysql.SERVER_STATUS_NO_BACKSLASH_ESCAPED
+
+// WithSettings returns the OK packet with the flags of status that tell of settings:
+// autocommit, and whether a backslash escapes.
+func WithSettings(ok []byte, status uint16) []byte {
+	old, found := StatusOf(ok)
+	if !found {
+		return ok
+	}
+	at := 1
+	for range 2 {
+		at += lengthOf(ok[at])
+	}
+	ok = bytes.Clone(ok)
+	binary.LittleEndian.PutUint16(ok[at:], old&^serverFlags|status&serverFlags)
+	return ok
 }

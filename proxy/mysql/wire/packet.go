@@ -46,6 +46,9 @@ func (c *PacketConn) ReadAhead() []byte {
 // Detach returns what was read ahead, in memory of its own. c is read from again only
 // after another PacketConn has taken its place, or after Resume.
 func (c *PacketConn) Detach() []byte {
+	if c.R == nil {
+		return nil // it is detached
+	}
 	b := c.ReadAhead()
 	c.R = nil // its memory is not needed as long as a relay lasts
 	return b

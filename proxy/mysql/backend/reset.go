@@ -1,0 +1,174 @@
+package backend
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/mysql/wire"
+	"github.com/credproxy/credproxy/proxy/upstream"
+)
+
+// Fresh says what a session was like when it began, of what a reset does not bring back.
+type Fresh struct {
+	Capabilities uint32 // that both sides have set
+	Database     string // "" for none
+	// setCharsets is the statement that sets the character sets, "" where a reset brings
+	// them back.
+	setCharsets string
+}
+
+// Learn asks a session that has just begun what it is like, for [Conn.Reset]. client are
+// the capabilities that the database was told. The session is as it was, but for the number
+// of statements that it counts.
+//
+// MariaDB brings the character sets back that the handshake asked for. MySQL has those of
+// the server after a reset, and what the handshake makes of them depends on how the server
+// was started (character-set-client-handshake) and on its own character set.
+func (c *Conn) Learn(ctx context.Context, client uint32, database string) (f Fresh, err error) {
+	f = Fresh{Capabilities: client & c.Greeting.Capabilities, Database: database}
+	if strings.Contains(c.Greeting.Version, "MariaDB") {
+		return f, nil
+	}
+	err = upstream.BreakOff(ctx, c.TCP, func() error {
+		row, err := c.row(f, 3, "SELECT @@character_set_client, @@character_set_results, @@collation_connection")
+		if err != nil {
+			return err
+		}
+		if row == nil || !isName(row[0]) || !isName(row[1]) && row[1] != "" || !isName(row[2]) {
+			return fault.ErrAnswer("no character sets", nil)
+		}
+		if row[1] == "" {
+			row[1] = "NULL"
+		}
+		f.setCharsets = fmt.Sprintf("SET character_set_client = %s, character_set_results = %s, collation_connection = %s", row[0], row[1], row[2])
+		// It makes FOUND_ROWS() what it was.
+		row, err = c.row(f, 1, "SELECT 1 FROM DUAL WHERE FALSE")
+		if err == nil && row != nil {
+			err = fault.ErrAnswer("a row where there is none", nil)
+		}
+		return err
+	})
+	if _, said := errors.AsType[*fault.SQLError](err); err != nil && !said {
+		return f, c.fail(ctx, err)
+	}
+	return f, err
+}
+
+// isName reports whether s is the name of a character set or a collation.
+func isName(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
+
+// Reset makes a session, which must be idle or [wire.Idle], as a fresh one is, as far as the
+// server can do that (page "COM_RESET_CONNECTION"), and brings back what that loses. Each
+// command awaits its answer, because servers are known to hang else; each answer must be
+// exactly OK. It returns the last status. After an error the connection is closed.
+func (c *Conn) Reset(ctx context.Context, f Fresh) (status uint16, err error) {
+	err = upstream.BreakOff(ctx, c.TCP, func() (err error) {
+		status, err = c.reset(f)
+		return err
+	})
+	if err != nil {
+		return 0, c.fail(ctx, err)
+	}
+	return status, nil
+}
+
+func (c *Conn) reset(f Fresh) (status uint16, err error) {
+	c.PacketConn = wire.NewPacketConn(c.PacketConn.Conn)
+	defer func() { c.R = nil }() // its memory is not needed until the next reset
+	if status, err = c.command([]byte{mysql.COM_RESET_CONNECTION}); err != nil {
+		return 0, err
+	}
+	if f.setCharsets != "" {
+		if status, err = c.command(f.query(f.setCharsets)); err != nil {
+			return 0, err
+		}
+	}
+	if f.Database != "" {
+		return c.command(append([]byte{mysql.COM_INIT_DB}, f.Database...))
+	}
+	// There is no way back to none.
+	row, err := c.row(f, 1, "SELECT 1 FROM DUAL WHERE DATABASE() IS NOT NULL")
+	if err == nil && row != nil {
+		err = fault.ErrAnswer("a database, which it had not when it began", nil)
+	}
+	return status, err
+}
+
+// query encodes a COM_QUERY.
+func (f Fresh) query(sql string) []byte {
+	b := []byte{mysql.COM_QUERY}
+	if f.Capabilities&mysql.CLIENT_QUERY_ATTRIBUTES != 0 {
+		b = append(b, 0, 1) // none, in one set
+	}
+	return append(b, sql...)
+}
+
+// command sends a command whose answer is OK, and nothing more.
+func (c *Conn) command(payload []byte) (status uint16, err error) {
+	c.Seq = 0
+	if err := c.WritePacket(payload); err != nil {
+		return 0, fault.ErrAnswer("resetting the session", err)
+	}
+	b, err := c.ReadPacket()
+	if err != nil || len(b) == 0 {
+		return 0, fault.ErrAnswer("waiting for the end of the reset", err)
+	}
+	if b[0] == mysql.ERR_HEADER {
+		return 0, sqlError(b)
+	}
+	const unfinished = mysql.SERVER_STATUS_IN_TRANS | mysql.SERVER_MORE_RESULTS_EXISTS | inTransactionReadOnly
+	status, ok := uint16(0), false
+	if b[0] == mysql.OK_HEADER {
+		status, ok = wire.StatusOf(b)
+	}
+	if !ok || status&unfinished != 0 || c.R.Buffered() > 0 {
+		return 0, fault.ErrAnswer("not the answer to a reset", nil)
+	}
+	return status, nil
+}
+
+// inTransactionReadOnly is SERVER_STATUS_IN_TRANS_READONLY.
+const inTransactionReadOnly = 0x2000
+
+// row runs a query of as many columns that has one row or none, which it then returns as
+// nil, whatever the client's flags make of result sets (page "Text Resultset").
+func (c *Conn) row(f Fresh, columns int, sql string) (row []string, err error) {
+	c.Seq = 0
+	if err := c.WritePacket(f.query(sql)); err != nil {
+		return nil, fault.ErrAnswer("sending it", err)
+	}
+	definitions := 1 + columns
+	if f.Capabilities&mysql.CLIENT_DEPRECATE_EOF == 0 {
+		definitions++ // an EOF ends them
+	}
+	for i := 0; ; i++ {
+		b, err := c.ReadPacket()
+		switch {
+		case err != nil || len(b) == 0:
+			return nil, fault.ErrAnswer("waiting for the answer", err)
+		case b[0] == mysql.ERR_HEADER:
+			return nil, sqlError(b)
+		case i == 0 && !bytes.Contains(b, []byte{byte(columns)}) || i > definitions+1:
+			return nil, fault.ErrAnswer("another answer than this query has", nil)
+		case i < definitions:
+		case b[0] == mysql.EOF_HEADER && c.R.Buffered() > 0:
+			return nil, fault.ErrAnswer("more than the answer", nil)
+		case b[0] == mysql.EOF_HEADER:
+			return row, nil
+		case i > definitions:
+			return nil, fault.ErrAnswer("more rows than one", nil)
+		default:
+			if row, err = wire.ParseRow(b, columns); err != nil {
+				return nil, fault.ErrAnswer("a row that cannot be read", err)
+			}
+		}
+	}
+}
