@@ -38,7 +38,7 @@ func page(now func() Status) http.Handler {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	tmpl := template.Must(template.New("page").Funcs(template.FuncMap{
 		"human": human, "ago": Ago, "until": until, "clock": clock, "iso": iso, "short": short,
-		"rate": perSecond, "bytes": byteCount, "plural": plural, "at": at,
+		"rate": perSecond, "bytes": byteCount, "plural": plural, "at": at, "charts": charts,
 	}).Parse(pageHTML))
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		s := now()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/metrics/recent"
 )
 
 // exampleStatus has every field set, on a database that is fine and one that is not.
@@ -27,6 +29,8 @@ func exampleStatus(now time.Time) Status {
 		},
 		SourceBreaker: &Breaker{State: BreakerClosed}, DatabaseBreaker: &Breaker{State: BreakerClosed},
 		Replacement: "no credential yet: not_found",
+		Recent:      exampleWindow(now),
+		Pool:        &Pool{Idle: 3, InUse: 2, Waiting: 1, Opened: 17, Reused: 4700, Closed: map[string]int64{"unfit": 4, "retired": 8}},
 		BreakGlass:  &BreakGlass{}, Probe: &Probe{At: now.Add(-5 * time.Hour), OK: true, Seconds: .023},
 	}
 	broken := fine
@@ -42,6 +46,25 @@ func exampleStatus(now time.Time) Status {
 		Reasons: []string{"billing: the database refused the credential"}, Databases: []Database{fine, broken},
 		Reload: &Reload{At: now.Add(-90 * time.Second)},
 	}
+}
+
+// exampleWindow has logins that became more, and failed for a while before a rotation.
+func exampleWindow(now time.Time) *recent.Window {
+	w := &recent.Window{
+		Seconds: 900, Logins: 4711, MostPerSecond: 31.2, P50: 0.00021, P99: 0.024, MostSessions: 12, Failures: 45,
+		Rotations: []time.Time{now.Add(-3 * time.Minute)}, Marks: []float64{72.5}, Slots: make([]recent.Slot, recent.Slots),
+	}
+	for i := range w.Slots {
+		s := &w.Slots[i]
+		*s = recent.Slot{Seen: true, Logins: int64(i * i % 313), P50: time.Duration(200+i) * time.Microsecond, P99: time.Duration(5+i%7) * time.Millisecond, Sessions: int64(2 + i%11)}
+		switch {
+		case i < 20:
+			*s = recent.Slot{Sessions: -1}
+		case i >= 68 && i < 73:
+			*s = recent.Slot{Seen: true, Failures: int64(i % 15), Sessions: 12}
+		}
+	}
+	return w
 }
 
 func getPage(t *testing.T, s Status) (body string, header http.Header) {
@@ -67,6 +90,9 @@ func TestPageSays(t *testing.T) {
 		"secrets_manager, confirmed 17m ago", "Expires in 14m", "Next refresh in 43m", "Next rotation in 2d 2h",
 		"5h ago, to 4f3a9c1e ; 12 logins waited, the longest 1.2 s", "Source breaker closed", "ok 5h ago, took 23 ms",
 		"123.5 MB to the database, 9.9 GB back",
+		"logins per second at most 31 ", "login time p50 0.2 ms, p99 24 ms", "sessions at most 12", "failures 45",
+		"The last 15 minutes; the credential rotated at 05:03:07 UTC (dashed).",
+		"idle in the pool 3", "in use 2", "clients waiting 1", "reused 4700", "opened 17", "Pool closed 8 retired 4 unfit",
 		"the database refused the credential", "last answer: access_denied , stale", "refused",
 		"open since 05:05:07 UTC, tries again in 12 s: it refuses connections", "unreachable no &lt;route&gt; 211 3.0 s ago",
 	} {

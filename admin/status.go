@@ -3,6 +3,8 @@ package admin
 import (
 	"slices"
 	"time"
+
+	"github.com/credproxy/credproxy/metrics/recent"
 )
 
 // Status is what GET /status answers and the status page shows: what credproxy
@@ -56,6 +58,10 @@ type Database struct {
 	Rotation   *Rotation  `json:"last_rotation,omitempty"` // the last one seen; none since the start
 	Sessions   Sessions   `json:"sessions"`
 	Failures   []Failure  `json:"failures,omitempty"` // by reason, the most frequent first
+	// Recent is what happened in the last 15 minutes. Its slots, of which the page makes
+	// charts, are not in the JSON: metrics have them.
+	Recent *recent.Window `json:"recent,omitempty"`
+	Pool   *Pool          `json:"pool,omitempty"` // only with pool.mode session
 
 	SourceBreaker   *Breaker    `json:"source_breaker,omitempty"`   // in front of the credential's source
 	DatabaseBreaker *Breaker    `json:"database_breaker,omitempty"` // in front of the database
@@ -106,6 +112,16 @@ type Sessions struct {
 	LoginsPerSecond float64 `json:"logins_per_second"` // over the last 60 s
 	BytesToUpstream int64   `json:"bytes_to_upstream"`
 	BytesToClient   int64   `json:"bytes_to_client"`
+}
+
+// Pool counts the server sessions that are used again.
+type Pool struct {
+	Idle    int              `json:"idle"`    // kept for the next client
+	InUse   int              `json:"in_use"`  // by a client, or being opened or reset
+	Waiting int              `json:"waiting"` // clients, for one of pool.max_server_connections
+	Opened  int64            `json:"opened"`  // since the start
+	Reused  int64            `json:"reused"`
+	Closed  map[string]int64 `json:"closed,omitempty"` // by the label "reason" of credproxy_pool_closed_total
 }
 
 // Failure counts the sessions that ended for one reason. Reason is the label

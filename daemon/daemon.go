@@ -92,6 +92,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	log.Info("credproxy starts", zap.String("version", opts.Version), zap.Int("databases", len(cfg.Databases)))
 	var administering sync.WaitGroup
 	administering.Go(func() { releaseMemory(serving, 30*time.Second) })
+	administering.Go(func() { d.metrics.Sample(serving) })
 	administering.Go(func() {
 		if err := d.serveAdmin(serving, cfg.Admin); err != nil {
 			failed <- err

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy/pool"
@@ -35,6 +36,15 @@ func (db *database) retireSessions(e secrets.Event) {
 		return
 	}
 	db.pool.Retire()
+}
+
+// poolStatus says how the pool does, nil if there is none.
+func (db *database) poolStatus() *admin.Pool {
+	if db.pool == nil {
+		return nil
+	}
+	s := db.observer.PoolState()
+	return &admin.Pool{Idle: s.Idle, InUse: s.InUse, Waiting: s.Waiting, Opened: s.Opened, Reused: s.Reused, Closed: s.Closed}
 }
 
 // closePool closes the sessions that are kept; from then on none are.

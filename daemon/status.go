@@ -50,6 +50,7 @@ func (db *database) status() admin.Database {
 	}
 	s.Ready = s.Reason == ""
 	db.tally.fill(&s)
+	s.Recent, s.Pool = db.observer.Recent(), db.poolStatus()
 	known := db.cache.Status()
 	s.BreakGlass = db.breakGlassStatus(known)
 	s.SourceBreaker = sourceBreaker(known)

@@ -39,7 +39,7 @@ func TestStatusPage(t *testing.T) {
 	tls := "tls: " + tlsYAML("", pg.CAFile)
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" +
 		smDatabase("orders", "prod/orders", tls) + smDatabase("billing", "prod/billing", tls, "rotation: {grace: 0s}") +
-		database("reports", fmt.Sprintf("file: {path: %q}", filepath.Join(dir, "reports.json")), tls, "engine: postgres",
+		database("reports", fmt.Sprintf("file: {path: %q}", filepath.Join(dir, "reports.json")), tls, "engine: postgres", "pool: {mode: session}",
 			fmt.Sprintf("break_glass: {file: %q}", filepath.Join(dir, "emergency.json")))}, appPassword, secondPassword, thirdPassword)
 	for _, name := range []string{"orders", "billing", "reports", "orders"} {
 		w.recovers(t, name, "postgres")
@@ -58,6 +58,9 @@ func TestStatusPage(t *testing.T) {
 		t.Errorf("of orders it says\n%s", text)
 	}
 	b.styled(t, "light", "rgb(244, 245, 247)")
+	if filled := b.eval("getComputedStyle(document.querySelector('#db-orders .chart .area')).fill"); filled != "rgb(220, 243, 229)" {
+		t.Errorf("a chart is filled with %s", filled)
+	}
 	b.keep(t, "status-light")
 	b.show(1280, "dark")
 	b.styled(t, "dark", "rgb(16, 20, 26)")
@@ -73,7 +76,11 @@ func TestStatusPage(t *testing.T) {
 	if rotation := regexp.MustCompile(`ago, to [0-9a-f]{8}; 1 login waited, the longest [0-9]`); !rotation.MatchString(text) {
 		t.Errorf("the page does not say %s", rotation)
 	}
-	for _, want := range []string{"Break-glass is in use", "INC-4711: rotation is broken", "the database refused the credential", "credential_rejected"} {
+	marked := fmt.Sprint(b.eval("document.querySelectorAll('#db-orders .mark').length + ' of ' + document.querySelectorAll('#db-orders .chart').length"))
+	if marked != "4 of 4" {
+		t.Errorf("%s charts have a mark where the credential rotated", marked)
+	}
+	for _, want := range []string{"idle in the pool", "Break-glass is in use", "INC-4711: rotation is broken", "the database refused the credential", "credential_rejected"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q", want)
 		}

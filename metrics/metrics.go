@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/credproxy/credproxy/metrics/recent"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -79,6 +80,7 @@ type Database struct {
 	breaker   prometheus.Gauge
 	probes    probes
 	pools     *pools
+	recent    *recent.Ring
 }
 
 // loginBuckets reach from a local login to login_timeout and a rotation's grace,
@@ -121,7 +123,7 @@ func (m *Metrics) newDatabase(name string) *Database {
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
 		}, nil),
-		breaker: breakerGauge(), probes: newProbes(), pools: newPools(),
+		breaker: breakerGauge(), probes: newProbes(), pools: newPools(), recent: recent.New(),
 	}
 	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)
 	d.reg.MustRegister(d.breaker, d.probes.total, d.probes.success)
@@ -135,6 +137,9 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 // SessionEnded implements proxy.Observer.
 func (d *Database) SessionEnded(kind fault.Kind, _ string) {
 	d.sessions.WithLabelValues(string(kind)).Inc()
+	if kind != fault.OK {
+		d.recent.Failure()
+	}
 	if kind.NoReply() {
 		d.up.WithLabelValues().Set(0)
 	}
@@ -143,8 +148,12 @@ func (d *Database) SessionEnded(kind fault.Kind, _ string) {
 // LoginPhase implements proxy.Observer.
 func (d *Database) LoginPhase(phase string, t time.Duration) {
 	d.phases.WithLabelValues(phase).Observe(t.Seconds())
-	if phase == "auth" {
+	switch phase {
+	case "auth":
 		d.up.WithLabelValues().Set(1)
+	case "total":
+		d.recent.Login(t)
+		d.recent.Sessions(d.servers.active())
 	}
 }
 
@@ -161,6 +170,9 @@ func (d *Database) Credential(source string, e secrets.Event) {
 		d.refreshes.WithLabelValues(e.Reason, "unchanged").Inc()
 	case secrets.Rotated:
 		d.rotations.Inc()
+		if e.Credential == nil || e.Credential.Kind() != secrets.Token { // a token is made anew, and is no other credential
+			d.recent.Rotated()
+		}
 	case secrets.Tried:
 		result := "accepted"
 		switch {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -32,6 +33,9 @@ func fill(m *Metrics) *Database {
 	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Fetched, Reason: secrets.ReasonStart, Credential: cred})
 	d.Credential("secrets_manager", secrets.Event{Kind: secrets.Rotated, Credential: cred})
 	d.Probe("ok", true, true)
+	p := pool.New(pool.Options{MaxLifetime: time.Hour})
+	defer p.Close()
+	d.ObservePool(p)
 	m.Draining()
 	return d
 }

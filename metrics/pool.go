@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/credproxy/credproxy/proxy/pool"
 )
@@ -76,16 +77,46 @@ func (p *pools) Describe(ch chan<- *prometheus.Desc) {
 	ch <- poolWaitingDesc
 }
 
-// Collect implements prometheus.Collector.
-func (p *pools) Collect(ch chan<- prometheus.Metric) {
+// stats are the numbers of all pools together.
+func (p *pools) stats() (sum pool.Stats) {
 	p.mu.Lock()
 	all := slices.Clone(p.all)
 	p.mu.Unlock()
-	var sum pool.Stats
 	for _, one := range all {
 		s := one.Stats()
 		sum.Idle, sum.InUse, sum.Waiting = sum.Idle+s.Idle, sum.InUse+s.InUse, sum.Waiting+s.Waiting
 	}
+	return sum
+}
+
+// PoolState is what the metrics of a pool say, for the status page.
+type PoolState struct {
+	pool.Stats
+	Opened, Reused int64
+	Closed         map[string]int64 // by reason, where there were some
+}
+
+// PoolState returns what the metrics of the database's pools say.
+func (d *Database) PoolState() PoolState {
+	p := d.pools
+	s := PoolState{Stats: p.stats(), Opened: count(p.opened), Reused: count(p.reused), Closed: map[string]int64{}}
+	for _, reason := range pool.Reasons() {
+		if n := count(p.closed.WithLabelValues(string(reason))); n > 0 {
+			s.Closed[string(reason)] = n
+		}
+	}
+	return s
+}
+
+func count(c prometheus.Counter) int64 {
+	var m dto.Metric
+	_ = c.Write(&m) // a counter's cannot fail
+	return int64(m.GetCounter().GetValue())
+}
+
+// Collect implements prometheus.Collector.
+func (p *pools) Collect(ch chan<- prometheus.Metric) {
+	sum := p.stats()
 	ch <- prometheus.MustNewConstMetric(poolIdleDesc, prometheus.GaugeValue, float64(sum.Idle))
 	ch <- prometheus.MustNewConstMetric(poolInUseDesc, prometheus.GaugeValue, float64(sum.InUse))
 	ch <- prometheus.MustNewConstMetric(poolWaitingDesc, prometheus.GaugeValue, float64(sum.Waiting))

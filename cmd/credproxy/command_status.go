@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -49,7 +51,8 @@ Exit status: 0 shown, also if something is wrong; 1 nobody answers; 2 bad usage.
 	return cmd
 }
 
-// writeStatus writes s as a table, and below it what is not as it should be.
+// writeStatus writes s as a table, and below it what happened lately and what is not as it
+// should be.
 func writeStatus(w io.Writer, s admin.Status) error {
 	state := "ready"
 	switch {
@@ -87,12 +90,44 @@ func writeStatus(w io.Writer, s admin.Status) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	lines := troubles(s)
-	if len(lines) == 0 {
-		return nil
+	for _, lines := range [][]string{doings(s), troubles(s)} {
+		if len(lines) == 0 {
+			continue
+		}
+		if _, err := fmt.Fprintln(w, "\n"+strings.Join(lines, "\n")); err != nil {
+			return err
+		}
 	}
-	_, err := fmt.Fprintln(w, "\n"+strings.Join(lines, "\n"))
-	return err
+	return nil
+}
+
+// doings say what the page draws.
+func doings(s admin.Status) (lines []string) {
+	for _, db := range s.Databases {
+		say := func(format string, args ...any) {
+			lines = append(lines, client.Visible(db.Name+": "+fmt.Sprintf(format, args...)))
+		}
+		if w := db.Recent; w != nil {
+			took := ""
+			if w.Logins > 0 {
+				took = fmt.Sprintf(", half within %s and 99 %% within %s", admin.Took(w.P50), admin.Took(w.P99))
+			}
+			say("in the last %s %d logins, at most %.1f per second%s; at most %d sessions; %d failures",
+				admin.Took(w.Seconds), w.Logins, w.MostPerSecond, took, w.MostSessions, w.Failures)
+			for _, at := range w.Rotations {
+				say("the credential rotated %s", admin.Ago(s.Now, at))
+			}
+		}
+		if p := db.Pool; p != nil {
+			closed := ""
+			for _, reason := range slices.Sorted(maps.Keys(p.Closed)) {
+				closed += fmt.Sprintf(", %d %s", p.Closed[reason], reason)
+			}
+			say("pool: %d idle, %d in use, %d waiting; %d reused, %d opened; closed: %s",
+				p.Idle, p.InUse, p.Waiting, p.Reused, p.Opened, cmp.Or(strings.TrimPrefix(closed, ", "), "none"))
+		}
+	}
+	return lines
 }
 
 // troubles are lines about what an operator should look at.

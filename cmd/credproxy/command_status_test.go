@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/metrics/recent"
 )
 
 func TestWriteStatus(t *testing.T) {
@@ -22,9 +23,12 @@ func TestWriteStatus(t *testing.T) {
 				BreakGlass:  &admin.BreakGlass{Active: true, Reason: "INC-1", Since: now, Until: now.Add(time.Hour)},
 				Replacement: "no credential yet: not_found",
 				Probe:       &admin.Probe{At: now.Add(-time.Second), Error: "refused"},
+				Recent: &recent.Window{Seconds: 900, Logins: 4711, MostPerSecond: 31.2, P50: 0.00021, P99: 0.024, MostSessions: 12, Failures: 2,
+					Rotations: []time.Time{now.Add(-3 * time.Minute)}},
+				Pool: &admin.Pool{Idle: 3, InUse: 2, Waiting: 1, Opened: 17, Reused: 4700, Closed: map[string]int64{"unfit": 4, "retired": 8}},
 			},
 			{
-				Name: "stock", Reason: "no credential yet",
+				Name: "stock", Reason: "no credential yet", Recent: &recent.Window{Seconds: 61.5}, Pool: &admin.Pool{},
 				SourceBreaker:   &admin.Breaker{State: admin.BreakerOpen, Error: "access_denied"},
 				DatabaseBreaker: &admin.Breaker{State: admin.BreakerClosed},
 			},
