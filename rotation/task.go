@@ -136,6 +136,9 @@ func (t *task) master(ctx context.Context) (account.Session, error) {
 	if m.cred, err = v.Document.Credential(v.ID); err != nil {
 		return fail(err)
 	}
+	if user := t.current.cred.Username; t.strategy == Alternating && m.cred.Username == otherUser(user) {
+		return fail(fmt.Errorf("it is for %s, the user that takes turns with %s, whose rights and password it would get itself; name another master, or rename %s", m.cred.Username, user, user))
+	}
 	at, ours := &m.cred.Endpoint, t.current.cred.Endpoint
 	if at.Host == "" {
 		d, err := t.Store.Describe(ctx, t.masterID)

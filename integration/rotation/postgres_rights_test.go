@@ -128,3 +128,16 @@ func TestMD5(t *testing.T) {
 	}
 	s.noPassword(t, s.log())
 }
+
+// TestRoleSetting rotates users who take on another role when they log in, which may not
+// change them.
+func TestRoleSetting(t *testing.T) {
+	for _, kind := range []string{"postgres 15", "postgres 18"} {
+		s := newStand(t, kinds[kind](t))
+		must(t, s.exec(t.Context(), "CREATE ROLE shop; GRANT shop TO app, master; ALTER ROLE app SET role = 'shop'; ALTER ROLE master SET role = 'shop'; GRANT shop TO master WITH ADMIN OPTION"))
+		for _, s.strategy = range [][]string{{"--strategy", "single"}, {"--strategy", "single", "--master", masterSecret}, {"--strategy", "alternating", "--master", masterSecret}} {
+			s.rotate(t)
+			s.works(t, awsstub.Current)
+		}
+	}
+}

@@ -71,6 +71,14 @@ func TestTrouble(t *testing.T) {
 		"a master who may make no roles": {[]string{"postgres 15", "postgres 18"}, func(t *testing.T, s *stand) {
 			must(t, s.exec(t.Context(), "ALTER ROLE master NOCREATEROLE"))
 		}, []string{"--master", masterSecret}, []string{"master may not change other roles", "CREATEROLE"}},
+		"a master that is the other user": {[]string{"postgres 15", "mysql", "mariadb"}, func(t *testing.T, s *stand) {
+			s.edit(t, s.secret, `"app"`, `"master_clone"`)
+			if s.name == "postgres" {
+				must(t, s.exec(t.Context(), "ALTER ROLE app RENAME TO master_clone"))
+			} else {
+				must(t, s.exec(t.Context(), "RENAME USER app TO master_clone"))
+			}
+		}, []string{"--master", masterSecret}, []string{"it is for master, the user that takes turns with master_clone"}},
 		"a role that replicates": {[]string{"postgres 15", "postgres 18"}, func(t *testing.T, s *stand) {
 			must(t, s.exec(t.Context(), "ALTER ROLE app REPLICATION"))
 		}, []string{"--master", masterSecret}, []string{"app has REPLICATION, which master may not give to app_clone"}},

@@ -29,6 +29,9 @@ type change struct {
 // Plan is that of [account.Session].
 func (s *session) Plan(ctx context.Context, want account.Change) ([]account.Statement, error) {
 	c := &change{Change: want, s: s, ctx: ctx}
+	if _, err := c.query("SET ROLE NONE"); err != nil { // ALTER ROLE ... SET role may have set another
+		return nil, err
+	}
 	for _, step := range []func() error{c.lookAround, c.makeRole, c.equalize, c.setPassword} {
 		if err := step(); err != nil {
 			return nil, err
