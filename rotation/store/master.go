@@ -61,8 +61,12 @@ func (s *Store) ManagedEndpoint(ctx context.Context, d *Secret) (secrets.Endpoin
 // replica of that instance, or a reader of that cluster.
 func (s *Store) IsReplica(ctx context.Context, host, primary string) (bool, error) {
 	label, _, _ := strings.Cut(host, ".")
-	if strings.Contains(host, ".cluster-ro-") || strings.Contains(host, ".cluster-custom-") {
+	switch {
+	case strings.Contains(host, ".cluster-ro-"):
 		return s.isReader(ctx, label, host, primary)
+	case strings.Contains(host, ".cluster-custom-"): // has a name of its own before it
+		cluster, _, _ := strings.Cut(primary, ".")
+		return s.isReader(ctx, cluster, host, primary)
 	}
 	out, err := s.rds.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: &label})
 	if err != nil {
