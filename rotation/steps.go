@@ -112,6 +112,9 @@ func (t *task) checkPending(v *version) error {
 	case v.cred.Username != want:
 		return fmt.Errorf("%s is for another user than the strategy %s wants, which is %s. "+giveUp, v, t.strategy, want)
 	}
+	if !v.Document.SameRest(t.current.Document) {
+		return fmt.Errorf("AWSCURRENT has other keys or values than %s, which was made of what it was before, and would undo that. "+giveUp, v)
+	}
 	return nil
 }
 

@@ -115,6 +115,24 @@ func TestForeignPending(t *testing.T) {
 	}
 }
 
+// TestEditedSince has somebody edit the secret while a rotation is broken off: going on with it
+// would undo that.
+func TestEditedSince(t *testing.T) {
+	s := newStand(t, kinds["postgres 18"](t))
+	s.strategy = []string{"--strategy", "single"}
+	s.aws.PutSecret(s.secret, s.engine.secret("app", "planted-pending"), awsstub.Pending)
+	s.aws.PutSecret(s.secret, s.engine.secret("app", firstPassword, `"added": true`))
+	out, err := s.run(t, "rotate", s.secret)
+	if err == nil || !strings.Contains(out, "AWSCURRENT has other keys") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	s.must(t, "rollback", s.secret, "--yes")
+	s.rotate(t)
+	if text := *s.aws.Secret(s.secret).Stage(awsstub.Current).Text; !strings.Contains(text, `"added": true`) {
+		t.Error("the edit is lost")
+	}
+}
+
 // TestOnePasswordTwice has two versions with one wrong password: it is offered once.
 func TestOnePasswordTwice(t *testing.T) {
 	s := newStand(t, kinds["postgres 18"](t))

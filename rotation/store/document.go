@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 
 	"github.com/credproxy/credproxy/secrets"
 )
@@ -55,6 +56,18 @@ func (d Document) Text(key string) string {
 // SameLogin reports whether both name the same user and the same password.
 func (d Document) SameLogin(other Document) bool {
 	return d.Text("username") == other.Text("username") && d.Text("password") == other.Text("password")
+}
+
+// SameRest reports whether both have the same keys and values but for username and password.
+func (d Document) SameRest(other Document) bool { return reflect.DeepEqual(d.rest(), other.rest()) }
+
+func (d Document) rest() (top map[string]any) {
+	dec := json.NewDecoder(bytes.NewReader(d.trimmed()))
+	dec.UseNumber()
+	_ = dec.Decode(&top) // nothing, if it is no object
+	delete(top, "username")
+	delete(top, "password")
+	return top
 }
 
 // Keys returns how many keys the top level has.

@@ -67,3 +67,18 @@ func FuzzWith(f *testing.F) {
 		}
 	})
 }
+
+func TestSameRest(t *testing.T) {
+	first := store.NewDocument(`{"username": "a", "password": "b", "port": 5432, "more": [1.50]}`)
+	for text, want := range map[string]bool{
+		`{"port":5432,"password":"c","username":"d","more":[1.50]}`:          true,
+		`{"port":"5432","password":"b","username":"a","more":[1.50]}`:        false,
+		`{"port":5432,"password":"b","username":"a"}`:                        false,
+		`{"port":5432,"password":"b","username":"a","more":[1.50],"x":null}`: false,
+		`[]`: false,
+	} {
+		if got := first.SameRest(store.NewDocument(text)); got != want {
+			t.Errorf("%s: %t", text, got)
+		}
+	}
+}
