@@ -21,7 +21,8 @@ func rollbackCommand() *cobra.Command {
 to AWSCURRENT. The database comes first: it gets the password of that version, if it does
 not take it. Then the labels move. In this order clients of credproxy notice nothing. It
 asks before it does anything; --yes does not. One that was broken off goes on where it was,
-when it is called again.
+when it is called again; one that was done, which AWSPREVIOUS shows by being the newer of the
+two, is not done the other way round: credproxy rotate leads forward.
 
 Exit status: 0 done; 1 failed or not confirmed; 2 bad usage.`,
 		Example: `  credproxy rollback prod/orders
