@@ -63,7 +63,8 @@ func (c *ClientFrames) Scan(b []byte) (pass int, stop bool) {
 			return len(b) - len(rest), true
 		}
 		var kind byte
-		if rest, kind, _, _ = c.next(rest); kind == 0 {
+		var whole bool
+		if rest, kind, _, whole = c.next(rest); !whole {
 			continue
 		}
 		switch kind {
