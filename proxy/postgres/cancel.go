@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,6 +37,7 @@ func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key wire.CancelKe
 	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()
 	if err := forwardCancel(ctx, target); err != nil {
+		target.adrift.Store(true)
 		s.CountCancelRequest("failed")
 		s.Log().Warn("cancel request not forwarded", zap.Error(err))
 		return nil
@@ -59,7 +62,10 @@ func forwardCancel(ctx context.Context, t *cancelTarget) error {
 		}
 		// The server closes when it has passed the signal on. What ends a
 		// connection does not matter, and without TLS it may well be a reset.
-		_, _ = io.Copy(io.Discard, io.LimitReader(link, wire.MaxLoginMessage))
+		_, err = io.Copy(io.Discard, io.LimitReader(link, wire.MaxLoginMessage))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return err // it is not known when the signal comes
+		}
 		return nil
 	})
 }

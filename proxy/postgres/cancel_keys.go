@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/credproxy/credproxy/proxy/postgres/backend"
@@ -21,6 +22,7 @@ type cancelTarget struct {
 	dialer *upstream.Dialer // of the session
 
 	underWay sync.WaitGroup // cancels of the session
+	adrift   atomic.Bool    // one was not seen to its end, and may reach the server yet
 }
 
 // CancelKeys finds sessions by the key that their client holds. A key lives as long as
@@ -68,6 +70,13 @@ func (k *CancelKeys) remove(target *cancelTarget) {
 		return
 	}
 	k.byPID[pid] = rest
+}
+
+// settled waits, after the removal, until no cancel is under way. It reports false if one may
+// still reach the server.
+func (t *cancelTarget) settled() bool {
+	t.underWay.Wait()
+	return !t.adrift.Load()
 }
 
 // find returns the session with key, or nil. Secrets are compared in constant

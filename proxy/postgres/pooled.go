@@ -25,7 +25,7 @@ type pooled struct {
 	notices  []byte       // of the login, for the first client
 	key      []byte       // BackendKeyData, as it came; nil: a server without cancel keys
 	statuses []wire.Param // the parameters as last reported
-	cancels  func()       // waits for the cancels that are under way; nil: there were none
+	settled  func() bool  // waits for the cancels of the client that has left; nil: it had no key
 }
 
 // Watch implements pool.Conn.
@@ -40,10 +40,10 @@ func (p *pooled) Close() error {
 // Reset implements pool.Conn. A cancel that arrives while it waits for its answers ends it,
 // and one that was forwarded before is waited for: no cancel meets the next client.
 func (p *pooled) Reset(ctx context.Context) error {
-	if p.cancels != nil {
-		p.cancels()
-		p.cancels = nil
+	if p.settled != nil && !p.settled() {
+		return errors.New("a cancel of the client that has left may reach the next one")
 	}
+	p.settled = nil
 	var frames wire.ServerFrames
 	frames.Statuses = p.statuses
 	err := p.up.Reset(ctx, func(m wire.Message) { frames.Scan(m.Raw) })
@@ -160,7 +160,7 @@ func (p *pooled) greet(e *Engine, c *client) (remove func(), err error) {
 		out = append(out, own.BackendKeyData()...)
 		remove = func() {
 			e.CancelKeys.remove(target)
-			p.cancels = target.underWay.Wait
+			p.settled = target.settled
 		}
 	}
 	out = append(append(out, ready...), 'I')
