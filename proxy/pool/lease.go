@@ -59,8 +59,12 @@ func (l *Lease) Return() {
 	p.mu.Unlock()
 	go func() {
 		defer p.all.Done()
-		if p.current(s) && p.reset(p.ctx, s) {
+		switch {
+		case !p.current(s):
+		case p.reset(p.ctx, s):
 			p.keep(s)
+		default:
+			p.drop(s, ResetFailed)
 		}
 	}()
 }

@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 )
@@ -140,14 +139,27 @@ func (p *Pool) Acquire(ctx context.Context, key string, open Open) (*Lease, erro
 				return nil, err
 			}
 		}
-		if l.session == nil || p.usable(ctx, l.session) {
-			if l.session != nil {
+		if l.session != nil {
+			if reason := p.unusable(ctx, l.session); reason == "" {
 				p.o.Observe(Event{Kind: Reused})
+			} else if p.shut(l.session, reason); w != nil { // it has waited for this place
+				l = p.anew(key)
+			} else {
+				p.freed()
+				p.kick()
+				continue
 			}
-			p.kick()
-			return l, nil
 		}
+		p.kick()
+		return l, nil
 	}
+}
+
+// anew returns a lease to log in with, in a place that the caller has.
+func (p *Pool) anew(key string) *Lease {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &Lease{pool: p, key: key, generation: p.generation}
 }
 
 // lease returns what there is, or a waiter that is in the queue.
@@ -161,9 +173,13 @@ func (p *Pool) lease(key string, open Open) (*Lease, *waiter) {
 			return &Lease{pool: p, key: key, generation: s.generation, session: s}, nil
 		}
 	}
-	switch {
-	case p.o.MaxOpen == 0 || p.open < p.o.MaxOpen:
-	case len(p.idle)+len(p.aside) > 0: // of other keys: the one that was not used for longest makes room
+	if p.o.MaxOpen == 0 || p.open < p.o.MaxOpen {
+		p.open++
+		return &Lease{pool: p, key: key, generation: p.generation}, nil
+	}
+	w := &waiter{key, make(chan *Lease, 1)}
+	p.waiters.PushBack(w)
+	if len(p.idle)+len(p.aside) > 0 { // of other keys: the one that was not used for longest makes room
 		from := &p.idle
 		if len(p.aside) > 0 {
 			from = &p.aside
@@ -171,14 +187,8 @@ func (p *Pool) lease(key string, open Open) (*Lease, *waiter) {
 		s := (*from)[0]
 		*from = (*from)[1:]
 		p.all.Go(func() { p.drop(s, Evicted) })
-		// Its place is counted until it is closed; so for a moment is one more.
-	default:
-		w := &waiter{key, make(chan *Lease, 1)}
-		p.waiters.PushBack(w)
-		return nil, w
 	}
-	p.open++
-	return &Lease{pool: p, key: key, generation: p.generation}, nil
+	return nil, w
 }
 
 // seen remembers how to open sessions ahead; not, if open is nil. p.mu is held.
@@ -215,28 +225,30 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (*Lease, error) {
 	return <-w.lease, nil // it was its turn in the same moment
 }
 
-// usable ends the watch over an idle session, and reports whether it can be given on. If
-// not, it is closed.
-func (p *Pool) usable(ctx context.Context, s *session) bool {
+// unusable ends the watch over an idle session. It returns why the session cannot be given on,
+// "" if it can.
+func (p *Pool) unusable(ctx context.Context, s *session) Reason {
 	s.unwatch()
 	s.watching = false
 	switch quiet := <-s.watched; {
 	case !quiet:
-		p.drop(s, ServerEnded)
-		return false
+		return ServerEnded
 	case time.Since(s.since) < resetAfter:
-		return true
+		return ""
+	case !p.reset(ctx, s):
+		return ResetFailed
 	}
-	return p.reset(ctx, s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unkept(s) // it was reset for a while
 }
 
-// reset makes the session as a fresh one, or closes it.
+// reset makes the session as a fresh one, and reports whether it could.
 func (p *Pool) reset(ctx context.Context, s *session) bool {
 	ctx, cancel := context.WithTimeout(ctx, resetTimeout)
 	defer cancel()
 	began := time.Now()
-	if err := s.conn.Reset(ctx); err != nil {
-		p.drop(s, ResetFailed)
+	if s.conn.Reset(ctx) != nil {
 		return false
 	}
 	p.o.Observe(Event{Kind: Reset, Took: time.Since(began)})
@@ -284,61 +296,21 @@ func (p *Pool) keep(s *session) {
 		}
 		reason = Evicted // its place is the waiter's
 	}
-	if reason == "" && len(p.idle) >= p.o.MaxIdle {
+	if reason == "" && p.o.MaxIdle == 0 {
 		reason = Surplus
 	}
 	if reason == "" {
 		p.watch(s)
 		p.idle = append(p.idle, s)
+		if s = nil; len(p.idle) > p.o.MaxIdle { // the one that nobody wanted for longest goes
+			s, reason = p.idle[0], Surplus
+			p.idle = p.idle[1:]
+		}
 	}
 	p.mu.Unlock()
-	if reason != "" {
+	if s != nil {
 		p.drop(s, reason)
 	}
-}
-
-// watch begins the watch over an idle session, if there is none. p.mu is held, and p is not
-// closed.
-func (p *Pool) watch(s *session) {
-	if s.watching { // nobody has had it since
-		return
-	}
-	s.watching = true
-	ctx, unwatch := context.WithCancel(p.ctx)
-	s.since, s.unwatch, s.watched = time.Now(), unwatch, make(chan bool, 1)
-	p.all.Add(1)
-	go func() {
-		defer p.all.Done()
-		quiet := s.conn.Watch(ctx)
-		s.watched <- quiet
-		if !quiet && p.takeOut(s) {
-			p.drop(s, ServerEnded)
-		}
-	}()
-}
-
-// takeOut takes a session out of those that nobody uses, and reports whether it was there.
-func (p *Pool) takeOut(s *session) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, of := range []*[]*session{&p.idle, &p.aside} {
-		if i := slices.Index(*of, s); i >= 0 {
-			*of = slices.Delete(*of, i, i+1)
-			return true
-		}
-	}
-	return false
-}
-
-// drop closes a session that nobody has any more, and gives its place on.
-func (p *Pool) drop(s *session, reason Reason) {
-	if s.unwatch != nil {
-		s.unwatch()
-	}
-	_ = s.conn.Close()
-	p.o.Observe(Event{Kind: Closed, Reason: reason})
-	p.freed()
-	p.kick()
 }
 
 // freed gives a place on to who waits for one.

@@ -46,10 +46,13 @@ func (l *Lease) Claim(ctx context.Context, key string, open Open) (*Lease, error
 		return l, nil
 	case reason != "":
 		p.drop(s, reason)
-	case p.usable(ctx, s):
-		p.o.Observe(Event{Kind: Reused})
-		p.kick()
-		return l, nil
+	default:
+		if reason = p.unusable(ctx, s); reason == "" {
+			p.o.Observe(Event{Kind: Reused})
+			p.kick()
+			return l, nil
+		}
+		p.drop(s, reason)
 	}
 	return p.Acquire(ctx, key, open)
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"slices"
 	"time"
 )
@@ -99,4 +100,53 @@ func (p *Pool) missing() (*Lease, Open) {
 	}
 	p.open++
 	return &Lease{pool: p, key: p.lastKey, generation: p.generation}, p.lastOpen
+}
+
+// watch begins the watch over an idle session, if there is none. p.mu is held, and p is not
+// closed.
+func (p *Pool) watch(s *session) {
+	if s.watching { // nobody has had it since
+		return
+	}
+	s.watching = true
+	ctx, unwatch := context.WithCancel(p.ctx)
+	s.since, s.unwatch, s.watched = time.Now(), unwatch, make(chan bool, 1)
+	p.all.Add(1)
+	go func() {
+		defer p.all.Done()
+		quiet := s.conn.Watch(ctx)
+		s.watched <- quiet
+		if !quiet && p.takeOut(s) {
+			p.drop(s, ServerEnded)
+		}
+	}()
+}
+
+// takeOut takes a session out of those that nobody uses, and reports whether it was there.
+func (p *Pool) takeOut(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, of := range []*[]*session{&p.idle, &p.aside} {
+		if i := slices.Index(*of, s); i >= 0 {
+			*of = slices.Delete(*of, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+// drop closes a session that nobody has any more, and gives its place on.
+func (p *Pool) drop(s *session, reason Reason) {
+	p.shut(s, reason)
+	p.freed()
+	p.kick()
+}
+
+// shut closes a session that nobody has any more.
+func (p *Pool) shut(s *session, reason Reason) {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	_ = s.conn.Close()
+	p.o.Observe(Event{Kind: Closed, Reason: reason})
 }
