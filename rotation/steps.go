@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/rotation/account"
 	"github.com/credproxy/credproxy/rotation/store"
 	"github.com/credproxy/credproxy/secrets"
@@ -162,7 +163,11 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 	defer func() { _ = session.Close() }()
 	change.Current = with.cred
 	if t.masterID == "" {
-		return t.apply(ctx, session, change)
+		err := t.apply(ctx, session, change)
+		if said, ok := errors.AsType[*fault.SQLError](err); ok && slices.Contains(setAlready, said.Code) && with == t.current {
+			return t.setBefore(ctx, pending, err)
+		}
+		return err
 	}
 	master, err := t.master(ctx)
 	if err != nil {
@@ -172,6 +177,21 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 	return t.apply(ctx, master, change)
 }
 
+// setAlready are MySQL's words, where it takes two passwords, that the one that a user names
+// to change it is not the first (ER_INCORRECT_CURRENT_PASSWORD), and that the new one has been
+// the account's (ER_CREDENTIALS_CONTRADICT_TO_HISTORY).
+var setAlready = []string{"3891", "3638"}
+
+// setBefore finds out whether that is because an earlier try has set the new one.
+func (t *task) setBefore(ctx context.Context, pending *version, why error) error {
+	session, err := t.login(ctx, pending)
+	if err != nil {
+		return why
+	}
+	t.done(t.event, "the database takes the new password already", zap.String("user", pending.cred.Username))
+	return session.Close()
+}
+
 // severalAccounts reports whether the user may be several accounts, one a host, of which an
 // earlier try may have come to some alone. The plan of a master leaves out what is done.
 func (t *task) severalAccounts() bool {
@@ -179,20 +199,17 @@ func (t *task) severalAccounts() bool {
 }
 
 // whatWorks logs in with the version that the database takes: AWSCURRENT, else AWSPENDING,
-// else AWSPREVIOUS if it is the same user's. Where a server may take two at once AWSPENDING
-// comes first, for the password before it is lost if the user sets it again. pending may be
-// nil.
+// else AWSPREVIOUS if it is the same user's. In this order no login fails of a rotation that
+// nothing has broken off, which would lock accounts that may fail but once. Where a server
+// takes two passwords AWSCURRENT logs in after AWSPENDING was set, too; what sets it once more
+// loses neither. pending may be nil.
 func (t *task) whatWorks(ctx context.Context, pending *version) (account.Session, *version, error) {
 	previous, err := t.getUsable(ctx, secrets.Previous, "")
 	if err != nil {
 		return nil, nil, err
 	}
 	candidates := []*version{t.current}
-	switch {
-	case pending == nil:
-	case t.current.cred.Endpoint.Engine == "mysql" && t.masterID == "":
-		candidates = []*version{pending, t.current}
-	default:
+	if pending != nil {
 		candidates = append(candidates, pending)
 	}
 	if previous != nil && t.sameUser(previous) {
