@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,10 @@ func mysqlSeries(o *options, r *results) *series {
 	for _, clients := range o.many {
 		s.cases = append(s.cases, m.selects("prepared", clients))
 	}
-	s.cases = append(s.cases, m.latency("half load", 2), m.latency("a quarter of the load", 4), m.latency("a tenth of the load", 10), m.rows(), m.connects())
+	s.cases = append(s.cases, m.latency("half load", 2), m.latency("a quarter of the load", 4), m.latency("a tenth of the load", 10), m.rows())
+	for _, clients := range []int{1, 8, 64} {
+		s.cases = append(s.cases, m.connects(clients))
+	}
 	return s
 }
 
@@ -53,17 +57,19 @@ func (m *mysql) start(ctx context.Context) (_ []contender, _ func(), err error) 
 	}
 	stops = append(stops, m.server.Stop)
 	contenders := []contender{{name: direct, addr: m.server.Addr()}}
-	router, err := m.router()
-	if err != nil {
-		return nil, nil, err
+	for _, name := range []string{mysqlRouter, mysqlRouterShares} {
+		router, err := m.router(name == mysqlRouterShares)
+		if err != nil {
+			return nil, nil, err
+		}
+		contenders, stops = append(contenders, contender{name: name, addr: router.addr, pid: router.pid()}), append(stops, router.stop)
 	}
-	contenders, stops = append(contenders, contender{name: "MySQL Router", addr: router.addr, pid: router.pid()}), append(stops, router.stop)
-	builds := map[string]string{"credproxy": m.o.binary}
+	builds := map[string]string{"credproxy": m.o.binary, credproxyReuse: m.o.binary}
 	for name, binary := range m.o.against {
 		builds[name] = binary
 	}
 	for name, binary := range builds {
-		d, addr, err := startCredproxy(binary, "mysql", m.server.Port, m.server.CAFile)
+		d, addr, err := startCredproxy(binary, "mysql", m.server.Port, m.server.CAFile, name == credproxyReuse)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -100,13 +106,23 @@ type routerDaemon struct {
 	addr string
 }
 
+// MySQL Router as it is, and so that it gives server sessions on to the next client.
+const (
+	mysqlRouter       = "MySQL Router"
+	mysqlRouterShares = mysqlRouter + " sharing"
+)
+
 // router is MySQL Router: in the clear towards clients, TLS towards the server.
-func (m *mysql) router() (routerDaemon, error) {
+func (m *mysql) router(shares bool) (routerDaemon, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return routerDaemon{}, err
 	}
 	_, port, _ := net.SplitHostPort(addr)
+	more := ""
+	if shares {
+		more = fmt.Sprintf("connection_sharing=1\n[connection_pool]\nmax_idle_server_connections=%d\n", keptSessions)
+	}
 	d, err := startDaemon(fmt.Sprintf(`[DEFAULT]
 plugin_folder=%s/lib/mysqlrouter/plugin
 logging_folder=
@@ -126,7 +142,7 @@ client_ssl_mode=DISABLED
 server_ssl_mode=REQUIRED
 server_ssl_verify=VERIFY_IDENTITY
 server_ssl_ca=%s
-`, peers, port, m.server.Port, m.server.CAFile), addr, peers+"/bin/mysqlrouter", "-c", "CONFIG")
+%s`, peers, port, m.server.Port, m.server.CAFile, more), addr, peers+"/bin/mysqlrouter", "-c", "CONFIG")
 	return routerDaemon{d, addr}, err
 }
 
@@ -138,7 +154,7 @@ func (m *mysql) config(c contender) *driver.Config {
 	if c.name != direct {
 		cfg.TLS = nil
 	}
-	if c.pid != 0 && c.name != "MySQL Router" {
+	if c.pid != 0 && !strings.HasPrefix(c.name, mysqlRouter) {
 		cfg.Passwd = ""
 	}
 	return cfg
@@ -261,9 +277,9 @@ func bigRow(ctx context.Context, conn *sql.Conn) error {
 	return rows.Err()
 }
 
-// connects connects, queries once and disconnects, from 8 clients.
-func (m *mysql) connects() measurement {
-	return throughput("MySQL connect, select, disconnect, 8 clients", "/s", m.o.perSecond, func(ctx context.Context, c contender) (float64, error) {
+// connects connects, queries once and disconnects.
+func (m *mysql) connects(clients int) measurement {
+	return throughput(fmt.Sprintf("MySQL connect, select, disconnect, %d clients", clients), "/s", m.o.perSecond, func(ctx context.Context, c contender) (float64, error) {
 		connector, err := driver.NewConnector(m.config(c))
 		if err != nil {
 			return 0, err
@@ -273,7 +289,7 @@ func (m *mysql) connects() measurement {
 		db.SetMaxIdleConns(-1)
 		var pad string
 		once := func() error { return db.QueryRowContext(ctx, "SELECT pad FROM point WHERE id = 7").Scan(&pad) }
-		return m.repeat(ctx, slices.Repeat([]func() error{once}, 8))
+		return m.repeat(ctx, slices.Repeat([]func() error{once}, clients))
 	})
 }
 

@@ -40,7 +40,10 @@ func postgresSeries(o *options, r *results) *series {
 			s.cases = append(s.cases, p.selects(mode, clients))
 		}
 	}
-	s.cases = append(s.cases, p.latency("half load", 2), p.latency("a quarter of the load", 4), p.latency("a tenth of the load", 10), p.rows(), p.copyOut(), p.copyIn(), p.connects())
+	s.cases = append(s.cases, p.latency("half load", 2), p.latency("a quarter of the load", 4), p.latency("a tenth of the load", 10), p.rows(), p.copyOut(), p.copyIn())
+	for _, clients := range []int{1, 8, 64} {
+		s.cases = append(s.cases, p.connects(clients))
+	}
 	return s
 }
 
@@ -80,7 +83,8 @@ func (p *postgres) start(ctx context.Context) (_ []contender, _ func(), err erro
 		func() (contender, func(), error) { return p.pgbouncer("session") },
 		func() (contender, func(), error) { return p.pgbouncer("transaction") },
 		p.haproxy,
-		func() (contender, func(), error) { return p.credproxy("credproxy", p.o.binary) },
+		func() (contender, func(), error) { return p.credproxy("credproxy", p.o.binary, false) },
+		func() (contender, func(), error) { return p.credproxy(credproxyReuse, p.o.binary, true) },
 	} {
 		c, stopIt, err := begin()
 		if err != nil {
@@ -89,7 +93,7 @@ func (p *postgres) start(ctx context.Context) (_ []contender, _ func(), err erro
 		contenders, stops = append(contenders, c), append(stops, stopIt)
 	}
 	for name, binary := range p.o.against {
-		c, stopIt, err := p.credproxy(name, binary)
+		c, stopIt, err := p.credproxy(name, binary, false)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -169,14 +173,14 @@ listen_port = %s
 unix_socket_dir =
 auth_type = any
 pool_mode = %s
-default_pool_size = 64
+default_pool_size = %d
 max_client_conn = 20000
 max_prepared_statements = 100
 server_tls_sslmode = verify-full
 server_tls_ca_file = %s
 log_connections = 0
 log_disconnections = 0
-`, serverPort, password, port, mode, caFile)
+`, serverPort, password, port, mode, keptSessions, caFile)
 }
 
 // haproxy moves bytes: the client's TLS goes through to the server, because haproxy
@@ -208,8 +212,8 @@ listen database
 `, addr, server)
 }
 
-func (p *postgres) credproxy(name, binary string) (contender, func(), error) {
-	d, addr, err := startCredproxy(binary, "postgres", p.server.Port, p.server.CAFile)
+func (p *postgres) credproxy(name, binary string, reuse bool) (contender, func(), error) {
+	d, addr, err := startCredproxy(binary, "postgres", p.server.Port, p.server.CAFile, reuse)
 	if err != nil {
 		return contender{}, nil, err
 	}
@@ -324,9 +328,11 @@ func (p *postgres) copy(way, script string) measurement {
 		})
 }
 
-// connects connects, queries once and disconnects, from 8 clients.
-func (p *postgres) connects() measurement {
-	return throughput("PostgreSQL connect, select, disconnect, 8 clients", "/s", p.o.perSecond, func(ctx context.Context, c contender) (float64, error) {
-		return p.bench(ctx, c, "-S", "-C", "-c", "8")
+// connects connects, queries once and disconnects. Each client has a thread: a thread of
+// pgbench waits while it connects, whatever its other clients do.
+func (p *postgres) connects(clients int) measurement {
+	n := strconv.Itoa(clients)
+	return throughput(fmt.Sprintf("PostgreSQL connect, select, disconnect, %d clients", clients), "/s", p.o.perSecond, func(ctx context.Context, c contender) (float64, error) {
+		return p.bench(ctx, c, "-S", "-C", "-c", n, "-j", n)
 	})
 }

@@ -83,8 +83,9 @@ func (d *daemon) stop() {
 // startCredproxy starts one with the defaults of its configuration but for the
 // number of connections, and for the log, which the others write no line per
 // session to either. Its credential comes from the environment: where it comes from
-// plays no part once it is cached.
-func startCredproxy(binary, engine string, port int, caFile string) (*daemon, string, error) {
+// plays no part once it is cached. With reuse it keeps as many server sessions as the
+// other proxies that do, which its default would not.
+func startCredproxy(binary, engine string, port int, caFile string, reuse bool) (*daemon, string, error) {
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return nil, "", err
@@ -92,6 +93,10 @@ func startCredproxy(binary, engine string, port int, caFile string) (*daemon, st
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, "", err
+	}
+	pool := "{mode: off}"
+	if reuse {
+		pool = fmt.Sprintf("{mode: session, max_idle: %d}", keptSessions)
 	}
 	d, err := startDaemon(fmt.Sprintf(`admin: {listen: ""}
 log: {level: warn}
@@ -104,9 +109,16 @@ databases:
     tls: {ca_file: %q}
     credentials: {env: {username: DB_USER, password: DB_PASSWORD}}
     limits: {max_connections: 20000}
-`, engine, addr, port, caFile), addr, binary, "run", "-c", "CONFIG")
+    pool: %s
+`, engine, addr, port, caFile, pool), addr, binary, "run", "-c", "CONFIG")
 	return d, addr, err
 }
+
+// keptSessions is how many server sessions a proxy keeps for the next client, if it does.
+const keptSessions = 64
+
+// credproxyReuse is the contender that gives server sessions on to the next client.
+const credproxyReuse = "credproxy reuse"
 
 // nobody is whom daemons run as when we are root.
 func nobody() *syscall.Credential {

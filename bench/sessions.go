@@ -49,7 +49,7 @@ func (m *mysql) idle(n int) measurement {
 			one("logins", "/s", false), one("select meanwhile, 8 clients", "/s", false),
 			one("descriptors left behind", "", true)},
 		run: func(ctx context.Context, _ contender) ([]float64, error) {
-			d, addr, err := startCredproxy(m.o.binary, "mysql", m.server.Port, m.server.CAFile)
+			d, addr, err := startCredproxy(m.o.binary, "mysql", m.server.Port, m.server.CAFile, false)
 			if err != nil {
 				return nil, err
 			}
@@ -137,7 +137,7 @@ func (m *mysql) firstLogin() measurement {
 			one("resident memory", "MB"), one("binary", "MB")},
 		run: func(ctx context.Context, _ contender) ([]float64, error) {
 			start := time.Now()
-			d, addr, err := startCredproxy(m.o.binary, "mysql", m.server.Port, m.server.CAFile)
+			d, addr, err := startCredproxy(m.o.binary, "mysql", m.server.Port, m.server.CAFile, false)
 			if err != nil {
 				return nil, err
 			}
