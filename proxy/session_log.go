@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
@@ -18,7 +20,15 @@ func (s *Session) Log() *zap.Logger { return s.server.Log.With(s.about...) }
 // LoggedIn writes the session's start to the log.
 func (s *Session) LoggedIn(fields ...zap.Field) {
 	s.Phase("total", s.Accepted)
-	s.Log().Info("session started", fields...)
+	s.write(s.server.Log.Check(zap.InfoLevel, "session started"), fields)
+}
+
+// write writes a line that names the session, if the log wants it. It spares a line that the
+// log does not want the logger of [Session.Log].
+func (s *Session) write(line *zapcore.CheckedEntry, fields []zap.Field) {
+	if line != nil {
+		line.Write(append(slices.Clip(s.about), fields...)...)
+	}
 }
 
 // report writes the session's last line and counts it.
@@ -53,7 +63,7 @@ func (s *Session) report(err error) {
 	case s.outcome.Err != nil:
 		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))
 	}
-	s.Log().Info("session ended", fields...)
+	s.write(s.server.Log.Check(zap.InfoLevel, "session ended"), fields)
 }
 
 // plainCause shortens what every operator has seen too often.
