@@ -33,7 +33,7 @@ func (p *Pool) opened(c Conn, key string, generation uint64) *session {
 	now := time.Now()
 	life := time.Duration(float64(p.o.MaxLifetime) * (1 - lifetimeJitter*rand.Float64()))
 	p.o.Observe(Event{Kind: Opened})
-	return &session{conn: c, key: key, generation: generation, born: now, dies: now.Add(life)}
+	return &session{conn: c, key: key, generation: generation, born: now, dies: now.Add(life), since: now}
 }
 
 // Discard ends the lease: the session is closed, if there is one.
@@ -56,6 +56,7 @@ func (l *Lease) Return() {
 		return
 	}
 	p.all.Add(1)
+	p.returned, p.returnedOf = time.Now(), s.key
 	p.mu.Unlock()
 	go func() {
 		defer p.all.Done()

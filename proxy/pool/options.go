@@ -10,7 +10,8 @@ type Conn interface {
 	// Reset makes the session as a fresh one is. After an error it is good for nothing.
 	Reset(ctx context.Context) error
 	// Watch returns when ctx ends, and then reports true; or when the server says something
-	// that nobody asked for, or is gone: false.
+	// that nobody asked for, or is gone: false. If ctx has ended before, it reports what holds
+	// at that moment.
 	Watch(ctx context.Context) (quiet bool)
 	Close() error
 }

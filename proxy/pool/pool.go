@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,6 +33,7 @@ type Open func(context.Context) (Conn, error)
 type Pool struct {
 	o      Options
 	ctx    context.Context // until Close
+	ended  context.Context // has ended
 	cancel context.CancelFunc
 	kicked chan struct{} // there may be something to open ahead; capacity 1
 	all    sync.WaitGroup
@@ -42,6 +44,9 @@ type Pool struct {
 	open       int        // sessions that are idle, in use, being reset or being opened
 	generation uint64
 	waiters    list.List // of *waiter, the first to come first
+	soon       list.List // of *waiter, for a session that comes back
+	returned   time.Time // when a session came back last, and of which key
+	returnedOf string
 	closed     bool
 	lastKey    string // of the client seen last, and how to log in as it
 	lastOpen   Open
@@ -53,16 +58,17 @@ type session struct {
 	key        string
 	generation uint64
 	born, dies time.Time
-	since      time.Time // that it is idle
+	since      time.Time // that it is as a fresh one
 	unwatch    context.CancelFunc
 	watched    chan bool // whether it was quiet to the end of the watch; capacity 1
 	watching   bool      // watched is yet to be received from
 }
 
-// waiter waits for one of MaxOpen.
+// waiter waits for one of MaxOpen, or for a session that comes back.
 type waiter struct {
 	key   string
 	lease chan *Lease // capacity 1
+	soon  bool        // the latter
 }
 
 // New returns an empty pool.
@@ -72,6 +78,9 @@ func New(o Options) *Pool {
 		p.o.Observe = func(Event) {}
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	ended, end := context.WithCancel(context.Background())
+	end()
+	p.ended = ended
 	p.all.Go(p.sweep)
 	if o.Warm > 0 {
 		p.all.Go(p.warm)
@@ -127,15 +136,42 @@ func (p *Pool) Stats() Stats {
 	return Stats{idle, p.open - idle, p.waiters.Len()}
 }
 
-// Acquire returns a lease: of an idle session of that key, or else one to log in with, when
-// there are fewer than MaxOpen. open is how sessions of the key can be opened ahead. The
-// error is [ErrTimeout], or the cause of ctx.
-func (p *Pool) Acquire(ctx context.Context, key string, open Open) (*Lease, error) {
+// AtOnce returns the lease that Acquire would return without waiting, nil if it would wait.
+func (p *Pool) AtOnce(key string, open Open) *Lease {
 	for {
-		l, w := p.lease(key, open)
+		p.mu.Lock()
+		p.seen(key, open)
+		l := p.free(key)
+		if l == nil && !p.isSoon(key) {
+			l = p.place(key)
+		}
+		p.mu.Unlock()
+		if l == nil || l.session == nil {
+			p.kick()
+			return l
+		}
+		reason := p.unusable(p.ctx, l.session)
+		if reason == "" {
+			p.o.Observe(Event{Kind: Reused})
+			p.kick()
+			return l
+		}
+		p.drop(l.session, reason)
+	}
+}
+
+// Acquire returns a lease: of an idle session of that key, or of one that comes back soon, or
+// else one to log in with, when there are fewer than MaxOpen. open is how sessions of the key
+// can be opened ahead. The error is [ErrTimeout], or the cause of ctx.
+func (p *Pool) Acquire(ctx context.Context, key string, open Open) (*Lease, error) {
+	for patient := true; ; {
+		l, w := p.lease(key, open, patient)
 		if w != nil {
 			var err error
-			if l, err = p.wait(ctx, w); err != nil {
+			if l, err = p.wait(ctx, w); errors.Is(err, errNotSoon) {
+				patient = false
+				continue
+			} else if err != nil {
 				return nil, err
 			}
 		}
@@ -162,22 +198,22 @@ func (p *Pool) anew(key string) *Lease {
 	return &Lease{pool: p, key: key, generation: p.generation}
 }
 
-// lease returns what there is, or a waiter that is in the queue.
-func (p *Pool) lease(key string, open Open) (*Lease, *waiter) {
+// lease returns what there is, or a waiter that is in a queue; in that for sessions that come
+// back only if patient.
+func (p *Pool) lease(key string, open Open, patient bool) (*Lease, *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen(key, open)
-	for i := len(p.idle) - 1; i >= 0; i-- {
-		if s := p.idle[i]; s.key == key {
-			p.idle = append(p.idle[:i], p.idle[i+1:]...)
-			return &Lease{pool: p, key: key, generation: s.generation, session: s}, nil
-		}
+	if l := p.free(key); l != nil {
+		return l, nil
 	}
 	if p.o.MaxOpen == 0 || p.open < p.o.MaxOpen {
-		p.open++
-		return &Lease{pool: p, key: key, generation: p.generation}, nil
+		if patient && p.isSoon(key) {
+			return nil, p.awaitReturn(key)
+		}
+		return p.place(key), nil
 	}
-	w := &waiter{key, make(chan *Lease, 1)}
+	w := &waiter{key: key, lease: make(chan *Lease, 1)}
 	p.waiters.PushBack(w)
 	if len(p.idle)+len(p.aside) > 0 { // of other keys: the one that was not used for longest makes room
 		from := &p.idle
@@ -191,6 +227,27 @@ func (p *Pool) lease(key string, open Open) (*Lease, *waiter) {
 	return nil, w
 }
 
+// free returns a lease of the idle session of that key that was used last, nil if there is
+// none. p.mu is held.
+func (p *Pool) free(key string) *Lease {
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		if s := p.idle[i]; s.key == key {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			return &Lease{pool: p, key: key, generation: s.generation, session: s}
+		}
+	}
+	return nil
+}
+
+// place returns a lease to log in with, nil if there are MaxOpen. p.mu is held.
+func (p *Pool) place(key string) *Lease {
+	if p.o.MaxOpen > 0 && p.open >= p.o.MaxOpen {
+		return nil
+	}
+	p.open++
+	return &Lease{pool: p, key: key, generation: p.generation}
+}
+
 // seen remembers how to open sessions ahead; not, if open is nil. p.mu is held.
 func (p *Pool) seen(key string, open Open) {
 	if open != nil {
@@ -201,37 +258,34 @@ func (p *Pool) seen(key string, open Open) {
 // wait waits for w's turn.
 func (p *Pool) wait(ctx context.Context, w *waiter) (*Lease, error) {
 	began := time.Now()
-	defer func() { p.o.Observe(Event{Kind: Waited, Took: time.Since(began)}) }()
-	timer := time.NewTimer(p.o.WaitTimeout)
+	timeout, err := soonTimeout, errNotSoon
+	if !w.soon {
+		timeout, err = p.o.WaitTimeout, ErrTimeout
+		defer func() { p.o.Observe(Event{Kind: Waited, Took: time.Since(began)}) }()
+	}
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
-	var err error
 	select {
 	case l := <-w.lease:
 		return l, nil
 	case <-timer.C:
-		err = ErrTimeout
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
 	p.mu.Lock()
-	for e := p.waiters.Front(); e != nil; e = e.Next() {
-		if e.Value == w {
-			p.waiters.Remove(e)
-			p.mu.Unlock()
-			return nil, err
-		}
-	}
+	left := leave(&p.soon, w) || leave(&p.waiters, w)
 	p.mu.Unlock()
+	if left {
+		return nil, err
+	}
 	return <-w.lease, nil // it was its turn in the same moment
 }
 
 // unusable ends the watch over an idle session. It returns why the session cannot be given on,
 // "" if it can.
 func (p *Pool) unusable(ctx context.Context, s *session) Reason {
-	s.unwatch()
-	s.watching = false
-	switch quiet := <-s.watched; {
-	case !quiet:
+	switch {
+	case !p.quiet(s):
 		return ServerEnded
 	case time.Since(s.since) < resetAfter:
 		return ""
@@ -251,7 +305,8 @@ func (p *Pool) reset(ctx context.Context, s *session) bool {
 	if s.conn.Reset(ctx) != nil {
 		return false
 	}
-	p.o.Observe(Event{Kind: Reset, Took: time.Since(began)})
+	s.since = time.Now()
+	p.o.Observe(Event{Kind: Reset, Took: s.since.Sub(began)})
 	return true
 }
 
@@ -289,18 +344,23 @@ func (p *Pool) keep(s *session) {
 		w := first.Value.(*waiter)
 		if w.key == s.key {
 			p.waiters.Remove(first)
-			p.watch(s)
 			w.lease <- &Lease{pool: p, key: s.key, generation: s.generation, session: s}
 			p.mu.Unlock()
 			return
 		}
 		reason = Evicted // its place is the waiter's
 	}
+	if reason == "" {
+		if w := p.firstSoon(s.key); w != nil {
+			w.lease <- &Lease{pool: p, key: s.key, generation: s.generation, session: s}
+			p.mu.Unlock()
+			return
+		}
+	}
 	if reason == "" && p.o.MaxIdle == 0 {
 		reason = Surplus
 	}
 	if reason == "" {
-		p.watch(s)
 		p.idle = append(p.idle, s)
 		if s = nil; len(p.idle) > p.o.MaxIdle { // the one that nobody wanted for longest goes
 			s, reason = p.idle[0], Surplus

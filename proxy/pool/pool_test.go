@@ -47,6 +47,11 @@ func (f *fake) Watch(ctx context.Context) bool {
 	select {
 	case <-f.speak:
 		return false
+	default:
+	}
+	select {
+	case <-f.speak:
+		return false
 	case <-ctx.Done():
 		return true
 	}
@@ -294,6 +299,7 @@ func TestWhatTheServerEndsIsClosed(t *testing.T) {
 		a, first := h.get("k")
 		b, second := h.get("k")
 		h.put(a, b)
+		time.Sleep(sweepInterval) // from then on they are watched
 		close(second.speak)
 		synctest.Wait()
 		if !second.isClosed(t) || h.count("closed server") != 1 {
@@ -302,6 +308,24 @@ func TestWhatTheServerEndsIsClosed(t *testing.T) {
 		h.want(1, 0, 0)
 		if _, got := h.get("k"); got != first {
 			t.Errorf("got %s", got.name)
+		}
+	})
+	// One that was idle for less is not given on, nor kept for long.
+	in(t, Options{MaxIdle: 5}, func(t *testing.T, h *house) {
+		a, first := h.get("k")
+		b, second := h.get("k")
+		h.put(a, b)
+		close(first.speak)
+		close(second.speak)
+		if _, got := h.get("k"); got == first || got == second {
+			t.Errorf("got %s", got.name)
+		}
+		c, third := h.get("k")
+		h.put(c)
+		close(third.speak)
+		time.Sleep(sweepInterval)
+		if h.want(0, 1, 0); h.count("closed server") != 3 {
+			t.Errorf("%v", h.happened)
 		}
 	})
 	// And when it speaks in the moment in which the next client comes.
@@ -561,6 +585,7 @@ func TestWarm(t *testing.T) {
 		h.want(3, 0, 0)
 		h.Retire()
 		h.want(2, 0, 0) // anew
+		time.Sleep(sweepInterval)
 		close(opened[len(opened)-1].speak)
 		h.want(2, 0, 0)
 		if h.count("closed retired") != 3 || h.count("closed server") != 1 {
@@ -611,5 +636,65 @@ func TestClose(t *testing.T) {
 			t.Error("a closed pool keeps one")
 		}
 		h.want(0, 0, 0)
+	})
+}
+
+// TestOneThatComesBackSoonIsAwaited has one client more than sessions are kept.
+func TestOneThatComesBackSoonIsAwaited(t *testing.T) {
+	in(t, Options{MaxIdle: 2}, func(t *testing.T, h *house) {
+		a, first := h.get("k")
+		b, second := h.get("k")
+		first.hold = make(chan struct{})
+		a.Return()
+		var last *fake
+		next := make(chan struct{})
+		go func() {
+			defer close(next)
+			if h.AtOnce("k", nil) != nil {
+				t.Error("there is one at once")
+			}
+			_, last = h.get("k")
+		}()
+		time.Sleep(soonTimeout / 2)
+		close(first.hold)
+		<-next
+		if h.want(0, 2, 0); last != first || h.count("opened") != 2 || h.count("waited") != 0 {
+			t.Errorf("got %v; %v", last, h.happened)
+		}
+
+		// One that does not come back is not awaited for long.
+		second.hold = make(chan struct{})
+		b.Return()
+		began := time.Now()
+		_, third := h.get("k")
+		if waited := time.Since(began); third == first || third == second || waited != soonTimeout {
+			t.Errorf("got %s after %s", third.name, waited)
+		}
+		close(second.hold)
+		h.want(1, 2, 0)
+
+		// Nor is one of another key, or when none came back lately.
+		began = time.Now()
+		_, _ = h.get("other")
+		time.Sleep(soonTimeout)
+		_, _ = h.get("k")
+		_, _ = h.get("k")
+		if waited := time.Since(began); waited != soonTimeout {
+			t.Errorf("waited for %s", waited)
+		}
+	})
+}
+
+// TestWhileFewAreOpenNobodyWaits: one session more is kept.
+func TestWhileFewAreOpenNobodyWaits(t *testing.T) {
+	in(t, Options{MaxIdle: 3}, func(t *testing.T, h *house) {
+		a, first := h.get("k")
+		first.hold = make(chan struct{})
+		defer close(first.hold)
+		a.Return()
+		if l := h.AtOnce("k", nil); l == nil || l.Conn() != nil {
+			t.Error("it would wait")
+		}
+		h.want(0, 2, 0)
 	})
 }

@@ -19,6 +19,7 @@ func (p *Pool) sweep() {
 		for s, reason := range p.outdated(time.Now()) {
 			p.drop(s, reason)
 		}
+		p.watchIdle()
 	}
 }
 
@@ -102,15 +103,29 @@ func (p *Pool) missing() (*Lease, Open) {
 	return &Lease{pool: p, key: p.lastKey, generation: p.generation}, p.lastOpen
 }
 
-// watch begins the watch over an idle session, if there is none. p.mu is held, and p is not
-// closed.
-func (p *Pool) watch(s *session) {
-	if s.watching { // nobody has had it since
+// watchIdle begins to watch the sessions that nobody uses. A session that is used again and
+// again between two sweeps is spared that, since it costs more than all else here: it is
+// looked at when it is given on.
+func (p *Pool) watchIdle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
 		return
 	}
+	for _, of := range [][]*session{p.idle, p.aside} {
+		for _, s := range of {
+			if !s.watching {
+				p.watch(s)
+			}
+		}
+	}
+}
+
+// watch begins the watch over an idle session. p.mu is held, and p is not closed.
+func (p *Pool) watch(s *session) {
 	s.watching = true
 	ctx, unwatch := context.WithCancel(p.ctx)
-	s.since, s.unwatch, s.watched = time.Now(), unwatch, make(chan bool, 1)
+	s.unwatch, s.watched = unwatch, make(chan bool, 1)
 	p.all.Add(1)
 	go func() {
 		defer p.all.Done()
@@ -120,6 +135,17 @@ func (p *Pool) watch(s *session) {
 			p.drop(s, ServerEnded)
 		}
 	}()
+}
+
+// quiet ends the watch over an idle session, if there is one, and reports whether its server
+// has said nothing.
+func (p *Pool) quiet(s *session) bool {
+	if !s.watching {
+		return s.conn.Watch(p.ended)
+	}
+	s.unwatch()
+	s.watching = false
+	return <-s.watched
 }
 
 // takeOut takes a session out of those that nobody uses, and reports whether it was there.

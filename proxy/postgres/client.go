@@ -36,7 +36,7 @@ type client struct {
 	r *bufio.Reader
 }
 
-func newClient(c net.Conn) *client { return &client{c, bufio.NewReader(c)} }
+func newClient(c net.Conn) *client { return &client{c, bufio.NewReaderSize(c, 1024)} }
 
 // leg hands the connection over to the relay. Nothing is read from c after it.
 func (c *client) leg() relay.Leg {

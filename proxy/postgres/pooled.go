@@ -56,11 +56,13 @@ func mayShare(want wire.Startup) bool { return !want.Replication() }
 
 // lease gets the right to a server session for a client, and one if the pool has it.
 func (e *Engine) lease(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (*pool.Lease, error) {
+	key, open := string(want.Encode()), func(ctx context.Context) (pool.Conn, error) { return e.openAhead(ctx, want, s.LoginTimeout()) }
+	if l := e.Pool.AtOnce(key, open); l != nil {
+		return l, nil
+	}
 	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
 	defer stop()
-	l, err := e.Pool.Acquire(waiting, string(want.Encode()), func(ctx context.Context) (pool.Conn, error) {
-		return e.openAhead(ctx, want, s.LoginTimeout())
-	})
+	l, err := e.Pool.Acquire(waiting, key, open)
 	if errors.Is(err, pool.ErrTimeout) {
 		return nil, &fault.Error{Kind: fault.TooMany, Message: "no server session was free in time (pool.max_server_connections)",
 			Hint: "Close sessions that are not used, or raise pool.max_server_connections or pool.wait_timeout in the configuration of credproxy."}
@@ -142,7 +144,7 @@ func (p *pooled) keep(messages []byte) {
 
 // greet tells a client what it would be told at a login, as the server would say it now.
 func (p *pooled) greet(e *Engine, c *client) (remove func(), err error) {
-	out := append([]byte{}, p.began...)
+	out := append(make([]byte, 0, 1024), p.began...)
 	out = append(out, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
 	out, p.notices = append(out, p.notices...), nil
 	for _, s := range p.statuses {
@@ -195,7 +197,9 @@ func (e *Engine) share(ctx context.Context, s *proxy.Session, c *client, want wi
 		l.Return()
 		return nil, err
 	}
-	_ = c.SetDeadline(time.Now().Add(s.LoginTimeout()))
+	if !reused || time.Since(start) > time.Second { // else the deadline of the client's request will do
+		_ = c.SetDeadline(time.Now().Add(s.LoginTimeout()))
+	}
 	remove, err := p.greet(e, c)
 	if err != nil {
 		l.Discard()

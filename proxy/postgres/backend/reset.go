@@ -39,7 +39,7 @@ func (c *Conn) reset(said func(wire.Message)) error {
 	if _, err := c.Write(b); err != nil {
 		return fault.ErrAnswer("resetting the session", err)
 	}
-	c.r = bufio.NewReader(c.Conn)
+	c.r = bufio.NewReaderSize(c.Conn, 1024) // the answers are short
 	defer func() { c.r = nil }()
 	for _, r := range resets {
 		if err := c.expect(r.tag, said); err != nil {
