@@ -56,7 +56,7 @@ func mayShare(want wire.Startup) bool { return !want.Replication() }
 
 // lease gets the right to a server session for a client, and one if the pool has it.
 func (e *Engine) lease(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (*pool.Lease, error) {
-	key, open := string(want.Encode()), func(ctx context.Context) (pool.Conn, error) { return e.openAhead(ctx, want, s.LoginTimeout()) }
+	key, open := want.Key(), func(ctx context.Context) (pool.Conn, error) { return e.openAhead(ctx, want, s.LoginTimeout()) }
 	if l := e.Pool.AtOnce(key, open); l != nil {
 		return l, nil
 	}

@@ -151,3 +151,17 @@ func (s Startup) Encode() []byte {
 	binary.BigEndian.PutUint32(b, uint32(len(b)))
 	return b
 }
+
+// Key is the same for two packets that ask for the same session. Some clients send the
+// parameters in another order each time; it matters where a name comes twice, and between the
+// two that say who the session is.
+func (s Startup) Key() string {
+	sorted := Startup{Version: s.Version, Params: slices.Clone(s.Params)}
+	slices.SortStableFunc(sorted.Params, func(a, b Param) int { return strings.Compare(a.Name, b.Name) })
+	for i, p := range sorted.Params {
+		if i > 0 && p.Name == sorted.Params[i-1].Name || strings.EqualFold(p.Name, "session_authorization") {
+			return string(s.Encode())
+		}
+	}
+	return string(sorted.Encode())
+}
