@@ -1,0 +1,213 @@
+package pool_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/credproxy/credproxy/integration/pki"
+	"github.com/credproxy/credproxy/integration/servers"
+)
+
+// TestServerEndsIdleSessions has the server end the session that is kept: the next client
+// notices nothing.
+func TestServerEndsIdleSessions(t *testing.T) {
+	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 15})
+	must(t, pg.CreateRole(t.Context(), "app", appPassword))
+	super, err := pg.Superuser(t.Context())
+	must(t, err)
+	defer super.Close(context.Background())
+	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 1}")
+	for round := range 30 {
+		var params []string
+		if round%10 == 0 {
+			params = []string{"idle_session_timeout=500"}
+		}
+		a := s.connect(t, params...)
+		was := ask(t, a, pid)
+		s.leave(t, a)
+		if params == nil {
+			_, err := super.Exec(t.Context(), "SELECT pg_terminate_backend($1::text::int)", was)
+			must(t, err)
+		}
+		await(t, "end of the server's session", func() bool {
+			return ask(t, super, "SELECT count(*)::text FROM pg_stat_activity WHERE pid = "+was) == "0"
+		})
+		b := s.connect(t, params...)
+		if got := ask(t, b, pid); got == was {
+			t.Error("a session that is no more")
+		}
+		s.leave(t, b)
+	}
+}
+
+// TestServerRestarts has another server take the place of the one whose sessions are kept.
+func TestServerRestarts(t *testing.T) {
+	ca, err := pki.NewCA("pool")
+	must(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	port := l.Addr().(*net.TCPAddr).Port
+	must(t, l.Close())
+	run := func() *servers.Postgres {
+		pg, err := servers.StartPostgres(t.Context(), servers.PostgresOptions{Version: 18, Port: port, CA: ca})
+		must(t, err)
+		t.Cleanup(pg.Stop)
+		must(t, pg.CreateRole(t.Context(), "app", appPassword))
+		return pg
+	}
+	pg := run()
+	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 3}")
+	var kept []*pgx.Conn
+	for range 3 {
+		kept = append(kept, s.connect(t))
+	}
+	for _, c := range kept {
+		must(t, c.Close(t.Context()))
+	}
+	await(t, "three sessions that are kept", func() bool { return s.metric(t, "idle") == 3 })
+	pg.Stop()
+	run()
+	for range 4 {
+		c := s.connect(t)
+		ask(t, c, pid)
+		defer c.Close(context.Background())
+	}
+	if n := s.metric(t, "closed_total", `reason="server"`); n != 3 {
+		t.Errorf("%d sessions were ended by the server", n)
+	}
+}
+
+// TestRotationUnderLoad has users alternate while clients come and go: none fails, and once
+// credproxy has seen the move new clients are the new user.
+func TestRotationUnderLoad(t *testing.T) {
+	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 18})
+	users := []string{"app", "app_clone"}
+	for _, user := range users {
+		must(t, pg.CreateRole(t.Context(), user, appPassword))
+	}
+	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 5}", "rotation: {refresh: 300ms}")
+	var moves atomic.Int64 // that credproxy has seen
+	ctx, stop := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	var served atomic.Int64
+	for range 4 {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				seen := moves.Load()
+				conn, err := pgx.Connect(t.Context(), "postgres://anybody@"+s.addr+"/postgres?sslmode=disable")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var user string
+				err = conn.QueryRow(t.Context(), "SELECT current_user").Scan(&user)
+				_ = conn.Close(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if user != users[seen%2] && s.moves(t) == seen {
+					t.Errorf("after %d moves the user is %s", seen, user)
+				}
+				served.Add(1)
+			}
+		})
+	}
+	for n := int64(1); n <= 20; n++ {
+		user, password := users[n%2], fmt.Sprintf("%s-%d", appPassword, n)
+		must(t, pg.SetPassword(t.Context(), user, password))
+		s.aws.PutSecret(secretName, secret(pg, user, password))
+		await(t, "move", func() bool { return s.moves(t) == n })
+		moves.Store(n)
+		was := served.Load()
+		await(t, "clients", func() bool { return served.Load() > was+20 || t.Failed() })
+	}
+	stop()
+	clients.Wait()
+	reused, retired := s.metric(t, "reused_total"), s.metric(t, "closed_total", `reason="retired"`)
+	t.Logf("%d clients, %d of them on sessions of others, %d of which were retired", served.Load(), reused, retired)
+	if reused == 0 || retired == 0 {
+		t.Error("no session was used again, or none retired")
+	}
+}
+
+// moves is how many rotations credproxy has seen.
+func (s *stand) moves(t *testing.T) int64 {
+	n, err := s.proxy.Metric("credproxy_credential_rotations_total")
+	must(t, err)
+	return int64(n)
+}
+
+// TestMoreClientsThanSessions has clients wait for a session, and too long for one.
+func TestMoreClientsThanSessions(t *testing.T) {
+	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 18})
+	must(t, pg.CreateRole(t.Context(), "app", appPassword))
+	super, err := pg.Superuser(t.Context())
+	must(t, err)
+	defer super.Close(context.Background())
+	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 2, max_server_connections: 2, wait_timeout: 15s}")
+	var clients sync.WaitGroup
+	for i := range 12 {
+		clients.Go(func() {
+			for range 5 {
+				conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://anybody@%s/postgres?sslmode=disable&application_name=load%d", s.addr, i%3))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var n int
+				// A session that has ended may be seen for a moment.
+				if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'load%' AND state = 'active'").Scan(&n); err != nil || n > 2 {
+					t.Errorf("%d at work, %v", n, err)
+				}
+				_ = conn.Close(t.Context())
+			}
+		})
+	}
+	clients.Wait()
+
+	short := postgresStand(t, pg, "pool: {mode: session, max_idle: 1, max_server_connections: 1, wait_timeout: 200ms}")
+	first := short.connect(t)
+	_, err = pgx.Connect(t.Context(), "postgres://anybody@"+short.addr+"/postgres?sslmode=disable")
+	if said := new(pgconn.PgError); !errors.As(err, &said) || said.Code != "53300" {
+		t.Errorf("one too many: %v", err)
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		conn, err := pgx.Connect(context.Background(), "postgres://anybody@"+short.addr+"/postgres?sslmode=disable")
+		if err == nil {
+			err = conn.Close(context.Background())
+		}
+		waiting <- err
+	}()
+	short.leave(t, first)
+	if err := <-waiting; err != nil {
+		t.Errorf("the next: %v", err)
+	}
+}
+
+// TestWarm has sessions be there before the clients that get them.
+func TestWarm(t *testing.T) {
+	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 18})
+	must(t, pg.CreateRole(t.Context(), "app", appPassword))
+	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 3, warm: 2}")
+	first := s.connect(t)
+	await(t, "sessions ahead of clients", func() bool { return s.metric(t, "idle") == 2 })
+	for n := 1; n <= 3; n++ {
+		next := s.connect(t)
+		defer next.Close(context.Background())
+		if ask(t, next, pid) == ask(t, first, pid) || s.metric(t, "reused_total") != n {
+			t.Errorf("client %d has a session that was not there", n)
+		}
+		await(t, "more sessions", func() bool { return s.metric(t, "idle") == 2 })
+	}
+	must(t, first.Close(t.Context()))
+}
