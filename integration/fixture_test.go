@@ -2,6 +2,9 @@ package integration_test
 
 import (
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/servers"
@@ -17,11 +20,23 @@ func newPostgres(t testing.TB, o servers.PostgresOptions) *servers.Postgres {
 	return pg
 }
 
+// poolVariable, if set, has all tests of this package use server sessions again, of which one
+// is kept, unless they say otherwise.
+const poolVariable = "CREDPROXY_TEST_POOL"
+
+// withPool adds a pool to the lines of a database, if poolVariable says so.
+func withPool(lines []string) []string {
+	if os.Getenv(poolVariable) == "" || slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "pool:") }) {
+		return lines
+	}
+	return append(slices.Clip(lines), "pool: {mode: session, max_idle: 1}")
+}
+
 // database is the YAML of one database that listens on a free port; each of more
 // is a line of it.
 func database(name, credentials string, more ...string) string {
 	yaml := fmt.Sprintf("  - name: %s\n    listen: 127.0.0.1:0\n    credentials: {%s}\n", name, credentials)
-	for _, line := range more {
+	for _, line := range withPool(more) {
 		yaml += "    " + line + "\n"
 	}
 	return yaml

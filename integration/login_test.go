@@ -47,7 +47,7 @@ func oneDatabase(pg *servers.Postgres, arn string, more ...string) string {
 	if pg.CAFile != "" {
 		yaml += fmt.Sprintf("    tls: {ca_file: %q}\n", pg.CAFile)
 	}
-	for _, line := range more {
+	for _, line := range withPool(more) {
 		yaml += "    " + line + "\n"
 	}
 	return yaml

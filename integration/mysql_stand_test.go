@@ -35,7 +35,7 @@ func mySQLDatabase(my *servers.MySQL, arn string, more ...string) string {
 	if my.CAFile != "" {
 		yaml += fmt.Sprintf("    tls: {ca_file: %q}\n", my.CAFile)
 	}
-	for _, line := range more {
+	for _, line := range withPool(more) {
 		yaml += "    " + line + "\n"
 	}
 	return yaml
