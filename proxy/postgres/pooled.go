@@ -117,6 +117,9 @@ func awaitReady(ctx context.Context, up *backend.Conn) (*pooled, error) {
 		case 'S':
 			frames.Scan(m.Raw)
 		case 'Z':
+			if err := up.LearnReset(ctx, func(m wire.Message) { frames.Scan(m.Raw) }); err != nil {
+				return nil, err
+			}
 			p.statuses = frames.Statuses
 			if len(up.Detach()) > 0 {
 				_ = up.TCP.Close()

@@ -63,6 +63,8 @@ type Conn struct {
 	r     *bufio.Reader
 	began time.Time // the attempt
 	begun bool      // the session has: ReadyForQuery was read
+	// roleless: the session began without SET ROLE, also of a role's or a database's settings.
+	roleless bool
 }
 
 // Login makes one attempt at the database: dial, TLS, startup packet, authentication.

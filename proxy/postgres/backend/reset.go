@@ -16,8 +16,48 @@ import (
 // resets are the statements that make a session as a fresh one, each a message of its own
 // (DISCARD ALL may not be in a transaction block, which several statements in one message
 // are), and their command tags. DISCARD ALL leaves the role NONE, whatever the session began
-// with.
+// with; the second is for sessions that began with another.
 var resets = []struct{ sql, tag string }{{"DISCARD ALL", "DISCARD ALL"}, {"RESET ROLE", "RESET"}}
+
+// LearnReset asks a session that has just begun what Reset will have to do; ReadyForQuery was
+// read, and the connection is not detached. said and the error are as those of Reset.
+func (c *Conn) LearnReset(ctx context.Context, said func(wire.Message)) error {
+	err := upstream.BreakOff(ctx, c.TCP, func() (err error) {
+		c.roleless, err = c.beganWithoutRole(said)
+		return err
+	})
+	if err != nil {
+		return c.fail(ctx, err)
+	}
+	return nil
+}
+
+func (c *Conn) beganWithoutRole(said func(wire.Message)) (roleless bool, err error) {
+	b, _ := (&pgproto3.Query{String: "SHOW role"}).Encode(nil) // cannot fail: it is short
+	if _, err := c.Write(b); err != nil {
+		return false, fault.ErrAnswer("asking for the role", err)
+	}
+	for size := 0; size <= upstream.MaxAnswer; {
+		m, err := c.ReadMessage()
+		if err != nil {
+			return false, fault.ErrAnswer("waiting for the role", err)
+		}
+		size += len(m.Raw)
+		switch m.Kind() {
+		case 'S', 'N':
+			said(m)
+		case 'D':
+			row, err := wire.ParseRow(m.Body(), 1)
+			roleless = err == nil && len(row) == 1 && row[0] == "none"
+		case 'T', 'C', 'E': // who cannot say has its role reset
+		case 'Z':
+			return roleless, nil
+		default:
+			return false, fault.ErrAnswer(fmt.Sprintf("message %q instead of the role", m.Kind()), nil)
+		}
+	}
+	return false, fault.ErrAnswer("endless messages instead of the role", nil)
+}
 
 // Reset makes a session, which must be idle, as a fresh one is, so far as the server can do
 // that ("DISCARD" in its manual). It waits for the answers, which must be those and no
@@ -33,6 +73,10 @@ func (c *Conn) Reset(ctx context.Context, said func(wire.Message)) error {
 
 func (c *Conn) reset(said func(wire.Message)) error {
 	var b []byte
+	resets := resets
+	if c.roleless {
+		resets = resets[:1]
+	}
 	for _, r := range resets {
 		b, _ = (&pgproto3.Query{String: r.sql}).Encode(b) // cannot fail: it is short
 	}
