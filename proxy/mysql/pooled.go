@@ -64,6 +64,7 @@ func (e *Engine) newPooled(ctx context.Context, up *backend.Conn, p backend.Para
 	if _, said := errors.AsType[*fault.SQLError](err); said { // an expired password, for one
 		made.unfit, err = true, nil
 	}
+	made.unfit = made.unfit || made.fresh.InitConnect // it is not run again
 	return made, err
 }
 

@@ -18,10 +18,18 @@ import (
 type Fresh struct {
 	Capabilities uint32 // that both sides have set
 	Database     string // "" for none
-	// setCharsets is the statement that sets the character sets, "" where a reset brings
-	// them back.
-	setCharsets string
+	InitConnect  bool   // the server runs statements of its own at each login
+	profiles     bool   // a reset leaves profiling on, whatever the variable says
+	settings     string // the statement that brings settings back
+	changed      string // the query that has a row if something is not as it was
 }
+
+// netSettings hold of the connection itself, and a reset, which brings back the variables,
+// leaves that as it is.
+const netSettings = "SET net_write_timeout = @@GLOBAL.net_write_timeout, net_retry_count = @@GLOBAL.net_retry_count"
+
+// traceSettings forget the traces of MySQL's optimizer, in which statements are; no reset does.
+const traceSettings = ", optimizer_trace_limit = @@GLOBAL.optimizer_trace_limit"
 
 // Learn asks a session that has just begun what it is like, for [Conn.Reset]. client are
 // the capabilities that the database was told. The session is as it was, but for the number
@@ -31,33 +39,41 @@ type Fresh struct {
 // the server after a reset, and what the handshake makes of them depends on how the server
 // was started (character-set-client-handshake) and on its own character set.
 func (c *Conn) Learn(ctx context.Context, client uint32, database string) (f Fresh, err error) {
-	f = Fresh{Capabilities: client & c.Greeting.Capabilities, Database: database}
-	if strings.Contains(c.Greeting.Version, "MariaDB") {
-		return f, nil
-	}
-	err = upstream.BreakOff(ctx, c.TCP, func() error {
-		row, err := c.row(f, 3, "SELECT @@character_set_client, @@character_set_results, @@collation_connection")
-		if err != nil {
-			return err
-		}
-		if row == nil || !isName(row[0]) || !isName(row[1]) && row[1] != "" || !isName(row[2]) {
-			return fault.ErrAnswer("no character sets", nil)
-		}
-		if row[1] == "" {
-			row[1] = "NULL"
-		}
-		f.setCharsets = fmt.Sprintf("SET character_set_client = %s, character_set_results = %s, collation_connection = %s", row[0], row[1], row[2])
-		// It makes FOUND_ROWS() what it was.
-		row, err = c.row(f, 1, "SELECT 1 FROM DUAL WHERE FALSE")
-		if err == nil && row != nil {
-			err = fault.ErrAnswer("a row where there is none", nil)
-		}
-		return err
-	})
+	f = Fresh{Capabilities: client & c.Greeting.Capabilities, Database: database, settings: netSettings}
+	err = upstream.BreakOff(ctx, c.TCP, func() error { return c.learn(&f) })
 	if _, said := errors.AsType[*fault.SQLError](err); err != nil && !said {
 		return f, c.fail(ctx, err)
 	}
 	return f, err
+}
+
+func (c *Conn) learn(f *Fresh) error {
+	row, err := c.row(*f, 5, "SELECT LENGTH(@@GLOBAL.init_connect), COALESCE(HEX(CURRENT_ROLE()), ''), @@character_set_client, @@character_set_results, @@collation_connection")
+	if err != nil {
+		return err
+	}
+	if row == nil || strings.Trim(row[1], "0123456789ABCDEF") != "" || !isName(row[2]) || !isName(row[3]) && row[3] != "" || !isName(row[4]) {
+		return fault.ErrAnswer("no roles and character sets", nil)
+	}
+	f.InitConnect = row[0] != "0" && row[0] != ""
+	f.changed = "SELECT 1 FROM DUAL WHERE COALESCE(HEX(CURRENT_ROLE()), '') <> '" + row[1] + "'"
+	if f.Database == "" {
+		f.changed += " OR DATABASE() IS NOT NULL" // there is no way back to none
+	}
+	if row[3] == "" {
+		row[3] = "NULL"
+	}
+	if strings.Contains(c.Greeting.Version, "MariaDB") {
+		f.profiles = true
+		f.changed += " OR EXISTS (SELECT 1 FROM information_schema.PROFILING)"
+	} else {
+		f.settings += fmt.Sprintf("%s, character_set_client = %s, character_set_results = %s, collation_connection = %s", traceSettings, row[2], row[3], row[4])
+	}
+	if err := c.unchanged(*f); err != nil { // FOUND_ROWS() is 0 again
+		return err
+	}
+	_, err = c.command(f.query(f.settings)) // and so is ROW_COUNT()
+	return err
 }
 
 // isName reports whether s is the name of a character set or a collation.
@@ -86,20 +102,30 @@ func (c *Conn) reset(f Fresh) (status uint16, err error) {
 	if status, err = c.command([]byte{mysql.COM_RESET_CONNECTION}); err != nil {
 		return 0, err
 	}
-	if f.setCharsets != "" {
-		if status, err = c.command(f.query(f.setCharsets)); err != nil {
+	if f.profiles {
+		if _, err = c.command(f.query("SET profiling = 0")); err != nil {
 			return 0, err
 		}
 	}
-	if f.Database != "" {
-		return c.command(append([]byte{mysql.COM_INIT_DB}, f.Database...))
+	if err := c.unchanged(f); err != nil {
+		return 0, err
 	}
-	// There is no way back to none.
-	row, err := c.row(f, 1, "SELECT 1 FROM DUAL WHERE DATABASE() IS NOT NULL")
-	if err == nil && row != nil {
-		err = fault.ErrAnswer("a database, which it had not when it began", nil)
+	status, err = c.command(f.query(f.settings))
+	if err == nil && f.Database != "" {
+		status, err = c.command(append([]byte{mysql.COM_INIT_DB}, f.Database...))
 	}
 	return status, err
+}
+
+// unchanged fails if something is not as it was that a reset leaves as it is: the active
+// roles, a database where there was none, and MariaDB's profiles, in which statements are. Its query has no row else, and
+// so FOUND_ROWS(), which no reset brings back either, is 0, as it is in a fresh session.
+func (c *Conn) unchanged(f Fresh) error {
+	row, err := c.row(f, 1, f.changed)
+	if err == nil && row != nil {
+		err = fault.ErrAnswer("roles, a database or profiles that it had not when it began", nil)
+	}
+	return err
 }
 
 // query encodes a COM_QUERY.
