@@ -19,8 +19,10 @@ const (
 	// that those of one moment do not end in one moment.
 	lifetimeJitter = 0.1
 	sweepInterval  = time.Second
-	// warmAgain is how long opening ahead waits after it has failed.
-	warmAgain = 5 * time.Second
+	// warmAgain is how long opening ahead waits after it has failed, twice as long after each
+	// further failure, up to warmAgainMost: a password that is refused may lock its user.
+	warmAgain     = 5 * time.Second
+	warmAgainMost = 5 * time.Minute
 )
 
 // ErrTimeout is the error of who has waited for WaitTimeout.

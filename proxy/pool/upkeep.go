@@ -55,6 +55,7 @@ func (p *Pool) kick() {
 // warm opens sessions ahead of any client, as the client seen last would.
 func (p *Pool) warm() {
 	var again <-chan time.Time
+	wait := warmAgain
 	for {
 		select {
 		case <-p.ctx.Done():
@@ -74,9 +75,10 @@ func (p *Pool) warm() {
 			c, err := open(p.ctx)
 			if err != nil {
 				p.freed()
-				again = time.After(warmAgain)
+				again, wait = time.After(wait), min(2*wait, warmAgainMost)
 				break
 			}
+			wait = warmAgain
 			l.Opened(c)
 			p.keep(l.session)
 		}
