@@ -99,7 +99,7 @@ func (r *results) writeDocs(folder string) error {
 func (r *results) chart() string {
 	const bar, gap, left, width = 13, 12, 330, 900
 	const full = (width - left - 60) / 1.2 // pixels of the ratio 1
-	colours := map[string]string{"credproxy": "#0b6e4f", "pgbouncer session": "#9aa5b1", "pgbouncer transaction": "#c3cad2", "haproxy TCP": "#d9a05b", "MySQL Router": "#b07aa1"}
+	colours := map[string]string{"credproxy": "#0b6e4f", credproxyReuse: "#4fa88a", "pgbouncer session": "#9aa5b1", "pgbouncer transaction": "#c3cad2", "haproxy TCP": "#d9a05b", mysqlRouter: "#b07aa1", mysqlRouterShares: "#d3b2c9"}
 	var b strings.Builder
 	y := 40
 	for _, m := range r.Metrics {
