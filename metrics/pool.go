@@ -80,6 +80,7 @@ func (p *pools) Describe(ch chan<- *prometheus.Desc) {
 // stats are the numbers of all pools together.
 func (p *pools) stats() (sum pool.Stats) {
 	p.mu.Lock()
+	p.all = slices.DeleteFunc(p.all, func(one *pool.Pool) bool { return len(p.all) > 1 && one.Ended() })
 	all := slices.Clone(p.all)
 	p.mu.Unlock()
 	for _, one := range all {

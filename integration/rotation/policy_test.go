@@ -61,14 +61,9 @@ func matches(pattern, resource string) bool {
 	return regexp.MustCompile("^" + strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern)) + "$").MatchString(resource)
 }
 
-// restrict has AWS deny the stand all that the policy does not allow.
+// restrict has AWS deny who calls credproxy all that the policy does not allow.
 func (s *stand) restrict(p *printedPolicy) {
-	env := map[string]string{}
-	for _, pair := range s.aws.Env() {
-		name, value, _ := strings.Cut(pair, "=")
-		env[name] = value
-	}
-	s.aws.AddIdentity(awsstub.Identity{AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"], Allow: p.allows})
+	s.aws.AddIdentity(awsstub.Identity{AccessKeyID: operatorKey, SecretAccessKey: operatorSecret, Allow: p.allows})
 }
 
 // TestLeastPolicy: with the policy that is printed for it credproxy rotates and goes back,

@@ -127,6 +127,13 @@ func (p *Pool) takeAll() []*session {
 	return all
 }
 
+// Ended reports whether the pool was closed, and no session of it is left.
+func (p *Pool) Ended() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed && p.open == 0
+}
+
 // Stats are the numbers of sessions, and of those who wait for one.
 type Stats struct{ Idle, InUse, Waiting int }
 
