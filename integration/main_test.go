@@ -7,7 +7,6 @@ package integration_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"testing"
 
@@ -22,17 +21,10 @@ var binary string
 const binaryVariable = "CREDPROXY_TEST_BINARY"
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "credproxy-test")
-	binary = os.Getenv(binaryVariable)
-	if err == nil && binary == "" {
-		binary, err = sidecar.Build(context.Background(), dir)
-	}
-	code := 1
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	sidecar.Main(m, func(ctx context.Context, dir string) (err error) {
+		if binary = os.Getenv(binaryVariable); binary == "" {
+			binary, err = sidecar.Build(ctx, dir)
+		}
+		return err
+	})
 }

@@ -159,12 +159,6 @@ func (t *task) preflight(ctx context.Context) (lines []string, err error) {
 		say("the database takes the new password already")
 		return lines, nil
 	}
-	change := account.Change{New: next, Owner: t.Owner, AllowMD5: t.AllowMD5}
-	if t.strategy == Alternating {
-		change.Like = t.current.cred.Username
-	} else {
-		change.Retain, change.Current = !t.NoRetain, with.cred
-	}
 	if t.masterID != "" {
 		master, err := t.master(ctx)
 		if err != nil {
@@ -174,7 +168,7 @@ func (t *task) preflight(ctx context.Context) (lines []string, err error) {
 		session = master
 		say("the master's secret %s logs in", t.masterID)
 	}
-	statements, err := session.Plan(ctx, change)
+	statements, err := session.Plan(ctx, t.change(next, with))
 	if err != nil {
 		return lines, err
 	}

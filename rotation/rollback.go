@@ -165,12 +165,7 @@ func (b *Rollback) database(ctx context.Context) error {
 	if b.t.masterID == "" {
 		return b.t.apply(ctx, session, change)
 	}
-	master, err := b.t.master(ctx)
-	if err != nil {
-		return err
-	}
-	defer master.Close()
-	return b.t.apply(ctx, master, change)
+	return b.t.applyAsMaster(ctx, change)
 }
 
 // labels moves AWSCURRENT, then takes AWSPENDING from a version that is not current, which

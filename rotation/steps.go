@@ -15,15 +15,12 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// cloneSuffix ends the name of the second of two users, as AWS's templates have it.
-const cloneSuffix = "_clone"
-
 // otherUser returns the one of two users whose turn it is after user.
 func otherUser(user string) string {
-	if name, ok := strings.CutSuffix(user, cloneSuffix); ok {
+	if name, ok := strings.CutSuffix(user, account.CloneSuffix); ok {
 		return name
 	}
-	return user + cloneSuffix
+	return user + account.CloneSuffix
 }
 
 // longestNames are the limits of user names: bytes in PostgreSQL, characters elsewhere.
@@ -125,32 +122,36 @@ func (t *task) set(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	change := account.Change{New: pending.cred, Owner: t.Owner, AllowMD5: t.AllowMD5}
 	if t.strategy == Alternating {
-		change.Like = t.current.cred.Username
-		return t.setAlternating(ctx, change)
+		return t.setAlternating(ctx, pending)
 	}
-	change.Retain = !t.NoRetain
-	return t.setSingle(ctx, pending, change)
+	return t.setSingle(ctx, pending)
 }
 
-func (t *task) setAlternating(ctx context.Context, change account.Change) error {
+// change is what a rotation makes of an account that shall have the login next. with is the
+// version that the database takes now.
+func (t *task) change(next *secrets.Credential, with *version) account.Change {
+	c := account.Change{New: next, Owner: t.Owner, AllowMD5: t.AllowMD5}
+	if t.strategy == Alternating {
+		c.Like = t.current.cred.Username
+	} else {
+		c.Retain, c.Current = !t.NoRetain, with.cred
+	}
+	return c
+}
+
+func (t *task) setAlternating(ctx context.Context, pending *version) error {
 	// Who cannot log in with AWSCURRENT may not have the master make users for it.
 	own, err := t.login(ctx, t.current)
 	if err != nil {
 		return fmt.Errorf("%w; AWSCURRENT must be right before the other user gets its rights (credproxy rollback, if AWSPREVIOUS is)", err)
 	}
 	_ = own.Close()
-	master, err := t.master(ctx)
-	if err != nil {
-		return err
-	}
-	defer master.Close()
-	return t.apply(ctx, master, change)
+	return t.applyAsMaster(ctx, t.change(pending.cred, t.current))
 }
 
 // setSingle finds out what the database takes now, and changes that.
-func (t *task) setSingle(ctx context.Context, pending *version, change account.Change) error {
+func (t *task) setSingle(ctx context.Context, pending *version) error {
 	session, with, err := t.whatWorks(ctx, pending)
 	switch {
 	case err != nil:
@@ -161,7 +162,7 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 		return nil
 	}
 	defer func() { _ = session.Close() }()
-	change.Current = with.cred
+	change := t.change(pending.cred, with)
 	if t.masterID == "" {
 		err := t.apply(ctx, session, change)
 		if said, ok := errors.AsType[*fault.SQLError](err); ok && slices.Contains(setAlready, said.Code) && with == t.current {
@@ -169,12 +170,7 @@ func (t *task) setSingle(ctx context.Context, pending *version, change account.C
 		}
 		return err
 	}
-	master, err := t.master(ctx)
-	if err != nil {
-		return err
-	}
-	defer master.Close()
-	return t.apply(ctx, master, change)
+	return t.applyAsMaster(ctx, change)
 }
 
 // setAlready are MySQL's words, where it takes two passwords, that the one that a user names
@@ -259,6 +255,16 @@ func (t *task) apply(ctx context.Context, session account.Session, change accoun
 	}
 	t.done(t.event, "the database takes the new password of "+change.New.Username, zap.String("user", change.New.Username), zap.Int("statements", len(statements)))
 	return nil
+}
+
+// applyAsMaster has the master make a change.
+func (t *task) applyAsMaster(ctx context.Context, change account.Change) error {
+	master, err := t.master(ctx)
+	if err != nil {
+		return err
+	}
+	defer master.Close()
+	return t.apply(ctx, master, change)
 }
 
 // test logs in with AWSPENDING.

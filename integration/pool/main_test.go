@@ -7,8 +7,6 @@ package pool_test
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/sidecar"
@@ -18,16 +16,8 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "credproxy-pool-test")
-	if err == nil {
-		binary, err = sidecar.Build(context.Background(), dir)
-	}
-	code := 1
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	sidecar.Main(m, func(ctx context.Context, dir string) (err error) {
+		binary, err = sidecar.Build(ctx, dir)
+		return err
+	})
 }

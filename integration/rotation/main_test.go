@@ -8,8 +8,6 @@ package rotation_test
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/sidecar"
@@ -19,19 +17,10 @@ import (
 var binary, bootstrap string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "credproxy-rotation-test")
-	if err == nil {
-		binary, err = sidecar.Build(context.Background(), dir)
-	}
-	if err == nil {
-		bootstrap, err = sidecar.BuildRotation(context.Background(), dir)
-	}
-	code := 1
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	sidecar.Main(m, func(ctx context.Context, dir string) (err error) {
+		if binary, err = sidecar.Build(ctx, dir); err == nil {
+			bootstrap, err = sidecar.BuildRotation(ctx, dir)
+		}
+		return err
+	})
 }

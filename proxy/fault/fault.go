@@ -100,6 +100,13 @@ func ErrShuttingDown(cause error) *Error {
 	return &Error{Kind: ShuttingDown, Message: "credproxy is shutting down", Hint: "Connect again.", Err: cause}
 }
 
+// ErrNoServerSession is what a client hears that has waited for one of
+// pool.max_server_connections in vain.
+func ErrNoServerSession() *Error {
+	return &Error{Kind: TooMany, Message: "no server session was free in time (pool.max_server_connections)",
+		Hint: "Close sessions that are not used, or raise pool.max_server_connections or pool.wait_timeout in the configuration of credproxy."}
+}
+
 // ErrDatabase is what a client hears that names a database it may not use.
 // The database has seen no credential then.
 func ErrDatabase(name string) error {

@@ -194,8 +194,7 @@ func (l *login) acquire(reserved *pool.Lease) (err error) {
 		l.lease, err = l.engine.Pool.Acquire(waiting, key, open)
 	}
 	if errors.Is(err, pool.ErrTimeout) {
-		return &fault.Error{Kind: fault.TooMany, Message: "no server session was free in time (pool.max_server_connections)",
-			Hint: "Close sessions that are not used, or raise pool.max_server_connections or pool.wait_timeout in the configuration of credproxy."}
+		return fault.ErrNoServerSession()
 	}
 	return err
 }

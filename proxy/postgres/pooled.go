@@ -64,8 +64,7 @@ func (e *Engine) lease(ctx context.Context, s *proxy.Session, c *client, want wi
 	defer stop()
 	l, err := e.Pool.Acquire(waiting, key, open)
 	if errors.Is(err, pool.ErrTimeout) {
-		return nil, &fault.Error{Kind: fault.TooMany, Message: "no server session was free in time (pool.max_server_connections)",
-			Hint: "Close sessions that are not used, or raise pool.max_server_connections or pool.wait_timeout in the configuration of credproxy."}
+		return nil, fault.ErrNoServerSession()
 	}
 	return l, err
 }

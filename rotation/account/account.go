@@ -14,6 +14,10 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
+// CloneSuffix ends the name of the second of two users that take turns, as AWS's templates
+// have it.
+const CloneSuffix = "_clone"
+
 // Change is what shall become of a database account.
 type Change struct {
 	// New has the account's name and the password it shall have.

@@ -46,10 +46,6 @@ func merged(all []membership) map[string]options {
 	return m
 }
 
-// cloneSuffix ends the name of the second of two users that take turns, as AWS's templates
-// have it.
-const cloneSuffix = "_clone"
-
 // equalizeMemberships makes the role a member of what the other is a member of, of nothing
 // else, and in the same ways. The second of two users is a member of the first besides, as
 // AWS's templates have it, and so has the first's rights on objects; unless both have them
@@ -80,7 +76,7 @@ func (c *change) equalizeMemberships() error {
 		if _, ok := wants[c.Owner]; !ok {
 			wants[c.Owner] = plain
 		}
-	case c.New.Username == c.Like+cloneSuffix:
+	case c.New.Username == c.Like+account.CloneSuffix:
 		wants[c.Like] = plain
 	}
 	for _, role := range slices.Sorted(maps.Keys(got)) {
