@@ -87,6 +87,7 @@ func TestDatabaseAway(t *testing.T) {
 			}
 			awaitMetric(t, w.Proxy, 0, "credproxy_database_breaker_open")
 			for _, line := range []string{"the database cannot be reached: logins fail at once", "the database can be reached again"} {
+				w.AwaitLog(t, line)
 				if n := strings.Count(w.Log(), line); n != 1 {
 					t.Errorf("%d lines say that %s, want 1", n, line)
 				}

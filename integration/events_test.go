@@ -130,6 +130,7 @@ func (s *eventsStand) checkCosts(t *testing.T) {
 		t.Errorf("%d calls wait at the queue, want one", waiting)
 	}
 	for _, line := range []string{"listening for rotation events", "rotation events cannot be read", "rotation events can be read again", "messages that are no events"} {
+		s.AwaitLog(t, line)
 		if n := strings.Count(s.Log(), line); n != 1 {
 			t.Errorf("%q is logged %d times", line, n)
 		}

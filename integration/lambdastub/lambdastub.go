@@ -28,7 +28,7 @@ const timeout = 15 * time.Minute
 type Function struct {
 	bootstrap string
 	env       []string
-	logs      log
+	logs      *log
 	busy      chan struct{} // holds a token while an invocation is under way
 	closed    chan struct{}
 	closing   sync.Once
@@ -52,8 +52,13 @@ var errClosed = errors.New("the function is closed")
 // Start starts the bootstrap with env, to which it adds what Lambda does, and nothing of the test's own environment. The
 // caller must Close the function.
 func Start(bootstrap string, env []string) (*Function, error) {
-	f := &Function{bootstrap: bootstrap, env: env, busy: make(chan struct{}, 1), closed: make(chan struct{})}
+	logs, err := newLog()
+	if err != nil {
+		return nil, fmt.Errorf("log of the function: %w", err)
+	}
+	f := &Function{bootstrap: bootstrap, env: env, logs: logs, busy: make(chan struct{}, 1), closed: make(chan struct{})}
 	if _, err := f.process(); err != nil {
+		logs.close()
 		return nil, err
 	}
 	return f, nil
@@ -71,7 +76,7 @@ func (f *Function) process() (*process, error) {
 	if f.now != nil && !f.now.ended() {
 		return f.now, nil
 	}
-	p, err := startProcess(f.bootstrap, f.env, &f.logs)
+	p, err := startProcess(f.bootstrap, f.env, f.logs)
 	if err != nil {
 		return nil, fmt.Errorf("start function: %w", err)
 	}
@@ -129,7 +134,8 @@ func (f *Function) Starts() int {
 	return f.starts
 }
 
-// Logs is what all processes wrote to stdout and stderr so far, the newest MiB of it.
+// Logs is what all processes wrote to stdout and stderr so far, the newest MiB of it. What the function wrote before it
+// answered is in it once Invoke has returned.
 func (f *Function) Logs() string { return f.logs.String() }
 
 // Close kills the process. An invocation under way fails; more of them are refused. It may be called twice.
@@ -140,28 +146,5 @@ func (f *Function) Close() {
 		f.mu.Unlock()
 	})
 	f.Kill()
-}
-
-// log keeps the end of what is written to it.
-type log struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-const mostLog = 1 << 20
-
-func (l *log) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text = append(l.text, b...)
-	if excess := len(l.text) - mostLog; excess > 0 {
-		l.text = append(l.text[:0], l.text[excess:]...)
-	}
-	return len(b), nil
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.text)
+	f.logs.close()
 }

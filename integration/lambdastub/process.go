@@ -64,8 +64,7 @@ func startProcess(bootstrap string, env []string, logs *log) (*process, error) {
 		"AWS_LAMBDA_FUNCTION_NAME=credproxy-rotation", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128",
 		"AWS_EXECUTION_ENV=AWS_Lambda_provided.al2023"}, env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // an interrupt is not for it
-	p.cmd.Stdout, p.cmd.Stderr = logs, logs
-	p.cmd.WaitDelay = 5 * time.Second // should a child of its own keep the output open
+	p.cmd.Stdout, p.cmd.Stderr = logs.file, logs.file                                   // one offset, for they share the open file
 	if err := p.cmd.Start(); err != nil {
 		_ = ln.Close()
 		return nil, err
