@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -62,8 +63,8 @@ type certificates struct {
 }
 
 // writeCertificates makes what the options leave out: a certificate for
-// localhost, from an authority of its own.
-func writeCertificates(dir string, as *syscall.Credential, cert *pki.Certificate, ca, clientCA *pki.CA) (certificates, error) {
+// localhost and host, from an authority of its own.
+func writeCertificates(dir, host string, as *syscall.Credential, cert *pki.Certificate, ca, clientCA *pki.CA) (certificates, error) {
 	var err error
 	if cert == nil && ca == nil {
 		if ca, err = pki.NewCA("credproxy test authority"); err != nil {
@@ -71,7 +72,9 @@ func writeCertificates(dir string, as *syscall.Credential, cert *pki.Certificate
 		}
 	}
 	if cert == nil {
-		if cert, err = ca.Issue(pki.Localhost()); err != nil {
+		leaf := pki.Localhost()
+		leaf.IPs = append(leaf.IPs, net.ParseIP(host))
+		if cert, err = ca.Issue(leaf); err != nil {
 			return certificates{}, err
 		}
 	}

@@ -20,14 +20,16 @@ import (
 // binary log.
 type MySQLOptions struct {
 	Flavor      string           // mysql or mariadb
+	Host        string           // the address of loopback to listen on; default: 127.0.0.1
 	Port        int              // default: a free one
-	Certificate *pki.Certificate // default: one for localhost from an authority of its own
+	Certificate *pki.Certificate // default: one for localhost and Host from an authority of its own
 	CA          *pki.CA          // who issued Certificate; alone: who issues the default one
 	ClientCA    *pki.CA          // if set, users must show a certificate of this authority
 	NoTLS       bool             // no TLS at all, and logins in the clear are let in
 
 	IAM           *TokenVerifier    // decides about IAM users and MariaDB's PAM users; without it there are none
-	Binlog        bool              // write a binary log, by row
+	Binlog        bool              // write a binary log, by row, with GTIDs
+	ReplicaOf     *MySQL            // a read-only replica of that server, which has a Binlog, as this one has too
 	LogStatements bool              // write each statement to the log; see LogAll
 	Settings      map[string]string // my.cnf, e.g. max_connections, performance_schema (off by default)
 }
@@ -37,7 +39,7 @@ type MySQLOptions struct {
 type MySQL struct {
 	Flavor      string
 	Version     string // as the server says it, e.g. 9.7.4-2
-	Host        string // 127.0.0.1; its certificate also names localhost
+	Host        string // an address; the default certificate also names localhost
 	Port        int
 	SocketDir   string
 	Socket      string
@@ -116,7 +118,7 @@ func startMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make server folder: %w", err)
 	}
-	my := &MySQL{Flavor: o.Flavor, Host: "127.0.0.1", Port: port, SocketDir: dir, Socket: filepath.Join(dir, "socket")}
+	my := &MySQL{Flavor: o.Flavor, Host: hostOr(o.Host), Port: port, SocketDir: dir, Socket: filepath.Join(dir, "socket")}
 	if err := my.writeFolder(ctx, as, o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -131,6 +133,12 @@ func startMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 	if err := my.process.awaitLogin(ctx, my.readVersion); err != nil {
 		my.Stop()
 		return nil, fmt.Errorf("%w\n%s", err, my.Log())
+	}
+	if o.ReplicaOf != nil {
+		if err := my.Follow(ctx, o.ReplicaOf); err != nil {
+			my.Stop()
+			return nil, fmt.Errorf("replicate: %w\n%s", err, my.Log())
+		}
 	}
 	if o.LogStatements {
 		if my.general, err = os.Open(my.generalLog()); err != nil {
@@ -152,6 +160,9 @@ func (my *MySQL) readVersion(ctx context.Context) error {
 
 // Stop shuts the server down in order and removes its folder. More calls do nothing.
 func (my *MySQL) Stop() { my.process.stop() }
+
+// Kill ends the server as a crash of its machine does, and removes its folder.
+func (my *MySQL) Kill() error { return my.process.kill(filepath.Join(my.SocketDir, "pid")) }
 
 // Log is the end of the server's log, also after Stop.
 func (my *MySQL) Log() string { return my.process.logText() }

@@ -29,7 +29,7 @@ func (my *MySQL) writeFolder(ctx context.Context, as *syscall.Credential, o MySQ
 	}
 	settings := my.settings(o, root)
 	if !o.NoTLS {
-		c, err := writeCertificates(my.SocketDir, as, o.Certificate, o.CA, o.ClientCA)
+		c, err := writeCertificates(my.SocketDir, my.Host, as, o.Certificate, o.CA, o.ClientCA)
 		if err != nil {
 			return fmt.Errorf("write certificates: %w", err)
 		}
@@ -69,8 +69,9 @@ func (my *MySQL) settings(o MySQLOptions, root string) map[string]string {
 	if o.LogStatements {
 		settings["general_log"], settings["general_log_file"], settings["log_output"] = "ON", my.generalLog(), "FILE"
 	}
-	if o.Binlog {
-		settings["log_bin"], settings["binlog_format"], settings["sync_binlog"] = "binlog", "ROW", "0"
+	withBinlog := o.Binlog || o.ReplicaOf != nil
+	if withBinlog {
+		maps.Copy(settings, my.binlog())
 	}
 	if o.Flavor == "mariadb" {
 		settings["innodb_log_file_size"] = "8M"
@@ -85,7 +86,7 @@ func (my *MySQL) settings(o MySQLOptions, root string) map[string]string {
 	settings["mysqlx"] = "OFF"
 	settings["secure_file_priv"] = ""
 	settings["auto_generate_certs"], settings["tls_version"] = "OFF", ""
-	if !o.Binlog {
+	if !withBinlog {
 		settings["disable_log_bin"] = "ON"
 	}
 	return settings

@@ -23,8 +23,9 @@ import (
 // TLS with a certificate for localhost, and logins by SCRAM-SHA-256 over TLS only.
 type PostgresOptions struct {
 	Version     int              // 15 or 18
+	Host        string           // the address of loopback to listen on; default: 127.0.0.1
 	Port        int              // default: a free one
-	Certificate *pki.Certificate // default: one for localhost from an authority of its own
+	Certificate *pki.Certificate // default: one for localhost and Host from an authority of its own
 	CA          *pki.CA          // who issued Certificate; alone: who issues the default one
 	ClientCA    *pki.CA          // if set, clients must show a certificate of this authority
 	NoTLS       bool             // ssl=off, and logins in the clear are let in
@@ -42,7 +43,7 @@ type PostgresOptions struct {
 // in only through the socket, and the database postgres.
 type Postgres struct {
 	Version     int
-	Host        string // 127.0.0.1; its certificate also names localhost
+	Host        string // an address; the default certificate also names localhost
 	Port        int
 	SocketDir   string
 	CA          *pki.CA          // to be trusted by clients; nil without TLS, or if the options do not name it
@@ -118,7 +119,7 @@ func startPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make server folder: %w", err)
 	}
-	pg := &Postgres{Version: o.Version, Host: "127.0.0.1", Port: port, SocketDir: dir}
+	pg := &Postgres{Version: o.Version, Host: hostOr(o.Host), Port: port, SocketDir: dir}
 	if err := pg.writeFolder(ctx, as, o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -162,6 +163,17 @@ func (pg *Postgres) awaitReady(ctx context.Context, o PostgresOptions) error {
 // Stop ends the server as by `pg_ctl stop -m fast` and removes its folder. More
 // calls do nothing.
 func (pg *Postgres) Stop() { pg.process.stop() }
+
+// Kill ends the server as a crash of its machine does, and removes its folder.
+func (pg *Postgres) Kill() error {
+	return pg.process.kill(filepath.Join(pg.SocketDir, "data", "postmaster.pid"))
+}
+
+// Promote makes a standby the primary, as an operator does, and returns when it takes
+// writes. The old primary hears nothing of it.
+func (pg *Postgres) Promote(ctx context.Context) error {
+	return pg.Exec(ctx, "DO $$ BEGIN IF NOT pg_promote() THEN RAISE 'not promoted in a minute'; END IF; END $$")
+}
 
 // Log is the end of the server's log, also after Stop.
 func (pg *Postgres) Log() string { return pg.process.logText() }

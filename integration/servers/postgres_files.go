@@ -63,7 +63,7 @@ func (pg *Postgres) writeCertificates(as *syscall.Credential, o PostgresOptions)
 	if o.NoTLS {
 		return map[string]string{"ssl": "off"}, nil
 	}
-	c, err := writeCertificates(pg.SocketDir, as, o.Certificate, o.CA, o.ClientCA)
+	c, err := writeCertificates(pg.SocketDir, pg.Host, as, o.Certificate, o.CA, o.ClientCA)
 	if err != nil {
 		return nil, err
 	}

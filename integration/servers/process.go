@@ -113,6 +113,24 @@ func (p *process) stop() {
 	<-p.gone
 }
 
+// kill ends the server, whose process id begins the file, by SIGKILL, and returns when it
+// is gone.
+func (p *process) kill(pidFile string) error {
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		return err
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(text), &pid); err != nil || pid <= 1 {
+		return fmt.Errorf("%s names no process: %w", pidFile, err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill the server: %w", err)
+	}
+	p.stop()
+	return nil
+}
+
 // readAll is all that is in a log.
 func readAll(log *os.File) (string, error) {
 	var b strings.Builder

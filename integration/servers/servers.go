@@ -1,13 +1,14 @@
 // Package servers starts real database servers for tests, as setup.sh has
 // fetched them, and hands the logins of IAM users to a verifier of the test.
 //
-// A server has a folder, a port on 127.0.0.1 and a superuser of its own, and
+// A server has a folder, a port on an address of loopback and a superuser of its own, and
 // lives no longer than the test process: a test that fails, panics or is killed
 // leaves neither process nor folder behind. A server that cannot start fails the
 // test. Nothing here knows what stands between a client and the server.
 package servers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,7 +60,7 @@ func unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// FreePort names a port on 127.0.0.1 that nobody listens on, and that the kernel
+// FreePort names a port that nobody listens on at any address of this machine, and that the kernel
 // gives to nobody who leaves the choice to it, client or server: it lies below the
 // range that those come from (ip_local_port_range of ip(7)). Another FreePort may
 // still name it again: see portTaken.
@@ -78,7 +79,7 @@ func FreePort() (int, error) {
 	}
 	for attempt := 1; ; attempt++ {
 		port := lowest + rand.IntN(first-lowest)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
 		if err == nil {
 			return port, l.Close()
 		}
@@ -87,6 +88,9 @@ func FreePort() (int, error) {
 		}
 	}
 }
+
+// hostOr is the address wanted, or 127.0.0.1 if that is empty.
+func hostOr(wanted string) string { return cmp.Or(wanted, "127.0.0.1") }
 
 // portOr is the port wanted, or a free one if that is 0.
 func portOr(wanted int) (int, error) {
