@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"filewatch":              {},
 	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
 	"logging":                {},
-	"metrics":                {"metrics/recent", "proxy/fault", "proxy/pool", "secrets"},
+	"metrics":                {"metrics/recent", "probe", "proxy/fault", "proxy/pool", "secrets"},
 	"metrics/recent":         {},
 	"probe":                  {"config", "proxy/fault", "secrets"},
 	"proxy":                  {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},

@@ -25,7 +25,7 @@ const maxEMFMetrics = 100
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 //
 // Names lose their prefix and labels become dimensions. Counters count since the line
-// before; of a histogram there are count and sum.
+// before; of a histogram there are count and sum. What has counted nothing yet is left out.
 type EMF struct {
 	from      prometheus.Gatherer
 	to        io.Writer
@@ -73,8 +73,8 @@ func (e *EMF) Write(now time.Time) error {
 	e.last, e.now = e.now, map[string]float64{}
 	for _, f := range families {
 		name, ours := strings.CutPrefix(f.GetName(), namespace+"_")
-		if !ours {
-			continue // the runtime's, which would cost more than they tell
+		if !ours || name == startTime {
+			continue // as the runtime's, they would cost more than they tell
 		}
 		for _, m := range f.GetMetric() {
 			labels := map[string]string{}
@@ -105,6 +105,9 @@ func (e *EMF) add(line *emfLine, name, key string, m *dto.Metric) {
 		line.values[name] = v
 	}
 	since := func(name string, total float64) {
+		if total == 0 {
+			return // CloudWatch charges for what it has heard of
+		}
 		before := e.last[name+key]
 		if before > total {
 			before = 0 // of a database that was taken out and came back

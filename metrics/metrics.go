@@ -24,10 +24,17 @@ import (
 
 const namespace = "credproxy"
 
+// unchanged is the result of a look that found the version that was held.
+const unchanged = "unchanged"
+
+// startTime is the name of the metric that alerts need and that CloudWatch does without.
+const startTime = "start_time_seconds"
+
 // Metrics is the registry of one process.
 type Metrics struct {
 	Registry *prometheus.Registry
 	draining prometheus.Gauge
+	started  prometheus.Gauge
 	reloads  *prometheus.CounterVec
 
 	mu        sync.Mutex
@@ -39,11 +46,16 @@ func New() *Metrics {
 	m := &Metrics{Registry: prometheus.NewRegistry(), databases: map[string]*Database{}, draining: prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "draining", Help: "1 while credproxy shuts down and takes no new sessions.",
 	})}
+	// The process collector has it, too, but not where /proc/stat is hidden (ProcSubset=pid of systemd).
+	m.started = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: startTime, Help: "When the process started, in seconds since 1970.",
+	})
+	m.started.SetToCurrentTime()
 	m.reloads = counterVec("config_reload_total", "Times that the configuration was read again, by whether it is in force now.", "result")
 	for _, result := range []string{"ok", "refused"} {
 		m.reloads.WithLabelValues(result)
 	}
-	m.Registry.MustRegister(m.draining, m.reloads, collectors.NewGoCollector(),
+	m.Registry.MustRegister(m.draining, m.started, m.reloads, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -125,6 +137,7 @@ func (m *Metrics) newDatabase(name string) *Database {
 		}, nil),
 		breaker: breakerGauge(), probes: newProbes(), pools: newPools(), recent: recent.New(),
 	}
+	d.countFromZero()
 	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)
 	d.reg.MustRegister(d.breaker, d.probes.total, d.probes.success)
 	return d
@@ -167,7 +180,7 @@ func (d *Database) Credential(source string, e secrets.Event) {
 	case secrets.Fetched:
 		d.refreshes.WithLabelValues(e.Reason, sourceResult(e.Err)).Inc()
 	case secrets.Checked:
-		d.refreshes.WithLabelValues(e.Reason, "unchanged").Inc()
+		d.refreshes.WithLabelValues(e.Reason, unchanged).Inc()
 	case secrets.Rotated:
 		d.rotations.Inc()
 		if e.Credential == nil || e.Credential.Kind() != secrets.Token { // a token is made anew, and is no other credential

@@ -19,6 +19,15 @@ const (
 	probeNotWritable  = "not_writable"  // probe.write_table
 )
 
+// Results lists what can come of a probe.
+func Results() []string {
+	results := []string{probeOtherVersion, probeNotWritable}
+	for _, kind := range fault.Kinds() {
+		results = append(results, string(kind))
+	}
+	return results
+}
+
 // How long a probe that failed waits before it is made again, at most. Where the
 // database is away logins wait for nobody else to notice that it is back, and most
 // else goes by itself too. Where it took the credential clients are served, and what

@@ -17,6 +17,9 @@ const (
 	Unavailable Reason = "unavailable"   // throttled, timed out, unreachable: try later
 )
 
+// Reasons lists them all.
+func Reasons() []Reason { return []Reason{NotFound, NoVersion, Denied, Malformed, Unavailable} }
+
 // Error is a source's failure. Err may name ARNs, paths and endpoints: it is for
 // the log. A client may see only Reason and Hint.
 type Error struct {

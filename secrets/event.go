@@ -42,6 +42,11 @@ const (
 	ReasonChanged       = "changed"   // the source said that it changed
 )
 
+// FetchReasons lists them all.
+func FetchReasons() []string {
+	return []string{ReasonStart, ReasonSchedule, ReasonRotation, ReasonExpiry, ReasonRejected, ReasonUserRefused, ReasonWrongEndpoint, ReasonChanged}
+}
+
 // Event is one thing that happened to one secret. It never holds a password in
 // the open: Credential redacts itself.
 type Event struct {

@@ -39,6 +39,12 @@ const (
 	Internal           Kind = "internal"            // a defect of credproxy
 )
 
+// Kinds lists them all.
+func Kinds() []Kind {
+	return []Kind{OK, ClientGone, ClientProtocol, ClientTimeout, NotAllowed, TooMany, ShuttingDown, SecretProblem, Unreachable, Moved,
+		UpstreamTLS, UpstreamAuth, CredentialRejected, UpstreamRefused, UpstreamBroken, Timeout, Internal}
+}
+
 // Error is a failure of a session before the relay.
 type Error struct {
 	Kind Kind
