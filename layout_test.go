@@ -65,7 +65,7 @@ var mayImport = map[string][]string{
 	"secrets/file":           {"filewatch", "secrets"},
 	"secrets/rdsiam":         {"secrets", "secrets/awscfg"},
 	"secrets/secretstest":    {"secrets"},
-	"topology":               {},
+	"topology":               {"proxy/fault"},
 	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/pool", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam"},
 }
 

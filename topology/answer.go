@@ -23,10 +23,10 @@ const (
 
 // Instance is one server of a database, as one of them describes it.
 type Instance struct {
-	Place
-	Name string        // its identifier; "": none
-	Role Role          // as the server that was asked says
-	Lag  time.Duration // behind the writer; negative: unknown
+	Place               // the zero one if it is not known: the name may be, in a cluster that is reached by a name of somebody's own
+	Name  string        // its identifier; "": none
+	Role  Role          // as the server that was asked says
+	Lag   time.Duration // behind the writer; negative: unknown
 }
 
 // Switchover is how far a Blue/Green deployment has got.
