@@ -80,12 +80,14 @@ func (n *needs) database(db *config.Database) {
 	}
 }
 
-// assume lets credproxy take a role, if there is one, and returns who then asks.
+// assume lets credproxy take a role, if there is one, and returns who then asks. A session
+// of EKS Pod Identity has transitive tags, and STS takes no role for it without TagSession
+// ("Chaining roles with session tags", IAM user guide).
 func (n *needs) assume(r config.AssumeRole) (role string) {
 	if r.RoleARN == "" {
 		return OwnRole
 	}
-	n.allow(OwnRole, "AssumeRoles", r.RoleARN, nil, "sts:AssumeRole")
+	n.allow(OwnRole, "AssumeRoles", r.RoleARN, nil, "sts:AssumeRole", "sts:TagSession")
 	return r.RoleARN
 }
 

@@ -9,21 +9,27 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// Trust says who may take credproxy's role.
+// Trust says who may take credproxy's role, or one that credproxy assumes.
 type Trust struct {
-	Platform        string // ecs, eks, ec2 or lambda
+	Platform        string // ecs, eks, ec2, lambda; role: another role, from any platform
 	Account, Region string // narrow it, where AWS lets them
 	OIDCProvider    string // eks: the cluster's issuer, for IRSA; "": Pod Identity
 	Namespace       string // eks
 	ServiceAccount  string // eks
+	Role            string // role: the ARN of the one that may take this one
+	ExternalID      string // role: that it must give
 }
 
 // Policy is the trust policy of a role for the platform. Sources: "IAM roles for
 // tasks" (ECS), "EKS Pod Identity" and "IAM roles for service accounts" (EKS),
-// "IAM roles for Amazon EC2", "Lambda execution role" in AWS's guides.
+// "IAM roles for Amazon EC2", "Lambda execution role", "Pass session tags in AWS STS"
+// in AWS's guides.
 func (t Trust) Policy() (Document, error) {
 	if t.Platform != "eks" && (t.OIDCProvider != "" || t.Namespace != "" || t.ServiceAccount != "") {
 		return Document{}, errors.New("--oidc-provider, --namespace and --service-account are for --trust eks")
+	}
+	if t.Platform != "role" && (t.Role != "" || t.ExternalID != "") {
+		return Document{}, errors.New("--trusted-role and --external-id are for --trust role")
 	}
 	switch t.Platform {
 	case "ecs":
@@ -46,8 +52,10 @@ func (t Trust) Policy() (Document, error) {
 			return t.webIdentity()
 		}
 		return t.podIdentity(), nil
+	case "role":
+		return t.role()
 	}
-	return Document{}, fmt.Errorf("--trust %s: write ecs, eks, ec2 or lambda", t.Platform)
+	return Document{}, fmt.Errorf("--trust %s: write ecs, eks, ec2, lambda or role", t.Platform)
 }
 
 func (t Trust) service(principal string, actions ...string) *Statement {
@@ -92,4 +100,23 @@ func (t Trust) webIdentity() (Document, error) {
 	s.Condition = s.Condition.with("StringEquals", issuer+":aud", "sts.amazonaws.com").
 		with("StringEquals", issuer+":sub", "system:serviceaccount:"+t.Namespace+":"+t.ServiceAccount)
 	return newDocument(s), nil
+}
+
+// role lets another role take this one. Its session may have transitive tags, which EKS Pod
+// Identity gives: they come along or the call is denied. The external id is known
+// to AssumeRole only, hence two statements.
+func (t Trust) role() (Document, error) {
+	trusted, err := arn.Parse(t.Role)
+	switch {
+	case err != nil || trusted.Service != "iam" || !strings.HasPrefix(trusted.Resource, "role/"):
+		return Document{}, errors.New("--trust role needs --trusted-role, the ARN of credproxy's own role: arn:aws:iam::ACCOUNT:role/NAME")
+	case t.ExternalID == "":
+		return Document{}, errors.New("--trust role needs --external-id, the one of assume_role.external_id")
+	}
+	principal := map[string]string{"AWS": t.Role}
+	return newDocument(
+		&Statement{Sid: "TrustCredproxy", Effect: "Allow", Principal: principal, Action: []string{"sts:AssumeRole"},
+			Condition: Condition{}.with("StringEquals", "sts:ExternalId", t.ExternalID)},
+		&Statement{Sid: "TakeItsTags", Effect: "Allow", Principal: principal, Action: []string{"sts:TagSession"}},
+	), nil
 }

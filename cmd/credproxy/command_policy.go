@@ -47,6 +47,7 @@ still not known stands in the policy as ACCOUNT_ID, REGION or RESOURCE_ID.
 
 --trust prints the trust policy of credproxy's role instead; it needs no
 configuration. On EKS it is for Pod Identity, or with --oidc-provider for IRSA.
+--trust role prints that of a role that credproxy assumes.
 
 --for rotation prints the policy of the rotation function's role for these secrets
 instead, and --for rotate that of who runs credproxy rotate or credproxy rollback.
@@ -60,7 +61,8 @@ with placeholders, or AWS could not be asked; 2 bad usage or configuration.`,
   credproxy policy -c credproxy.yaml --account 123456789012 --resource-id reports=cluster-ABCDEFGH
   credproxy policy --for rotation --lookup arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy policy --trust ecs --account 123456789012 --region eu-west-1
-  credproxy policy --trust eks --namespace shop --service-account orders`,
+  credproxy policy --trust eks --namespace shop --service-account orders
+  credproxy policy --trust role --trusted-role arn:aws:iam::123456789012:role/orders --external-id shop-7d1c`,
 		RunE: func(cmd *cobra.Command, arns []string) error { return printPolicy(cmd, o, arns) },
 	}
 	configFlag(cmd, &o.file)
@@ -76,11 +78,13 @@ with placeholders, or AWS could not be asked; 2 bad usage or configuration.`,
 	flags.StringSliceVar(&o.kmsKeys, "kms-key", nil, `key of a database's secret, as [NAME=]KEY: an id, an alias, the ARN of either, or "none" for AWS's own`)
 	flags.StringSliceVar(&o.resourceIDs, "resource-id", nil, "resource id of a database, as [NAME=]ID: db-..., cluster-... or prx-...")
 	flags.BoolVar(&o.lookUp, "lookup", false, "ask AWS for what the configuration leaves open")
-	flags.StringVar(&o.trust.Platform, "trust", "", "print the trust policy for ecs, eks, ec2 or lambda")
-	_ = cmd.RegisterFlagCompletionFunc("trust", cobra.FixedCompletions([]string{"ecs", "eks", "ec2", "lambda"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+	flags.StringVar(&o.trust.Platform, "trust", "", "print the trust policy for ecs, eks, ec2 or lambda, or for another role (role)")
+	_ = cmd.RegisterFlagCompletionFunc("trust", cobra.FixedCompletions([]string{"ecs", "eks", "ec2", "lambda", "role"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	flags.StringVar(&o.trust.OIDCProvider, "oidc-provider", "", "with --trust eks: the cluster's OIDC issuer, or the ARN of its provider")
 	flags.StringVar(&o.trust.Namespace, "namespace", "", "with --trust eks: the pod's namespace")
 	flags.StringVar(&o.trust.ServiceAccount, "service-account", "", "with --trust eks: the pod's service account")
+	flags.StringVar(&o.trust.Role, "trusted-role", "", "with --trust role: the ARN of credproxy's own role")
+	flags.StringVar(&o.trust.ExternalID, "external-id", "", "with --trust role: the external id that it must give")
 	return cmd
 }
 
@@ -167,6 +171,9 @@ func (o policyOptions) check() error {
 	}
 	if o.trust.Platform == "" && (o.trust.OIDCProvider != "" || o.trust.Namespace != "" || o.trust.ServiceAccount != "") {
 		return errors.New("--oidc-provider, --namespace and --service-account are for --trust eks")
+	}
+	if o.trust.Platform == "" && (o.trust.Role != "" || o.trust.ExternalID != "") {
+		return errors.New("--trusted-role and --external-id are for --trust role")
 	}
 	return nil
 }

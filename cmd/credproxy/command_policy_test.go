@@ -93,7 +93,13 @@ func TestPolicy(t *testing.T) {
 		{"", "--for rotations " + arn, 2, []string{"write run, rotation or rotate"}},
 		{"", "--get-random-password " + arn, 2, []string{"--for rotation"}},
 		{"", "--trust ecs --namespace shop", 2, []string{"for --trust eks"}},
-		{"", "--trust fargate", 2, []string{"write ecs, eks, ec2 or lambda"}},
+		{"", "--trust fargate", 2, []string{"write ecs, eks, ec2, lambda or role"}},
+		{"trust-role", "--trust role --trusted-role arn:aws:iam::123456789012:role/orders --external-id shop-7d1c", 0, nil},
+		{"", "--trust role --trusted-role arn:aws:iam::123456789012:role/orders", 2, []string{"needs --external-id"}},
+		{"", "--trust role --external-id shop-7d1c", 2, []string{"needs --trusted-role"}},
+		{"", "--trust role --trusted-role arn:aws:iam::123456789012:user/orders --external-id shop", 2, []string{"role/NAME"}},
+		{"", "--trust ecs --external-id shop", 2, []string{"for --trust role"}},
+		{"", "--external-id shop " + arn, 2, []string{"for --trust role"}},
 	} {
 		t.Run(tt.golden+" "+tt.args, func(t *testing.T) {
 			code, stdout, stderr := call(t, append([]string{"policy"}, strings.Fields(tt.args)...)...)

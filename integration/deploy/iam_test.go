@@ -39,6 +39,12 @@ func readerPolicy(t *testing.T) map[string]any {
 	return policyOf(t, "-c", "-", "--account", account, "--kms-key", "none", "--resource-id", "cluster-ABC", "--role", readerARN)
 }
 
+// readerTrust is what credproxy policy prints for a role that credproxy assumes.
+func readerTrust(t *testing.T) map[string]any {
+	t.Helper()
+	return policyOf(t, "--trust", "role", "--trusted-role", credproxyARN, "--external-id", "shop")
+}
+
 // rotationPolicy is what credproxy policy prints for the rotation function, of one that
 // needs as little as can be or as much.
 func rotationPolicy(t *testing.T, all bool) map[string]any {
@@ -174,4 +180,11 @@ func each(value any, good func(string) bool) bool {
 		return len(v) > 0
 	}
 	return false
+}
+
+func mustEqual(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
 }

@@ -151,7 +151,7 @@ func (tmpl template) checkReferences(t *testing.T, name string) {
 			condition(f.of.([]any)[0])
 		case "Condition":
 			condition(f.of)
-		case "Equals", "Not", "And":
+		case "Equals", "Not", "And", "Or", "Select", "Split", "Join":
 		default:
 			t.Errorf("%s: function %s", name, f.name)
 		}
@@ -318,6 +318,18 @@ func (s *stack) call(f intrinsic) any {
 		return fmt.Sprint(s.value(args[0])) == fmt.Sprint(s.value(args[1]))
 	case "Not":
 		return s.value(args[0]) != true
+	case "Or":
+		return slices.ContainsFunc(args, func(a any) bool { return s.value(a) == true })
+	case "Split":
+		return strings.Split(s.value(args[1]).(string), args[0].(string))
+	case "Join":
+		var texts []string
+		for _, entry := range s.value(args[1]).([]any) {
+			texts = append(texts, entry.(string))
+		}
+		return strings.Join(texts, args[0].(string))
+	case "Select":
+		return s.value(args[1]).([]string)[args[0].(int)]
 	case "And":
 		return !slices.ContainsFunc(args, func(a any) bool { return s.value(a) != true })
 	}
@@ -328,7 +340,7 @@ func (s *stack) call(f intrinsic) any {
 // list is the value of a parameter, split if it is a list.
 func (s *stack) list(parameter, value string) any {
 	declared, _ := s.template.section("Parameters")[parameter].(map[string]any)
-	if kind, _ := declared["Type"].(string); !strings.HasPrefix(kind, "List<") {
+	if kind, _ := declared["Type"].(string); !strings.HasPrefix(kind, "List<") && kind != "CommaDelimitedList" {
 		return value
 	}
 	entries := []any{}

@@ -3,8 +3,8 @@
 # roles take what credproxy policy prints.
 
 variable "name" {
-  type    = string
-  default = "credproxy"
+  description = "Of the service, such as orders. Role, queue and log group are named after it, so that their ARNs are known beforehand."
+  type        = string
 }
 
 variable "platform" {
@@ -32,33 +32,40 @@ variable "service_account" {
   default     = ""
 }
 
-variable "secret_arn" {
-  description = "Secret in this account that credproxy reads. Output of secret."
-  type        = string
-  default     = ""
+# Lists, whose length is known even when the secret is made in the same run.
+
+variable "secret_arns" {
+  description = "Secrets in this account that credproxy reads. Outputs of secret."
+  type        = list(string)
+  default     = []
 }
 
-variable "kms_key_arn" {
-  description = "The secret's key, if it is your own."
-  type        = string
-  default     = ""
+variable "kms_key_arns" {
+  description = "The secrets' keys, if they are your own."
+  type        = list(string)
+  default     = []
 }
 
-variable "database_user_arn" {
+variable "database_user_arns" {
   description = "IAM authentication: such as arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/app"
-  type        = string
-  default     = ""
+  type        = list(string)
+  default     = []
 }
 
 variable "reader_role_arn" {
-  description = "Role in another account to take first. Output of reader there."
+  description = "Role in another account to take first, which reader makes there once this role exists."
   type        = string
   default     = ""
 }
 
-variable "log_group_name" {
-  type    = string
-  default = "/credproxy"
+variable "reader_secret_arn" {
+  description = "Secret in the other account whose rotations the queue gets, from the rule that reader makes there."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.reader_secret_arn == "" || var.reader_role_arn != ""
+    error_message = "reader_secret_arn needs reader_role_arn."
+  }
 }
 
 variable "log_retention_days" {
@@ -74,6 +81,27 @@ locals {
   account   = data.aws_caller_identity.this.account_id
   partition = data.aws_partition.this.partition
   region    = data.aws_region.this.region
+  reads     = length(var.secret_arns) > 0
+  hears     = local.reads || var.reader_secret_arn != ""
+  sources = merge(
+    !local.reads ? {} : { rule = {
+      Sid       = "TheRule"
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = one(aws_sqs_queue.rotations[*].arn)
+      Condition = { ArnEquals = { "aws:SourceArn" = one(aws_cloudwatch_event_rule.rotations[*].arn) } }
+    } },
+    # The account and not the role is the principal: that need not exist yet.
+    var.reader_secret_arn == "" ? {} : { reader = {
+      Sid       = "TheRuleOfTheReader"
+      Effect    = "Allow"
+      Principal = { AWS = split(":", var.reader_role_arn)[4] }
+      Action    = "sqs:SendMessage"
+      Resource  = one(aws_sqs_queue.rotations[*].arn)
+      Condition = { ArnEquals = { "aws:PrincipalArn" = "${var.reader_role_arn}-events" } }
+    } },
+  )
 
   trust = {
     ecs = {
@@ -111,29 +139,29 @@ locals {
     var.reader_role_arn == "" ? [] : [{
       Sid      = "AssumeRoles"
       Effect   = "Allow"
-      Action   = ["sts:AssumeRole"]
+      Action   = ["sts:AssumeRole", "sts:TagSession"]
       Resource = [var.reader_role_arn]
     }],
-    var.database_user_arn == "" ? [] : [{
+    length(var.database_user_arns) == 0 ? [] : [{
       Sid      = "ConnectToDatabases"
       Effect   = "Allow"
       Action   = ["rds-db:connect"]
-      Resource = [var.database_user_arn]
+      Resource = var.database_user_arns
     }],
-    var.kms_key_arn == "" ? [] : [{
+    length(var.kms_key_arns) == 0 ? [] : [{
       Sid       = "DecryptSecrets"
       Effect    = "Allow"
       Action    = ["kms:Decrypt"]
-      Resource  = [var.kms_key_arn]
+      Resource  = var.kms_key_arns
       Condition = { StringEquals = { "kms:ViaService" = ["secretsmanager.${local.region}.amazonaws.com"] } }
     }],
-    var.secret_arn == "" ? [] : [{
+    !local.reads ? [] : [{
       Sid      = "ReadSecrets"
       Effect   = "Allow"
       Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
-      Resource = [var.secret_arn]
+      Resource = var.secret_arns
     }],
-    var.secret_arn == "" ? [] : [{
+    !local.hears ? [] : [{
       Sid      = "ReceiveRotationEvents"
       Effect   = "Allow"
       Action   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
@@ -143,14 +171,14 @@ locals {
 }
 
 resource "aws_iam_role" "this" {
-  name_prefix        = "${var.name}-"
+  name               = "${var.name}-credproxy"
   description        = "credproxy"
   assume_role_policy = jsonencode({ Version = "2012-10-17", Statement = [local.trust[var.platform]] })
 
   lifecycle {
     precondition {
       condition     = length(local.policy) > 0
-      error_message = "One of secret_arn, database_user_arn and reader_role_arn is needed."
+      error_message = "One of secret_arns, database_user_arns and reader_role_arn is needed."
     }
   }
 }
@@ -162,60 +190,59 @@ resource "aws_iam_role_policy" "this" {
 }
 
 resource "aws_iam_instance_profile" "this" {
-  count       = var.platform == "ec2" ? 1 : 0
-  name_prefix = "${var.name}-"
-  role        = aws_iam_role.this.name
+  count = var.platform == "ec2" ? 1 : 0
+  name  = "${var.name}-credproxy"
+  role  = aws_iam_role.this.name
 }
 
 # One queue for each process that is to hear of every rotation; see docs/events.md.
 resource "aws_sqs_queue" "rotations" {
-  count                     = var.secret_arn == "" ? 0 : 1
-  name_prefix               = "${var.name}-rotations-"
+  count                     = local.hears ? 1 : 0
+  name                      = "${var.name}-rotations"
   message_retention_seconds = 3600
   sqs_managed_sse_enabled   = true
 }
 
 resource "aws_cloudwatch_event_rule" "rotations" {
-  count       = var.secret_arn == "" ? 0 : 1
+  count       = local.reads ? 1 : 0
   name_prefix = "${var.name}-rotations-"
-  description = "AWSCURRENT of credproxy's secret moves"
+  description = "AWSCURRENT of a secret of credproxy moves"
   event_pattern = jsonencode({
     source      = ["aws.secretsmanager"]
     detail-type = ["Secret Label Updated"]
-    resources   = [var.secret_arn]
+    resources   = var.secret_arns
     detail      = { labelUpdated = ["AWSCURRENT"] }
   })
 }
 
 resource "aws_cloudwatch_event_target" "rotations" {
-  count = var.secret_arn == "" ? 0 : 1
+  count = local.reads ? 1 : 0
   rule  = aws_cloudwatch_event_rule.rotations[0].name
   arn   = aws_sqs_queue.rotations[0].arn
 }
 
 resource "aws_sqs_queue_policy" "rotations" {
-  count     = var.secret_arn == "" ? 0 : 1
-  queue_url = aws_sqs_queue.rotations[0].id
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "TheRule"
-      Effect    = "Allow"
-      Principal = { Service = "events.amazonaws.com" }
-      Action    = "sqs:SendMessage"
-      Resource  = aws_sqs_queue.rotations[0].arn
-      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.rotations[0].arn } }
-    }]
-  })
+  count     = local.hears ? 1 : 0
+  queue_url = aws_sqs_queue.rotations[0].url
+  policy    = jsonencode({ Version = "2012-10-17", Statement = values(local.sources) })
 }
 
 resource "aws_cloudwatch_log_group" "this" {
-  name              = var.log_group_name
+  name              = "/credproxy/${var.name}"
   retention_in_days = var.log_retention_days
 }
 
 output "role_arn" {
   value = aws_iam_role.this.arn
+}
+
+output "log_group_name" {
+  value = aws_cloudwatch_log_group.this.name
+}
+
+output "queue_arn" {
+  description = "For rotation_queue_arn of reader."
+  value       = one(aws_sqs_queue.rotations[*].arn)
 }
 
 output "queue_url" {
