@@ -48,7 +48,7 @@ func (a Access) fields(id identity) []zap.Field {
 }
 
 // Allowed reports whether the client's user may connect. Who that is was looked up
-// when the client connected. Who is not known is not allowed, unless everybody is.
+// when the client connected, if it matters. Who is not known is not allowed, unless everybody is.
 // The error is a *fault.Error of kind NotAllowed or ClientGone.
 func (s *Session) Allowed() error {
 	access, id := s.server.Access, s.identity

@@ -86,6 +86,36 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// TestWhoIsLookedUp has a client be looked up only where access or the log asks who it is.
+func TestWhoIsLookedUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		level zapcore.Level
+		uids  map[uint32]string
+		want  int
+	}{
+		"for the log":    {zapcore.InfoLevel, nil, 1},
+		"for access":     {zapcore.WarnLevel, map[uint32]string{7: ""}, 1},
+		"for nobody":     {zapcore.WarnLevel, nil, 0},
+		"for a refusal":  {zapcore.WarnLevel, map[uint32]string{1000: ""}, 1},
+		"for everything": {zapcore.DebugLevel, map[uint32]string{7: ""}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			server, logs, run := serveWith(Access{UIDs: tc.uids, Owner: func(net.Conn) (uint32, error) { asked++; return 7, nil }})
+			server.Log = server.Log.WithOptions(zap.IncreaseLevel(tc.level))
+			_ = run()
+			if asked != tc.want {
+				t.Errorf("asked %d times, the log has %d lines", asked, logs.Len())
+			}
+			for _, line := range logs.All() {
+				if line.ContextMap()["peer_uid"] != uint32(7) {
+					t.Errorf("the log says %v", line.ContextMap())
+				}
+			}
+		})
+	}
+}
+
 func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, logs, run := serveWith(Access{is(7), map[uint32]string{1000: ""}})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,10 +31,20 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, accepted time.Time) {
 }
 
 func (s *Server) newSession(ctx context.Context, conn net.Conn, accepted time.Time) *Session {
-	sess := &Session{Client: conn, Accepted: accepted, server: s, ctx: ctx, identity: s.Access.identify(conn)}
+	sess := &Session{Client: conn, Accepted: accepted, server: s, ctx: ctx, id: s.nextID.Add(1)}
 	sess.release = context.AfterFunc(ctx, func() { _ = conn.Close() })
-	sess.about = append(s.Access.fields(sess.identity), zap.Uint64("session", s.nextID.Add(1)), zap.String("peer", peerName(conn)))
+	if len(s.Access.UIDs) > 0 || s.Log.Core().Enabled(zap.InfoLevel) {
+		sess.identify() // while the client is there
+	}
 	return sess
+}
+
+// identify looks up who the client is, once.
+func (s *Session) identify() {
+	s.identified.Do(func() {
+		s.identity = s.server.Access.identify(s.Client)
+		s.about = append(s.server.Access.fields(s.identity), zap.Uint64("session", s.id), zap.String("peer", peerName(s.Client)))
+	})
 }
 
 func peerName(c net.Conn) string {
@@ -51,12 +62,15 @@ type Session struct {
 	server     *Server
 	ctx        context.Context // of all sessions
 	release    func() bool     // of ctx
-	about      []zap.Field     // names it in the log
-	identity   identity
+	id         uint64
+	identified sync.Once
+	identity   identity    // after identify
+	about      []zap.Field // names it in the log; after identify
 	admitted   bool
 	outcome    *relay.Outcome // after the login
 	terminated bool           // by Server.Terminate
 	quiet      bool           // nothing worth a line happened
+	afterwards func()         // of Afterwards; nil: nothing
 }
 
 // Deadline is when the login must be done.
@@ -83,6 +97,10 @@ func (s *Session) CountCancelRequest(result string) {
 
 // Quiet makes an end without error leave no line: a probe of the port.
 func (s *Session) Quiet() { s.quiet = true }
+
+// Afterwards has the session's goroutine call f when the session has ended and its client's
+// connection is closed, which f can so take its time for. Who made f waits for it.
+func (s *Session) Afterwards(f func()) { s.afterwards = f }
 
 // goOn does the next step of the session, and then relays, or ends it. A panic ends
 // only this session.
@@ -142,4 +160,7 @@ func (s *Session) end(err error) {
 	_ = s.Client.Close()
 	s.server.conns.Add(-1)
 	s.server.sessions.Done()
+	if s.afterwards != nil {
+		s.afterwards()
+	}
 }

@@ -15,7 +15,10 @@ import (
 
 // Log returns a logger whose lines name the session. It is made anew each time: one
 // kept for as long as the session lasts would cost 2 KB.
-func (s *Session) Log() *zap.Logger { return s.server.Log.With(s.about...) }
+func (s *Session) Log() *zap.Logger {
+	s.identify()
+	return s.server.Log.With(s.about...)
+}
 
 // LoggedIn writes the session's start to the log.
 func (s *Session) LoggedIn(fields ...zap.Field) {
@@ -27,6 +30,7 @@ func (s *Session) LoggedIn(fields ...zap.Field) {
 // log does not want the logger of [Session.Log].
 func (s *Session) write(line *zapcore.CheckedEntry, fields []zap.Field) {
 	if line != nil {
+		s.identify()
 		line.Write(append(slices.Clip(s.about), fields...)...)
 	}
 }

@@ -265,7 +265,7 @@ func (l *login) sharedLegs() *proxy.Legs {
 			}
 			return l.sharedLegs(), nil
 		case !early && !l.shared.unfit && wire.Idle(ask, answer, withheld) && stop():
-			l.lease.Return()
+			l.session.Afterwards(l.lease.Return())
 			l.returnMisled()
 			return nil, nil
 		}

@@ -45,20 +45,21 @@ func (l *Lease) Discard() {
 	l.pool.drop(l.session, Unfit)
 }
 
-// Return ends the lease: the session is at a point where it can be reset, and is kept if it
-// was. Return does not wait for that.
-func (l *Lease) Return() {
+// Return ends the lease: the session is at a point where it can be reset. The caller calls
+// reset, on a goroutine that has nothing more urgent to do, since that waits for the server:
+// it keeps the session if it could be reset. Close waits for it.
+func (l *Lease) Return() (reset func()) {
 	p, s := l.pool, l.session
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		p.drop(s, Shutdown)
-		return
+		return func() {}
 	}
 	p.all.Add(1)
 	p.returned, p.returnedOf = time.Now(), s.key
 	p.mu.Unlock()
-	go func() {
+	return func() {
 		defer p.all.Done()
 		switch {
 		case !p.current(s):
@@ -67,5 +68,5 @@ func (l *Lease) Return() {
 		default:
 			p.drop(s, ResetFailed)
 		}
-	}()
+	}
 }

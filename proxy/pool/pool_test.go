@@ -155,7 +155,7 @@ func (h *house) opened(l *Lease) *fake {
 // put gives back, and waits until the pool is at rest.
 func (h *house) put(leases ...*Lease) {
 	for _, l := range leases {
-		l.Return()
+		go l.Return()()
 		synctest.Wait()
 	}
 }
@@ -216,7 +216,7 @@ func TestWhatIsNotFitIsClosed(t *testing.T) {
 		h.put(b)
 		c, third := h.get("k")
 		third.hold = make(chan struct{}) // for ever
-		c.Return()
+		go c.Return()()
 		time.Sleep(resetTimeout - 1)
 		h.want(0, 1, 0)
 		time.Sleep(time.Nanosecond)
@@ -348,7 +348,7 @@ func TestRetire(t *testing.T) {
 		h.put(i)
 		r, reset := h.get("other")
 		reset.hold = make(chan struct{})
-		r.Return()
+		go r.Return()()
 		u, used := h.get("third")
 		o, err := h.Acquire(t.Context(), "opening", nil)
 		if err != nil {
@@ -441,7 +441,7 @@ func TestNeverMoreThanAllowed(t *testing.T) {
 				if i%5 == 0 {
 					l.Discard()
 				} else {
-					l.Return()
+					go l.Return()()
 				}
 			})
 		}
@@ -518,7 +518,7 @@ func TestWaiting(t *testing.T) {
 			a, _ := h.get("k")
 			ctx, leave := context.WithTimeout(t.Context(), time.Minute)
 			defer leave()
-			time.AfterFunc(time.Minute, a.Return)
+			time.AfterFunc(time.Minute, func() { a.Return()() })
 			b, err := h.Acquire(ctx, "k", nil)
 			if err == nil {
 				h.opened(b)
@@ -601,7 +601,7 @@ func TestClose(t *testing.T) {
 		h.put(i)
 		r, reset := h.get("reset")
 		reset.hold = make(chan struct{})
-		r.Return()
+		go r.Return()()
 		u, used := h.get("used")
 		o, err := h.Acquire(t.Context(), "opening", func(ctx context.Context) (Conn, error) {
 			<-ctx.Done()
@@ -616,7 +616,7 @@ func TestClose(t *testing.T) {
 			if l, err := h.Acquire(t.Context(), "idle", nil); err != nil || l.Conn() != idle {
 				t.Errorf("%v", err)
 			} else {
-				l.Return()
+				go l.Return()()
 			}
 		})
 		waiting.Wait()
@@ -645,7 +645,7 @@ func TestOneThatComesBackSoonIsAwaited(t *testing.T) {
 		a, first := h.get("k")
 		b, second := h.get("k")
 		first.hold = make(chan struct{})
-		a.Return()
+		go a.Return()()
 		var last *fake
 		next := make(chan struct{})
 		go func() {
@@ -664,7 +664,7 @@ func TestOneThatComesBackSoonIsAwaited(t *testing.T) {
 
 		// One that does not come back is not awaited for long.
 		second.hold = make(chan struct{})
-		b.Return()
+		go b.Return()()
 		began := time.Now()
 		_, third := h.get("k")
 		if waited := time.Since(began); third == first || third == second || waited != soonTimeout {
@@ -691,7 +691,7 @@ func TestWhileFewAreOpenNobodyWaits(t *testing.T) {
 		a, first := h.get("k")
 		first.hold = make(chan struct{})
 		defer close(first.hold)
-		a.Return()
+		go a.Return()()
 		if l := h.AtOnce("k", nil); l == nil || l.Conn() != nil {
 			t.Error("it would wait")
 		}

@@ -196,7 +196,7 @@ func (e *Engine) share(ctx context.Context, s *proxy.Session, c *client, want wi
 		}
 		l.Opened(p)
 	} else if err := e.checkDatabase(want, p.up.Database); err != nil {
-		l.Return()
+		s.Afterwards(l.Return())
 		return nil, err
 	}
 	if !reused || time.Since(start) > time.Second { // else the deadline of the client's request will do
@@ -214,12 +214,12 @@ func (e *Engine) share(ctx context.Context, s *proxy.Session, c *client, want wi
 	}
 	s.LoggedIn(fields...)
 	e.warnOfMD5(s, p.up)
-	return e.shared(ctx, c, p, l, remove), nil
+	return e.shared(ctx, s, c, p, l, remove), nil
 }
 
 // shared relays between a client and a session of the pool, which goes back there if it is
 // known to be clean when the client says that it leaves.
-func (e *Engine) shared(ctx context.Context, c *client, p *pooled, l *pool.Lease, remove func()) *proxy.Legs {
+func (e *Engine) shared(ctx context.Context, s *proxy.Session, c *client, p *pooled, l *pool.Lease, remove func()) *proxy.Legs {
 	tcp := p.up.TCP
 	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() })
 	ask, answer := new(wire.ClientFrames), &wire.ServerFrames{Statuses: p.statuses}
@@ -243,7 +243,7 @@ func (e *Engine) shared(ctx context.Context, c *client, p *pooled, l *pool.Lease
 				l.Discard()
 				return nil, nil
 			}
-			l.Return()
+			s.Afterwards(l.Return())
 			return nil, nil
 		}
 		// The server is told as it would be, and ends the session.
