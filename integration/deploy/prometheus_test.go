@@ -15,7 +15,7 @@ const promtool = "/var/cache/credproxy-test/prometheus/usr/bin/promtool"
 
 const rules = "deploy/prometheus/credproxy.rules.yaml"
 
-var update = flag.Bool("update", false, "write deploy/kubernetes/prometheusrule.yaml anew")
+var update = flag.Bool("update", false, "write the copies of the alert rules anew")
 
 // TestPrometheusRules has promtool check the alert rules and run their unit tests,
 // and holds the metrics in them against the table of docs/metrics.md, which is
@@ -69,22 +69,29 @@ func TestAlertsLeadToTheRunbook(t *testing.T) {
 	}
 }
 
-// TestPrometheusRule holds that the object for the Prometheus operator has the same rules.
-func TestPrometheusRule(t *testing.T) {
-	const path = "deploy/kubernetes/prometheusrule.yaml"
-	head, _, found := strings.Cut(file(t, path), "\nspec:\n")
-	_, groups, ok := strings.Cut(file(t, rules), "\ngroups:\n")
+// TestCopiesOfTheRules holds that the object for the Prometheus operator and the Helm chart,
+// which can read no file outside of its folder, have the same rules.
+func TestCopiesOfTheRules(t *testing.T) {
+	const object = "deploy/kubernetes/prometheusrule.yaml"
+	text := file(t, rules)
+	head, _, found := strings.Cut(file(t, object), "\nspec:\n")
+	_, groups, ok := strings.Cut(text, "\ngroups:\n")
 	if !found || !ok {
 		t.Fatal("no spec, or no groups")
 	}
-	want := head + "\nspec:\n  groups:\n" + regexp.MustCompile(`(?m)^`).ReplaceAllString(strings.TrimSuffix(groups, "\n"), "  ") + "\n"
-	if *update {
-		if err := os.WriteFile(filepath.Join(root, path), []byte(want), 0o644); err != nil {
-			t.Fatal(err)
+	groups = regexp.MustCompile(`(?m)^`).ReplaceAllString(strings.TrimSuffix(groups, "\n"), "  ")
+	for path, want := range map[string]string{
+		object: head + "\nspec:\n  groups:\n" + groups + "\n",
+		"deploy/kubernetes/helm/credproxy/credproxy.rules.yaml": text,
+	} {
+		if *update {
+			if err := os.WriteFile(filepath.Join(root, path), []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if file(t, path) != want {
-		t.Errorf("%s does not have the rules of %s; go test ./deploy -run TestPrometheusRule -update writes it", path, rules)
+		if file(t, path) != want {
+			t.Errorf("%s does not have the rules of %s; go test ./deploy -run TestCopiesOfTheRules -update writes it", path, rules)
+		}
 	}
 }
 

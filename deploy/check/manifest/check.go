@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ const (
 	minDelay     = "CREDPROXY_SHUTDOWN_MIN_DELAY"
 	drainTimeout = 30 * time.Second // default of shutdown.drain_timeout
 	defaultGrace = 30 * time.Second // of terminationGracePeriodSeconds
+	breakGlass   = "/etc/credproxy-break-glass"
 )
 
 // checker collects what is wrong with objects that are applied together.
@@ -32,6 +34,7 @@ func Check(objects []meta.Object) []string {
 	for _, object := range objects {
 		if pod := PodTemplate(object); pod != nil {
 			c.pod(object.GetName(), object.GetNamespace(), &pod.Spec)
+			c.roleKept(object.GetName(), pod)
 		}
 		switch o := object.(type) {
 		case *batch.CronJob:
@@ -41,6 +44,29 @@ func Check(objects []meta.Object) []string {
 		case *PodMonitor:
 			for _, e := range o.Spec.PodMetricsEndpoints {
 				c.selects(o, &o.Spec.Selector, e.Port)
+				if !slices.Contains(e.Relabelings, Relabel{"job", "credproxy"}) {
+					c.say("%s: the alerts look for the job credproxy", o.Name)
+				}
+			}
+			c.labelled(o)
+		case *PrometheusRule:
+			c.labelled(o)
+			for _, g := range o.Spec.Groups {
+				if len(g.Rules) == 0 {
+					c.say("%s: group %q has no rule", o.Name, g.Name)
+				}
+			}
+		case *Certificate:
+			if !has[*Issuer](c, o.Namespace, o.Spec.IssuerRef.Name) {
+				c.say("%s: no issuer %q", o.Name, o.Spec.IssuerRef.Name)
+			}
+		case *Issuer:
+			made := func(object meta.Object) bool {
+				ca, ok := object.(*Certificate)
+				return ok && ca.Spec.IsCA && ca.Spec.SecretName == o.Spec.CA.SecretName
+			}
+			if o.Spec.CA != nil && !slices.ContainsFunc(objects, made) {
+				c.say("%s: no certificate makes the secret %q", o.Name, o.Spec.CA.SecretName)
 			}
 		case *core.Service:
 			for _, p := range o.Spec.Ports {
@@ -58,6 +84,25 @@ func Check(objects []meta.Object) []string {
 
 func (c *checker) say(format string, args ...any) {
 	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+}
+
+// labelled wants a label by which a Prometheus of the operator may select.
+func (c *checker) labelled(o meta.Object) {
+	if len(o.GetLabels()) == 0 {
+		c.say("%s: has no label that a selector could find", o.GetName())
+	}
+}
+
+// roleKept wants the AWS role kept from all containers but credproxy's. The webhook of EKS
+// reads the annotation for IRSA and for Pod Identity, for init containers and for others.
+// https://github.com/aws/amazon-eks-pod-identity-webhook#eks-walkthrough
+func (c *checker) roleKept(name string, pod *core.PodTemplateSpec) {
+	skipped := strings.Split(pod.Annotations["eks.amazonaws.com/skip-containers"], ",")
+	for _, container := range containers(&pod.Spec) {
+		if container.Name != "credproxy" && !slices.Contains(skipped, container.Name) {
+			c.say("%s: container %s gets credproxy's AWS role: name it in eks.amazonaws.com/skip-containers", name, container.Name)
+		}
+	}
 }
 
 func networkPorts(p *networking.NetworkPolicy) (names []string) {
@@ -178,12 +223,17 @@ func (c *checker) proxy(name string, pod *core.PodSpec, container *core.Containe
 		}
 	}
 	file := container.Args[len(container.Args)-1]
-	mounted := false
+	mounted, emergency := false, false
 	for _, m := range container.VolumeMounts {
 		mounted = mounted || strings.HasPrefix(file, m.MountPath+"/")
+		optional := func(v core.Volume) bool { return v.Name == m.Name && v.Secret != nil && isTrue(v.Secret.Optional) }
+		emergency = emergency || m.MountPath == breakGlass && m.ReadOnly && slices.ContainsFunc(pod.Volumes, optional)
 	}
 	if !mounted {
 		c.say("%s: nothing is mounted for %s", name, file)
+	}
+	if !emergency {
+		c.say("%s: no optional secret is mounted at %s", name, breakGlass)
 	}
 	need := drainTimeout
 	for _, v := range container.Env {

@@ -35,7 +35,10 @@ var kinds = map[meta.TypeMeta]func() meta.Object{
 	{APIVersion: "v1", Kind: "ServiceAccount"}:                                 func() meta.Object { return new(core.ServiceAccount) },
 	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:                func() meta.Object { return new(networking.NetworkPolicy) },
 	{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}:                     func() meta.Object { return new(policy.PodDisruptionBudget) },
+	{APIVersion: "cert-manager.io/v1", Kind: "Certificate"}:                    func() meta.Object { return new(Certificate) },
+	{APIVersion: "cert-manager.io/v1", Kind: "Issuer"}:                         func() meta.Object { return new(Issuer) },
 	{APIVersion: "monitoring.coreos.com/v1", Kind: "PodMonitor"}:               func() meta.Object { return new(PodMonitor) },
+	{APIVersion: "monitoring.coreos.com/v1", Kind: "PrometheusRule"}:           func() meta.Object { return new(PrometheusRule) },
 	{APIVersion: "secrets-store.csi.x-k8s.io/v1", Kind: "SecretProviderClass"}: func() meta.Object { return new(SecretProviderClass) },
 }
 

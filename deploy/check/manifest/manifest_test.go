@@ -50,7 +50,7 @@ func TestManifests(t *testing.T) {
 				with = append(with, account)
 			case "deployment-native-sidecar.yaml", "deployment-classic-sidecar.yaml", "job.yaml":
 				with = append(with, account, "config.yaml")
-			case "networkpolicy.yaml", "podmonitor.yaml":
+			case "networkpolicy.yaml", "podmonitor.yaml", "prometheusrule.yaml":
 				with = append(with, account, "config.yaml", "deployment-native-sidecar.yaml")
 			}
 			for _, wrong := range manifest.Check(read(t, with...)) {
@@ -111,6 +111,21 @@ func TestMistakes(t *testing.T) {
 		{"matchLabels: {app.kubernetes.io/name: orders}\n  policyTypes", "matchLabels: {app.kubernetes.io/name: order}\n  policyTypes"},
 		{"{protocol: TCP, port: 9090}", "{protocol: TCP, port: 9091}"},
 		{"- port: credproxy-admin", "- port: admin"},
+		{"skip-containers: app", "skip-containers: credproxy"},
+		{"secret: {secretName: credproxy-break-glass, optional: true}", "secret: {secretName: credproxy-break-glass}"},
+		{"mountPath: /etc/credproxy-break-glass, readOnly: true", "mountPath: /etc/credproxy-break-glass"},
+		{"replacement: credproxy", "replacement: proxy"},
+		{"  labels: {release: kube-prometheus-stack}\nspec:\n  selector", "spec:\n  selector"},
+	})
+}
+
+// TestMistakesInCertificates: what may go wrong between certificates and issuers is found.
+func TestMistakesInCertificates(t *testing.T) {
+	findMistakes(t, []string{"standalone-certificates.yaml"}, [][2]string{
+		{"issuerRef: {kind: Issuer, name: credproxy-ca}", "issuerRef: {kind: Issuer, name: ca}"},
+		{"ca: {secretName: credproxy-ca}", "ca: {secretName: ca}"},
+		{"isCA: true", "isCA: false"},
+		{"dnsNames:", "dnsnames:"},
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	core "k8s.io/api/core/v1"
@@ -48,7 +49,14 @@ func accept(t *testing.T, text string) []meta.Object {
 // reads it and goes nowhere; its status is 2 for a configuration that is wrong.
 func loads(t *testing.T, text string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "credproxy.yaml")
+	dir := t.TempDir()
+	for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} { // of the Secret that the chart mounts
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text = strings.ReplaceAll(text, "/etc/credproxy-tls/", dir+"/")
+	file := filepath.Join(dir, "credproxy.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -23,10 +23,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 credproxy.io/config: {{ .Values.config | sha256sum }}
 {{- end }}
 
-{{/* Of a pod: the volume that the container mounts. */}}
+{{/* Of a pod: the volumes that the container mounts. */}}
 {{- define "credproxy.volumes" -}}
 - name: credproxy
   configMap: {name: {{ include "credproxy.fullname" . }}}
+- name: break-glass # empty until somebody makes the Secret
+  secret: {secretName: {{ .Values.breakGlassSecret | default (printf "%s-break-glass" (include "credproxy.fullname" .)) }}, optional: true}
+{{- if and (eq .Values.mode "standalone") .Values.clientTLS.enabled }}
+- name: client-tls
+  secret: {secretName: {{ .Values.clientTLS.secretName | default (printf "%s-tls" (include "credproxy.fullname" .)) }}}
+{{- end }}
 {{- with .Values.volumes }}
 {{ toYaml . }}
 {{- end }}
@@ -73,15 +79,35 @@ credproxy.io/config: {{ .Values.config | sha256sum }}
   resources: {{- toYaml .Values.resources | nindent 4 }}
   securityContext:
     runAsNonRoot: true
+    {{- if not .Values.openshift }}
     runAsUser: 65532
     runAsGroup: 65532
+    {{- end }}
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
     capabilities: {drop: [ALL]}
     seccompProfile: {type: RuntimeDefault}
   volumeMounts:
     - {name: credproxy, mountPath: /etc/credproxy, readOnly: true}
+    - {name: break-glass, mountPath: /etc/credproxy-break-glass, readOnly: true}
+    {{- if and (eq .Values.mode "standalone") .Values.clientTLS.enabled }}
+    - {name: client-tls, mountPath: /etc/credproxy-tls, readOnly: true}
+    {{- end }}
     {{- with .Values.volumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end }}
+
+{{/* Everybody in the cluster can reach a standalone credproxy: each database wants certificates of
+its clients, or a network policy of which somebody has seen that it is enforced. */}}
+{{- define "credproxy.checkClients" -}}
+{{- range (.Values.config | fromYaml).databases }}
+{{- if not (.client_tls | default dict).client_ca_file }}
+{{- if not (.access | default dict).allow_remote }}
+{{- fail (printf "database %q takes no clients from other pods: give it listen: :PORT and client_tls with client_ca_file (values.yaml, clientTLS)" .name) }}
+{{- else if not $.Values.networkPolicy.enforced }}
+{{- fail (printf "database %q has access.allow_remote and takes every client that the network lets through: use client_tls (values.yaml, clientTLS), or prove that the cluster enforces network policies (docs/deploy.md) and set networkPolicy.enforced: true" .name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
