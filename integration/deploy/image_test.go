@@ -165,7 +165,10 @@ func TestImage(t *testing.T) {
 	if out, err := inImage(t, dir, f, []string{"CREDPROXY_ADMIN_LISTEN=127.0.0.1:1"}, f.healthcheck).CombinedOutput(); err == nil || !strings.Contains(string(out), "nothing listens on 127.0.0.1:1 ") {
 		t.Errorf("the health check of an image that has not started: %v\n%s", err, out)
 	}
-	t.Logf("ready after %v", startImage(t, dir, f, aws.Env()))
+	for _, user := range []string{f.user, "1000680000:0"} { // OpenShift gives a pod any user, of group 0
+		f.user = user
+		t.Logf("as %s ready after %v", user, startImage(t, dir, f, aws.Env()))
+	}
 }
 
 // inImage is a command in the image, as its user, in a chroot that is mounted read-only.
@@ -235,7 +238,8 @@ func startImage(t *testing.T, dir string, f finalStage, env []string) time.Durat
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Uid:\t65532\t65532\t65532\t65532\n", "Gid:\t65532\t65532\t65532\t65532\n", "CapEff:\t0000000000000000\n"} {
+	uid, gid, _ := strings.Cut(f.user, ":")
+	for _, want := range []string{"Uid:" + strings.Repeat("\t"+uid, 4) + "\n", "Gid:" + strings.Repeat("\t"+gid, 4) + "\n", "CapEff:\t0000000000000000\n"} {
 		if !strings.Contains(string(status), want) {
 			t.Errorf("the process has not %q:\n%s", want, status)
 		}
