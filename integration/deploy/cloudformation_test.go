@@ -20,6 +20,7 @@ const (
 	userARN      = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/app"
 	readerARN    = "arn:aws:iam::210987654321:role/credproxy-reader"
 	credproxyARN = "arn:aws:iam::123456789012:role/orders-credproxy"
+	oidcARN      = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"
 	topicARN     = "arn:aws:sns:eu-west-1:123456789012:alerts"
 	masterARN    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!cluster-0123-AbCdEf"
 	masterKeyARN = "arn:aws:kms:eu-west-1:123456789012:key/99999999-2222-3333-4444-555555555555"
@@ -50,6 +51,7 @@ func TestCloudFormation(t *testing.T) {
 		{"credproxy", map[string]string{"Name": "orders", "Platform": "ecs", "SecretArns": secretARN}, "Log Role Rotations RotationsPolicy RotationsRule"},
 		{"credproxy", map[string]string{"Name": "orders", "Platform": "ec2", "DatabaseUserArns": userARN}, "InstanceProfile Log Role"},
 		{"credproxy", map[string]string{"Name": "orders", "Platform": "eks", "Namespace": "shop", "ServiceAccount": "orders", "ReaderRoleArn": readerARN}, "Log Role"},
+		{"credproxy", map[string]string{"Name": "orders", "Platform": "eks", "ClusterName": "prod", "Namespace": "shop", "ServiceAccount": "orders", "DatabaseUserArns": userARN}, "Association Log Role"},
 		{"credproxy", map[string]string{"Name": "orders", "Platform": "ecs", "ReaderRoleArn": readerARN, "ReaderSecretArn": partnerARN}, "Log Role Rotations RotationsPolicy"},
 		{"rotation", ofFunction(), "ErrorsAlarm Function Log LongAlarm MayCheck MayRotate Role Rotated"},
 		{"rotation", allOfFunction(), "ErrorsAlarm Function Log LongAlarm MayCheck MayCheckOnSchedule MayRotate Role Rotated Schedule"},

@@ -43,6 +43,10 @@ func TestTerraform(t *testing.T) {
 		{"credproxy", `{"name":"orders","platform":"ecs","secret_arns":["` + secretARN + `"]}`, "aws_cloudwatch_event_rule.rotations aws_cloudwatch_event_target.rotations " +
 			"aws_cloudwatch_log_group.this aws_iam_role.this aws_iam_role_policy.this aws_sqs_queue.rotations aws_sqs_queue_policy.rotations"},
 		{"credproxy", `{"name":"orders","platform":"ec2","database_user_arns":["` + userARN + `"]}`, "aws_cloudwatch_log_group.this aws_iam_instance_profile.this aws_iam_role.this aws_iam_role_policy.this"},
+		{"credproxy", eksModule(`,"cluster_name":"prod"`), "aws_cloudwatch_event_rule.rotations aws_cloudwatch_event_target.rotations aws_sqs_queue.rotations aws_sqs_queue_policy.rotations " +
+			"aws_cloudwatch_log_group.this aws_eks_pod_identity_association.this aws_iam_role.this aws_iam_role_policy.this"},
+		{"credproxy", eksModule(`,"oidc_provider_arn":"` + oidcARN + `"`), "aws_cloudwatch_event_rule.rotations aws_cloudwatch_event_target.rotations aws_sqs_queue.rotations aws_sqs_queue_policy.rotations " +
+			"aws_cloudwatch_log_group.this aws_iam_role.this aws_iam_role_policy.this"},
 		{"rotation", functionModule(`,"zip_file":"rotation.zip"`), functionResources},
 		{"rotation", allOfFunctionModule, functionResources + " aws_cloudwatch_event_rule.schedule aws_cloudwatch_event_target.schedule aws_lambda_permission.schedule"},
 		{"rotation-aws", `{"name":"rotate-orders","engine":"mysql","subnet_ids":["subnet-1","subnet-2"],"security_group_ids":["sg-1"]}`, "aws_serverlessapplicationrepository_cloudformation_stack.this"},
@@ -74,6 +78,10 @@ func TestTerraform(t *testing.T) {
 	}
 }
 
+func eksModule(more string) string {
+	return `{"name":"orders","platform":"eks","namespace":"shop","service_account":"orders","secret_arns":["` + secretARN + `"]` + more + `}`
+}
+
 func ofModule(more string) string {
 	return `{"name":"prod/orders","engine":"postgres","host":"orders.abc.eu-west-1.rds.amazonaws.com","port":5432,"database":"orders","username":"app"` + more + `}`
 }
@@ -95,6 +103,10 @@ var allOfFunctionModule = functionModule(`,"kms_key_arn":"` + keyARN + `","maste
 func TestTerraformRefuses(t *testing.T) {
 	for variables, module := range map[string]string{
 		`{"name":"orders","platform":"eks","namespace":"shop","secret_arns":["` + secretARN + `"]}`:                                                      "credproxy",
+		`{"name":"orders","platform":"ecs","cluster_name":"prod","secret_arns":["` + secretARN + `"]}`:                                                   "credproxy",
+		`{"name":"orders","platform":"ecs","oidc_provider_arn":"` + oidcARN + `","secret_arns":["` + secretARN + `"]}`:                                   "credproxy",
+		eksModule(`,"cluster_name":"prod","oidc_provider_arn":"` + oidcARN + `"`):                                                                        "credproxy",
+		eksModule(`,"oidc_provider_arn":"https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"`):                                                          "credproxy",
 		`{"name":"orders","platform":"fargate","secret_arns":["` + secretARN + `"]}`:                                                                     "credproxy",
 		`{"name":"orders","platform":"ec2"}`:                                                                                                             "credproxy",
 		`{"name":"orders","platform":"ec2","secret_arns":["` + secretARN + `"],"reader_secret_arn":"` + partnerARN + `"}`:                                "credproxy",
@@ -171,9 +183,15 @@ func TestRotationVariables(t *testing.T) {
 // TestTerraformPolicies holds the roles against what credproxy policy prints for the
 // configuration that they are for.
 func TestTerraformPolicies(t *testing.T) {
-	for platform, flags := range trusts() {
+	platforms := trusts()
+	platforms["irsa"] = []string{"--trust", "eks", "--oidc-provider", oidcARN, "--namespace", "shop", "--service-account", "orders"}
+	for platform, flags := range platforms {
 		m := readModule(t, "credproxy")
-		m.evaluate(t, `{"name":"orders","platform":"`+platform+`","namespace":"shop","service_account":"orders","secret_arns":["`+secretARN+
+		given := `"platform":"` + platform + `"`
+		if platform == "irsa" {
+			given = `"platform":"eks","oidc_provider_arn":"` + oidcARN + `"`
+		}
+		m.evaluate(t, `{"name":"orders",`+given+`,"namespace":"shop","service_account":"orders","secret_arns":["`+secretARN+
 			`"],"kms_key_arns":["`+keyARN+`"],"database_user_arns":["`+userARN+`"],"reader_role_arn":"`+readerARN+`"}`)
 		samePolicy(t, platform, policyAt(t, m.made["aws_iam_role.this"], "assume_role_policy"), policyOf(t, flags...))
 		samePolicy(t, platform, policyAt(t, m.made["aws_iam_role_policy.this"], "policy"), ownPolicy(t))
@@ -290,7 +308,7 @@ func checkBlock(t *testing.T, schema map[string]map[string]bool, kind string, bo
 }
 
 var functions = map[string]function.Function{
-	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc, "values": stdlib.ValuesFunc,
+	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc, "reverse": stdlib.ReverseListFunc, "values": stdlib.ValuesFunc,
 	"split": stdlib.SplitFunc, "tostring": stdlib.MakeToFunc(cty.String), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 	"alltrue": function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},

@@ -1,5 +1,5 @@
 # credproxy, once for each service that uses it: its role with the least policy, as
-# "credproxy policy" prints it, a queue of rotations, and a log group. For IRSA or several
+# "credproxy policy" prints it, a queue of rotations, and a log group. For several
 # roles take what credproxy policy prints.
 
 variable "name" {
@@ -8,7 +8,7 @@ variable "name" {
 }
 
 variable "platform" {
-  description = "Who may take the role: ECS tasks, a pod by EKS Pod Identity, or EC2 instances."
+  description = "Who may take the role: ECS tasks, a pod of EKS, or EC2 instances."
   type        = string
   validation {
     condition     = contains(["ecs", "eks", "ec2"], var.platform)
@@ -30,6 +30,26 @@ variable "service_account" {
   description = "eks: of the pod."
   type        = string
   default     = ""
+}
+
+variable "cluster_name" {
+  description = "eks: the cluster in which to associate the role with the service account, by Pod Identity. The cluster needs the add-on eks-pod-identity-agent. Empty: associate it yourself, or use IRSA."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.cluster_name == "" || var.platform == "eks" && var.oidc_provider_arn == ""
+    error_message = "cluster_name is for eks with Pod Identity; oidc_provider_arn is for IRSA."
+  }
+}
+
+variable "oidc_provider_arn" {
+  description = "eks: the cluster's OIDC provider, for IRSA in place of Pod Identity (Fargate has no Pod Identity). The service account then wants the annotation eks.amazonaws.com/role-arn."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.oidc_provider_arn == "" || var.platform == "eks" && strcontains(var.oidc_provider_arn, ":oidc-provider/")
+    error_message = "oidc_provider_arn is for eks, and like arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"
+  }
 }
 
 # Lists, whose length is known even when the secret is made in the same run.
@@ -103,6 +123,7 @@ locals {
     } },
   )
 
+  issuer = reverse(split(":oidc-provider/", var.oidc_provider_arn))[0]
   trust = {
     ecs = {
       Sid       = "TrustThePlatform"
@@ -124,6 +145,18 @@ locals {
           "aws:RequestTag/kubernetes-namespace"       = [var.namespace]
           "aws:RequestTag/kubernetes-service-account" = [var.service_account]
           "aws:SourceAccount"                         = [local.account]
+        }
+      }
+    }
+    irsa = {
+      Sid       = "TrustTheServiceAccount"
+      Effect    = "Allow"
+      Principal = { Federated = var.oidc_provider_arn }
+      Action    = ["sts:AssumeRoleWithWebIdentity"]
+      Condition = {
+        StringEquals = {
+          "${local.issuer}:aud" = ["sts.amazonaws.com"]
+          "${local.issuer}:sub" = ["system:serviceaccount:${var.namespace}:${var.service_account}"]
         }
       }
     }
@@ -173,7 +206,7 @@ locals {
 resource "aws_iam_role" "this" {
   name               = "${var.name}-credproxy"
   description        = "credproxy"
-  assume_role_policy = jsonencode({ Version = "2012-10-17", Statement = [local.trust[var.platform]] })
+  assume_role_policy = jsonencode({ Version = "2012-10-17", Statement = [local.trust[var.oidc_provider_arn == "" ? var.platform : "irsa"]] })
 
   lifecycle {
     precondition {
@@ -193,6 +226,14 @@ resource "aws_iam_instance_profile" "this" {
   count = var.platform == "ec2" ? 1 : 0
   name  = "${var.name}-credproxy"
   role  = aws_iam_role.this.name
+}
+
+resource "aws_eks_pod_identity_association" "this" {
+  count           = var.cluster_name == "" ? 0 : 1
+  cluster_name    = var.cluster_name
+  namespace       = var.namespace
+  service_account = var.service_account
+  role_arn        = aws_iam_role.this.arn
 }
 
 # One queue for each process that is to hear of every rotation; see docs/events.md.
