@@ -38,8 +38,9 @@ func TestCloudFormation(t *testing.T) {
 		parameters map[string]string
 		want       string // the resources
 	}{
-		{"account", nil, "Alerts AlertsPolicy RotationsSucceed SecretsAreUsed SecretsRotate"},
-		{"account", map[string]string{"Email": "ops@example.com", "TrailLogGroup": "trail", "ConfigRules": "false"},
+		{"account", nil, "Alerts AlertsPolicy DenialsRule"},
+		{"account", map[string]string{"ConfigRules": "true"}, "Alerts AlertsPolicy DenialsRule RotationsSucceed SecretsAreUsed SecretsRotate"},
+		{"account", map[string]string{"Email": "ops@example.com", "TrailLogGroup": "trail"},
 			"Alerts AlertsByEmail AlertsPolicy Denials DenialsAlarm"},
 		{"secret", ofSecret(), "Secret"},
 		{"secret", ofSecret("AlertTopicArn", topicARN, "TrailLogGroup", "trail"), "Secret"}, // nothing rotates
@@ -120,19 +121,6 @@ func with(p map[string]string, more []string) map[string]string {
 		p[more[i]] = more[i+1]
 	}
 	return p
-}
-
-// TestSecretTemplates holds that a secret's value is the JSON that credproxy and AWS's
-// functions read.
-func TestSecretTemplates(t *testing.T) {
-	for superuser, want := range map[string]int{"": 5, secretARN: 6} {
-		stack := readTemplate(t, "secret").render(t, ofSecret("SuperuserSecretArn", superuser))
-		text := stack["Secret"].Properties["GenerateSecretString"].(map[string]any)["SecretStringTemplate"].(string)
-		var value map[string]any
-		if err := json.Unmarshal([]byte(text), &value); err != nil || len(value) != want || value["port"] != 5432.0 || value["dbname"] != "orders" {
-			t.Errorf("%v: %s", err, text)
-		}
-	}
 }
 
 // resourceSpec has the properties and attributes of a type, and the properties of

@@ -17,7 +17,7 @@ import (
 // made up: an ARN, a name, an address.
 func (m *module) evaluate(t *testing.T, variables string) {
 	t.Helper()
-	m.made, m.conditions = map[string]map[string]cty.Value{}, map[string]bool{}
+	m.made, m.each, m.conditions = map[string]map[string]cty.Value{}, map[string][]map[string]cty.Value{}, map[string]bool{}
 	m.scope = &hcl.EvalContext{Functions: functions, Variables: map[string]cty.Value{
 		"var": m.variables(t, variables),
 		"data": object(map[string]cty.Value{
@@ -191,7 +191,8 @@ func (m *module) resource(t *testing.T, b *hclsyntax.Block) {
 		}
 	}
 	for _, scope := range scopes {
-		m.made[strings.Join(b.Labels, ".")] = m.body(t, b.Body, scope)
+		made, address := m.body(t, b.Body, scope), strings.Join(b.Labels, ".")
+		m.made[address], m.each[address] = made, append(m.each[address], made)
 		for _, inner := range b.Body.Blocks {
 			if inner.Type == "lifecycle" {
 				for _, precondition := range inner.Body.Blocks {

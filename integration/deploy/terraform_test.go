@@ -28,16 +28,18 @@ func TestTerraform(t *testing.T) {
 		variables string // as JSON
 		want      string // the resources
 	}{
-		{"account", `{}`, "aws_config_config_rule.rotation aws_config_config_rule.unused aws_sns_topic.alerts aws_sns_topic_policy.alerts"},
-		{"account", `{"email":"ops@example.com","trail_log_group":"trail","config_rules":false}`,
+		{"account", `{}`, "aws_cloudwatch_event_rule.denials aws_cloudwatch_event_target.denials aws_sns_topic.alerts aws_sns_topic_policy.alerts"},
+		{"account", `{"config_rules":true}`, "aws_cloudwatch_event_rule.denials aws_cloudwatch_event_target.denials aws_config_config_rule.rotation aws_config_config_rule.unused aws_sns_topic.alerts aws_sns_topic_policy.alerts"},
+		{"account", `{"email":"ops@example.com","trail_log_group":"trail"}`,
 			"aws_cloudwatch_log_metric_filter.denials aws_cloudwatch_metric_alarm.denials aws_sns_topic.alerts aws_sns_topic_policy.alerts aws_sns_topic_subscription.email"},
-		{"secret", ofModule(``), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
-		{"secret", ofModule(`,"alert_topic_arn":"` + topicARN + `","trail_log_group":"trail"`), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
-		{"secret", ofModule(`,"rotates":false,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate"`), "aws_secretsmanager_secret.this aws_secretsmanager_secret_version.first"},
+		{"secret", ofModule(``), "aws_secretsmanager_secret.this"},
+		{"secret", ofModule(`,"alert_topic_arn":"` + topicARN + `","trail_log_group":"trail"`), "aws_secretsmanager_secret.this"},
+		{"secret", ofModule(`,"rotates":false,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate"`), "aws_secretsmanager_secret.this"},
 		{"secret", ofModule(`,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate","alert_topic_arn":"` + topicARN +
-			`","trail_log_group":"trail","kms_key_arn":"` + keyARN + `","superuser_secret_arn":"` + secretARN + `"`),
+			`","trail_log_group":"trail","kms_key_arn":"` + keyARN + `"`),
 			"aws_cloudwatch_event_rule.trouble aws_cloudwatch_event_target.trouble aws_cloudwatch_log_metric_filter.trouble aws_cloudwatch_metric_alarm.trouble " +
-				"aws_secretsmanager_secret.this aws_secretsmanager_secret_rotation.this aws_secretsmanager_secret_version.first"},
+				"aws_secretsmanager_secret.this aws_secretsmanager_secret_rotation.this"},
+		{"first-version", ofFirstVersion(``), "aws_secretsmanager_secret_version.first"},
 		{"credproxy", `{"name":"orders","platform":"ecs","reader_role_arn":"` + readerARN + `","reader_secret_arn":"` + partnerARN + `"}`,
 			"aws_cloudwatch_log_group.this aws_iam_role.this aws_iam_role_policy.this aws_sqs_queue.rotations aws_sqs_queue_policy.rotations"},
 		{"credproxy", `{"name":"orders","platform":"ecs","secret_arns":["` + secretARN + `"]}`, "aws_cloudwatch_event_rule.rotations aws_cloudwatch_event_target.rotations " +
@@ -83,7 +85,11 @@ func eksModule(more string) string {
 }
 
 func ofModule(more string) string {
-	return `{"name":"prod/orders","engine":"postgres","host":"orders.abc.eu-west-1.rds.amazonaws.com","port":5432,"database":"orders","username":"app"` + more + `}`
+	return `{"name":"prod/orders"` + more + `}`
+}
+
+func ofFirstVersion(more string) string {
+	return `{"secret_id":"` + secretARN + `","engine":"postgres","host":"orders.abc.eu-west-1.rds.amazonaws.com","port":5432,"database":"orders","username":"app"` + more + `}`
 }
 
 const functionResources = "aws_cloudwatch_event_rule.rotated aws_cloudwatch_event_target.rotated aws_cloudwatch_log_group.this aws_cloudwatch_metric_alarm.duration " +
@@ -112,8 +118,8 @@ func TestTerraformRefuses(t *testing.T) {
 		`{"name":"orders","platform":"ec2","secret_arns":["` + secretARN + `"],"reader_secret_arn":"` + partnerARN + `"}`:                                "credproxy",
 		`{"trusted_role_arn":"` + credproxyARN + `","external_id":"shop","database_user_arn":"` + userARN + `","rotation_queue_arn":"` + queueARN + `"}`: "reader",
 		`{"trusted_role_arn":"` + readerARN + `","external_id":"shop"}`:                                                                                  "reader",
-		ofModule(`,"engine":"oracle"`): "secret",
-		functionModule(``):             "rotation", // no code
+		`{"secret_id":"x","engine":"oracle","host":"x","port":1,"database":"x","username":"x"}`:                                                          "first-version",
+		functionModule(``): "rotation", // no code
 		functionModule(`,"zip_file":"rotation.zip","s3_bucket":"code","s3_key":"rotation.zip"`): "rotation",
 		functionModule(`,"zip_file":"rotation.zip","environment":{"PASSWORD_LENGHT":"40"}`):     "rotation",
 	} {
@@ -222,8 +228,9 @@ func policyAt(t *testing.T, resource map[string]cty.Value, key string) (document
 type module struct {
 	blocks     []*hclsyntax.Block
 	scope      *hcl.EvalContext
-	made       map[string]map[string]cty.Value // by address, without count's index
-	conditions map[string]bool                 // those of validations and preconditions that failed
+	made       map[string]map[string]cty.Value   // by address, without count's index
+	each       map[string][]map[string]cty.Value // the same, all of for_each
+	conditions map[string]bool                   // those of validations and preconditions that failed
 }
 
 func readModule(t *testing.T, name string) *module {
@@ -308,7 +315,7 @@ func checkBlock(t *testing.T, schema map[string]map[string]bool, kind string, bo
 }
 
 var functions = map[string]function.Function{
-	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc, "reverse": stdlib.ReverseListFunc, "values": stdlib.ValuesFunc,
+	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "flatten": stdlib.FlattenFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc, "reverse": stdlib.ReverseListFunc, "values": stdlib.ValuesFunc,
 	"split": stdlib.SplitFunc, "tostring": stdlib.MakeToFunc(cty.String), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 	"alltrue": function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},

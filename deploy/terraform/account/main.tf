@@ -8,21 +8,21 @@ variable "email" {
 }
 
 variable "trail_log_group" {
-  description = "Log group that CloudTrail writes management events to. Empty: no alarm for denials."
+  description = "Log group that CloudTrail writes management events to, in this account. Empty: EventBridge tells of each denial; else an alarm counts them."
   type        = string
   default     = ""
 }
 
 variable "denials_allowed" {
-  description = "So many denied GetSecretValue calls in five minutes are no alarm yet."
+  description = "With trail_log_group: so many denied GetSecretValue calls in five minutes are no alarm yet."
   type        = number
   default     = 5
 }
 
 variable "config_rules" {
-  description = "Needs AWS Config switched on."
+  description = "Needs a recorder of AWS Config in this region that records secrets: AWS refuses the rules without one."
   type        = bool
-  default     = true
+  default     = false
 }
 
 variable "unused_for_days" {
@@ -73,7 +73,31 @@ resource "aws_sns_topic_subscription" "email" {
   endpoint  = var.email
 }
 
-# GetSecretValue only reads, and EventBridge is not sent what only reads: so the trail's log is counted.
+# GetSecretValue only reads: a rule in state ENABLED is not sent such calls. It needs a trail in the
+# region that logs reads of management events, and no log group.
+resource "aws_cloudwatch_event_rule" "denials" {
+  count       = var.trail_log_group == "" ? 1 : 0
+  name        = "credproxy-secret-denials"
+  description = "Somebody asks for secrets that they may not read"
+  state       = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+  event_pattern = jsonencode({
+    source      = ["aws.secretsmanager"]
+    detail-type = ["AWS API Call via CloudTrail"]
+    detail = {
+      eventSource = ["secretsmanager.amazonaws.com"]
+      eventName   = ["GetSecretValue", "BatchGetSecretValue"]
+      errorCode   = [{ prefix = "AccessDenied" }]
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "denials" {
+  count = var.trail_log_group == "" ? 1 : 0
+  rule  = aws_cloudwatch_event_rule.denials[0].name
+  arn   = aws_sns_topic.alerts.arn
+}
+
+# Where the trail's log group is in this account an alarm can count.
 resource "aws_cloudwatch_log_metric_filter" "denials" {
   count          = var.trail_log_group == "" ? 0 : 1
   name           = "credproxy-secret-denials"

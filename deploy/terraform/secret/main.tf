@@ -1,34 +1,9 @@
 # credproxy, once for each secret: a secret of a database, its rotation by the function of
-# rotation (or one of AWS's, of rotation-aws), and alerts when a rotation fails. The first
-# password is in no plan and no state.
+# rotation (or one of AWS's, of rotation-aws), and alerts when a rotation fails. Its value is
+# not of this module: first-version writes the first one, the rotation all others.
 
 variable "name" {
   description = "Of the secret, such as prod/orders."
-  type        = string
-}
-
-variable "engine" {
-  type = string
-  validation {
-    condition     = contains(["postgres", "mysql", "mariadb"], var.engine)
-    error_message = "postgres, mysql or mariadb."
-  }
-}
-
-variable "host" {
-  type = string
-}
-
-variable "port" {
-  type = number
-}
-
-variable "database" {
-  type = string
-}
-
-variable "username" {
-  description = "Make this user in the database, with the secret's password, before the first rotation."
   type        = string
 }
 
@@ -38,14 +13,8 @@ variable "kms_key_arn" {
   default     = ""
 }
 
-variable "superuser_secret_arn" {
-  description = "Secret of a user who may set passwords, for alternating users. Empty: single user."
-  type        = string
-  default     = ""
-}
-
 variable "rotation_function_arn" {
-  description = "Output of rotation or rotation-aws. Empty: no rotation yet."
+  description = "Output of rotation or rotation-aws. Empty: no rotation yet. The secret must have a value, and the database its user."
   type        = string
   default     = ""
 }
@@ -80,46 +49,24 @@ variable "trail_log_group" {
 }
 
 locals {
-  login = {
-    engine   = var.engine
-    host     = var.host
-    port     = var.port
-    dbname   = var.database
-    username = var.username
-    password = ephemeral.aws_secretsmanager_random_password.first.random_password
+  rotates  = var.rotates != null ? var.rotates : var.rotation_function_arn != ""
+  tells    = local.rotates && var.alert_topic_arn != ""
+  troubles = local.tells && var.trail_log_group != "" ? local.events : {}
+  events = { # where rotate_immediately is false a function that fails shows as TestRotationFailed
+    RotationFailed    = ["RotationFailed", "TestRotationFailed"]
+    RotationAbandoned = ["RotationAbandoned"]
   }
-  superuser = var.superuser_secret_arn == "" ? {} : { masterarn = var.superuser_secret_arn }
-  rotates   = var.rotates != null ? var.rotates : var.rotation_function_arn != ""
-  tells     = local.rotates && var.alert_topic_arn != ""
-  troubles  = local.tells && var.trail_log_group != "" ? toset(["RotationFailed", "RotationAbandoned"]) : toset([])
-}
-
-ephemeral "aws_secretsmanager_random_password" "first" {
-  password_length    = 32
-  exclude_characters = " \"'%/:@\\"
 }
 
 resource "aws_secretsmanager_secret" "this" {
   name        = var.name
-  description = "Login of ${var.username} to ${var.host}, for credproxy"
+  description = "Login to a database, for credproxy"
   kms_key_id  = var.kms_key_arn == "" ? null : var.kms_key_arn
-}
-
-# Written once; from then on the value belongs to the rotation. A higher
-# secret_string_wo_version would write a new password that the database does not know.
-resource "aws_secretsmanager_secret_version" "first" {
-  secret_id                = aws_secretsmanager_secret.this.id
-  secret_string_wo         = jsonencode(merge(local.login, local.superuser))
-  secret_string_wo_version = 1
-
-  lifecycle {
-    ignore_changes = [version_stages]
-  }
 }
 
 resource "aws_secretsmanager_secret_rotation" "this" {
   count               = local.rotates ? 1 : 0
-  secret_id           = aws_secretsmanager_secret_version.first.secret_id
+  secret_id           = aws_secretsmanager_secret.this.id
   rotation_lambda_arn = var.rotation_function_arn
   rotate_immediately  = false
 
@@ -139,7 +86,7 @@ resource "aws_cloudwatch_event_rule" "trouble" {
     detail-type = ["AWS Service Event via CloudTrail"]
     detail = {
       eventSource         = ["secretsmanager.amazonaws.com"]
-      eventName           = ["RotationFailed", "RotationAbandoned"]
+      eventName           = flatten(values(local.events))
       additionalEventData = { SecretId = [aws_secretsmanager_secret.this.arn] }
     }
   })
@@ -156,7 +103,7 @@ resource "aws_cloudwatch_log_metric_filter" "trouble" {
   for_each       = local.troubles
   name           = "credproxy ${each.key} ${var.name}"
   log_group_name = var.trail_log_group
-  pattern        = "{ ($.eventSource = \"secretsmanager.amazonaws.com\") && ($.eventName = \"${each.key}\") && ($.additionalEventData.SecretId = \"${aws_secretsmanager_secret.this.arn}\") }"
+  pattern        = "{ ($.eventSource = \"secretsmanager.amazonaws.com\") && (${join(" || ", [for name in each.value : "($.eventName = \"${name}\")"])}) && ($.additionalEventData.SecretId = \"${aws_secretsmanager_secret.this.arn}\") }"
 
   metric_transformation {
     namespace = "credproxy"
