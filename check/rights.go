@@ -15,6 +15,9 @@ const iamPlugin = "AWSAuthenticationPlugin"
 
 // rights looks whether the user may do what the configuration asks of it.
 func (c *checker) rights(ctx context.Context) Step {
+	if c.db.Credentials.DSQL != nil {
+		return c.dsqlRights(ctx)
+	}
 	if c.engine == config.Postgres {
 		return c.postgresRights(ctx)
 	}
@@ -53,10 +56,23 @@ func (c *checker) postgresRights(ctx context.Context) Step {
 	if iam {
 		detail = "rds_iam is granted to " + user
 	}
-	role := c.db.Session.Role
-	if role == "" {
+	if c.db.Session.Role == "" {
 		return fine("%s", detail)
 	}
+	return c.setRole(ctx, user)
+}
+
+// dsqlRights: in Aurora DSQL a token alone lets a user in.
+func (c *checker) dsqlRights(ctx context.Context) Step {
+	if c.db.Session.Role == "" {
+		return fine("%s logs in with a token of Aurora DSQL", c.cred.Username)
+	}
+	return c.setRole(ctx, c.cred.Username)
+}
+
+// setRole sees whether user may become session.role.
+func (c *checker) setRole(ctx context.Context, user string) Step {
+	role := c.db.Session.Role
 	if _, err := c.query(ctx, c.upstream, c.cred, role, "SELECT 1"); err != nil {
 		s := failure(err)
 		s.Detail = fmt.Sprintf("%s may not SET ROLE %s (session.role): %s", user, role, s.Detail)

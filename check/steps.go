@@ -234,7 +234,7 @@ func (c *checker) login(ctx context.Context) Step {
 			}
 		}
 	}
-	if c.db.Credentials.IAM == nil && c.engine == config.Postgres {
+	if c.db.Credentials.IAM == nil && c.db.Credentials.DSQL == nil && c.engine == config.Postgres {
 		refused.Advice += " If rds_iam is granted to the user, RDS takes no password from it."
 	}
 	return refused

@@ -114,6 +114,7 @@ type TLS struct {
 type Credentials struct {
 	SecretsManager *SecretsManager `yaml:"secrets_manager"`
 	IAM            *IAM            `yaml:"iam"`
+	DSQL           *DSQL           `yaml:"dsql"`
 	File           *CredentialFile `yaml:"file"`
 	Env            *Env            `yaml:"env"`
 }
@@ -145,6 +146,14 @@ type IAM struct {
 	Region      string     `yaml:"region"`       // default: the one in the RDS host name
 	SigningHost string     `yaml:"signing_host"` // host or host:port the token is signed for; "": the database's host and port
 	AssumeRole  AssumeRole `yaml:"assume_role"`
+}
+
+// DSQL is Amazon Aurora DSQL, which takes tokens alone. The engine is postgres, the default database postgres; the token
+// is for tls.server_name, else host.
+type DSQL struct {
+	User       string     `yaml:"user"`   // required; the database role; admin logs in as the administrator
+	Region     string     `yaml:"region"` // default: the one in the cluster's host name
+	AssumeRole AssumeRole `yaml:"assume_role"`
 }
 
 // CredentialFile is a file with the secret's JSON, or a directory with the

@@ -83,6 +83,10 @@ func TestAccepted(t *testing.T) {
 			func(d config.Database) any { return d.Credentials.IAM.Region }, "cn-north-1"},
 		{"region of the signing host", "databases: [{name: a, engine: mysql, host: db.internal, credentials: {iam: {user: u, signing_host: 'x.abc.eu-west-1.rds.amazonaws.com:3306'}}}]",
 			func(d config.Database) any { return d.Credentials.IAM.Region }, "eu-west-1"},
+		{"region of a cluster of Aurora DSQL", "databases: [{name: a, host: Abc123.dsql.us-east-2.on.aws., credentials: {dsql: {user: admin}}}]",
+			func(d config.Database) any { return []any{d.Credentials.DSQL.Region, d.Engine, d.Database} }, []any{"us-east-2", config.Postgres, "postgres"}},
+		{"region of a cluster of Aurora DSQL by PrivateLink, through a tunnel", "databases: [{name: a, host: localhost, tls: {server_name: abc.dsql-fnh4.us-east-1.on.aws}, credentials: {dsql: {user: u}}}]",
+			func(d config.Database) any { return d.Credentials.DSQL.Region }, "us-east-1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -201,7 +205,7 @@ func schema(section reflect.Type, above []string) (paths [][]string) {
 		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
 			inner = inner.Elem()
 		}
-		if inner.Kind() == reflect.Struct && !slices.Contains(path, "iam") || key == "iam" {
+		if inner.Kind() == reflect.Struct && (key != "assume_role" || slices.Contains(path, "secrets_manager")) {
 			paths = append(paths, schema(inner, path)...)
 		}
 	}

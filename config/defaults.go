@@ -28,6 +28,8 @@ const (
 	defaultWaitTimeout    = 30 * time.Second
 	defaultIdleTimeout    = 10 * time.Minute
 	defaultMaxLifetime    = time.Hour
+
+	dsqlDatabase = "postgres" // the only one that a cluster of Aurora DSQL has
 )
 
 // applyDefaults fills in every field that the file does not set. written reports
@@ -65,6 +67,13 @@ func applyDatabaseDefaults(d *Database, written func(path string) bool) {
 	// For these an empty string says nothing either.
 	if s := d.Credentials.SecretsManager; s != nil {
 		setDefault(&s.Region, arnRegion(s.SecretID), s.Region != "")
+		setDefault(&s.AssumeRole.SessionName, defaultSessionName, s.AssumeRole.SessionName != "")
+	}
+	if s := d.Credentials.DSQL; s != nil {
+		setDefault(&d.Engine, Postgres, d.Engine != "")
+		setDefault(&d.Database, dsqlDatabase, d.Database != "")
+		setDefault(&s.Region, dsqlRegion(d.TLS.ServerName), s.Region != "")
+		setDefault(&s.Region, dsqlRegion(d.Host), s.Region != "")
 		setDefault(&s.AssumeRole.SessionName, defaultSessionName, s.AssumeRole.SessionName != "")
 	}
 	if s := d.Credentials.IAM; s != nil {

@@ -30,9 +30,10 @@ start from the working directory. ` + "`\"\"`" + ` means "not set".
 // what their comments say.
 func TestConfigDoc(t *testing.T) {
 	c := &Config{Databases: []Database{{Credentials: Credentials{
-		SecretsManager: &SecretsManager{}, IAM: &IAM{}, File: &CredentialFile{}, Env: &Env{},
+		SecretsManager: &SecretsManager{}, IAM: &IAM{}, DSQL: &DSQL{}, File: &CredentialFile{}, Env: &Env{},
 	}}}}
 	applyDefaults(c, func(string) bool { return false })
+	c.Databases[0].Engine, c.Databases[0].Database = "", "" // which Aurora DSQL alone has defaults for
 	d := docWriter{comments: comments(t), t: t}
 	d.b.WriteString(configIntro)
 	d.section("", reflect.ValueOf(*c))

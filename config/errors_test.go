@@ -162,7 +162,7 @@ func TestCredentialErrors(t *testing.T) {
 		yaml string // what follows "credentials: "
 		want string
 	}{
-		{"none", "{}", "1:23: " + at + ": no credential source; write one of secrets_manager, iam, file or env"},
+		{"none", "{}", "1:23: " + at + ": no credential source; write one of secrets_manager, iam, dsql, file or env"},
 		{"two", "{file: {path: x}, env: {username: U, password: P}}", "1:23: " + at + ": 2 credential sources: file, env; keep one"},
 		{"misspelt", "{secret_manager: {}}", "1:37: " + at + `.secret_manager: unknown key; the nearest valid key is "secrets_manager"`},
 		{"file without path", "{file: }", "1:37: " + at + ".file.path: missing; write the path of a JSON file, or of a directory with username and password"},
@@ -184,6 +184,13 @@ func TestCredentialErrors(t *testing.T) {
 		{"iam in plain text", "{iam: {user: u, region: eu-west-1}}, host: db, engine: mysql, tls: {mode: disable}", "1:110: databases[0].tls.mode: IAM tokens are sent over verified TLS only; use verify-full"},
 		{"iam over TLS that nobody verifies", "{iam: {user: u, region: eu-west-1}}, host: db, engine: mysql, tls: {mode: require}", "1:110: databases[0].tls.mode: IAM tokens are sent over verified TLS only; use verify-full"},
 		{"signing host", "{iam: {user: u, region: eu-west-1, signing_host: 'https://x'}}, host: db, engine: mysql", "1:85: " + at + ".iam.signing_host: neither a host nor host:port; write the RDS endpoint"},
+		{"dsql without anything", "{dsql: {}}", "1:13: databases[0].host: missing; write the endpoint of the cluster, ID.dsql.REGION.on.aws\n" +
+			"1:37: " + at + ".dsql.user: missing; write the database role, or admin"},
+		{"dsql without region", "{dsql: {user: u}}, host: db.example", "1:37: " + at + ".dsql.region: missing, and not part of the host name; write the region of the cluster, such as eu-west-1"},
+		{"dsql of another engine", "{dsql: {user: u}}, host: abc.dsql.eu-west-1.on.aws, engine: mysql", "1:96: databases[0].engine: Aurora DSQL is a postgres; remove it"},
+		{"dsql over TLS that verifies no name", "{dsql: {user: u}}, host: abc.dsql.eu-west-1.on.aws, tls: {mode: verify-ca, ca_file: testdata/present.pem}",
+			"1:100: databases[0].tls.mode: tokens for Aurora DSQL are sent over verified TLS only; use verify-full"},
+		{"dsql by address", "{dsql: {user: u, region: eu-west-1}}, host: 10.0.0.1", "1:13: databases[0].tls.server_name: missing, and host is an address; write the endpoint of the cluster, by which Aurora DSQL finds it"},
 		{"value for a variable", "{env: {username: U, password: 'hunter2!'}}, host: db, engine: mysql", "1:66: " + at + ".env.password: not the name of an environment variable; write the name, not the value"},
 		{"misplaced password", "{file: {path: x, pasword: hunter2}}", "1:53: " + at + `.file.pasword: unknown key; the nearest valid key is "path"`},
 	}
@@ -211,7 +218,7 @@ shutdown: {min_delay: soon}
 5:11: databases[0].port: 70000 is not a port; write a number from 1 to 65535
 6:5: databases[0].lissten: unknown key; the nearest valid key is "listen"
 7:13: databases[0].listen: "0.0.0.0:1" is open to other machines; set client_tls.client_ca_file so that clients must show a certificate, or write access.allow_remote: true
-8:5: databases[0].credentials: no credential source; write one of secrets_manager, iam, file or env
+8:5: databases[0].credentials: no credential source; write one of secrets_manager, iam, dsql, file or env
 9:11: databases[1].name: "a" is already the name of databases[0]; write another
 10:13: databases[1].engine: "oracle" is not valid here; write postgres, mysql or mariadb
 12:23: shutdown.min_delay: not a duration; write one such as 90s, 5m or 1h`)

@@ -20,6 +20,7 @@ var (
 	externalID   = capped{regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{2,}$`), 1224}
 	sessionName  = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
 	rdsHost      = regexp.MustCompile(`\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.rds\.[a-z0-9.-]+$`)
+	dsqlHost     = regexp.MustCompile(`^[a-z0-9]+\.dsql(?:-[a-z0-9]+)?\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.on\.aws$`)
 	rdsHostChina = regexp.MustCompile(`\.rds\.(cn(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com\.cn$`)
 )
 

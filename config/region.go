@@ -26,3 +26,12 @@ func rdsRegion(hostPort string) string {
 	}
 	return ""
 }
+
+// dsqlRegion returns the region in the host name of a cluster of Aurora DSQL, "" if the
+// name is not one: ID.dsql.REGION.on.aws, or ID.dsql-SERVICE.REGION.on.aws by PrivateLink.
+func dsqlRegion(host string) string {
+	if m := dsqlHost.FindStringSubmatch(strings.TrimSuffix(strings.ToLower(host), ".")); m != nil {
+		return m[1]
+	}
+	return ""
+}

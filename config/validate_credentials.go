@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"net"
 	"strings"
 
 	"github.com/credproxy/credproxy/secrets"
@@ -19,6 +21,10 @@ func (v *validator) credentials(at string, d *Database) {
 		chosen = append(chosen, "iam")
 		v.iam(path+".iam", c.IAM, d)
 	}
+	if c.DSQL != nil {
+		chosen = append(chosen, "dsql")
+		v.dsql(path+".dsql", at, d)
+	}
 	if c.File != nil {
 		chosen = append(chosen, "file")
 		v.need(path+".file.path", c.File.Path, "the path of a JSON file, or of a directory with username and password")
@@ -29,9 +35,11 @@ func (v *validator) credentials(at string, d *Database) {
 	}
 	switch {
 	case len(chosen) == 0:
-		v.fail(path, "no credential source; write one of secrets_manager, iam, file or env")
+		v.fail(path, "no credential source; write one of secrets_manager, iam, dsql, file or env")
 	case len(chosen) > 1:
 		v.failf(path, "%d credential sources: %s; keep one", len(chosen), strings.Join(chosen, ", "))
+	case c.DSQL != nil:
+		v.need(at+".host", d.Host, "the endpoint of the cluster, ID.dsql.REGION.on.aws")
 	case c.IAM != nil || c.Env != nil: // no secret that could tell
 		v.need(at+".engine", string(d.Engine), "postgres, mysql or mariadb, since credentials."+chosen[0]+" cannot tell")
 		v.need(at+".host", d.Host, "the database's host name, since credentials."+chosen[0]+" cannot tell")
@@ -106,6 +114,28 @@ func (v *validator) iam(at string, s *IAM, d *Database) {
 	v.assumeRole(at+".assume_role", s.AssumeRole)
 	if d.TLS.Mode == Require || d.TLS.Mode == Disable {
 		v.fail(strings.TrimSuffix(at, ".credentials.iam")+".tls.mode", "IAM tokens are sent over verified TLS only; use verify-full")
+	}
+}
+
+// dsql holds a database to what Aurora DSQL asks for: it finds the cluster by the name in
+// the TLS handshake, and the token is for the same name.
+func (v *validator) dsql(path, at string, d *Database) {
+	s := d.Credentials.DSQL
+	v.need(path+".user", s.User, "the database role, or admin")
+	v.identifier(path+".user", s.User)
+	v.region(path+".region", s.Region)
+	if s.Region == "" && d.Host != "" {
+		v.fail(path+".region", "missing, and not part of the host name; write the region of the cluster, such as eu-west-1")
+	}
+	v.assumeRole(path+".assume_role", s.AssumeRole)
+	if d.Engine != Postgres {
+		v.fail(at+".engine", "Aurora DSQL is a postgres; remove it")
+	}
+	if d.TLS.Mode != VerifyFull {
+		v.fail(at+".tls.mode", "tokens for Aurora DSQL are sent over verified TLS only; use verify-full")
+	}
+	if name := cmp.Or(d.TLS.ServerName, d.Host); net.ParseIP(name) != nil {
+		v.fail(at+".tls.server_name", "missing, and host is an address; write the endpoint of the cluster, by which Aurora DSQL finds it")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // What stands in a policy for a part that is not known.
@@ -74,6 +75,8 @@ func (n *needs) database(db *config.Database) {
 		n.secret(db, n.assume(c.SecretsManager.AssumeRole))
 	case c.IAM != nil:
 		n.connect(db, n.assume(c.IAM.AssumeRole))
+	case c.DSQL != nil:
+		n.connectDSQL(db, n.assume(c.DSQL.AssumeRole))
 	}
 	if queue := db.Rotation.Events.SQSQueueURL; queue != "" {
 		n.allow(OwnRole, "ReceiveRotationEvents", n.queue(queue), nil, "sqs:DeleteMessage", "sqs:ReceiveMessage")
@@ -178,6 +181,24 @@ func (n *needs) connect(db *config.Database, role string) {
 	resource := "dbuser:" + n.or(unknownResource, known.ResourceID) + "/" + literal.Replace(db.Credentials.IAM.User)
 	n.allow(role, "ConnectToDatabases", n.arn("rds-db", db.Credentials.IAM.Region, account, resource, role), nil, "rds-db:connect")
 }
+
+// connectDSQL lets role log in to a cluster of Aurora DSQL, whose id its endpoint begins
+// with ("Connecting to your cluster using IAM" in its user guide).
+func (n *needs) connectDSQL(db *config.Database, role string) {
+	c := db.Credentials.DSQL
+	sid, action := "ConnectToClusters", "dsql:DbConnect"
+	if c.User == "admin" {
+		sid, action = "ConnectToClustersAsAdmin", "dsql:DbConnectAdmin"
+	} else {
+		n.notes = append(n.notes, fmt.Sprintf("database %s: in the cluster, admin must also run AWS IAM GRANT %s TO the ARN of this role", db.Name, quoted(c.User)))
+	}
+	id, _, _ := strings.Cut(strings.ToLower(wiring.DSQLEndpoint(db)), ".")
+	resource := n.arn("dsql", c.Region, n.or(unknownAccount, n.account(role)), "cluster/"+id, role)
+	n.allow(role, sid, resource, nil, action)
+}
+
+// quoted writes a name as PostgreSQL takes it.
+func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // literal writes what IAM would take for a wildcard or a variable.
 var literal = strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}")

@@ -87,6 +87,9 @@ func newCommandStand(t *testing.T) []string {
 		},
 	}}})
 	verifier, err := servers.StartTokenVerifier(func(user, token string) error {
+		if user == "admin" {
+			return aws.VerifyDSQLToken(token, dsqlHost, user, nil, time.Now())
+		}
 		return aws.VerifyRDSToken(token, rdsHost, 5432, user, time.Now())
 	})
 	if err != nil {
@@ -105,6 +108,7 @@ func newCommandStand(t *testing.T) []string {
 		return c
 	}
 	lasting := pki.Localhost()
+	lasting.Names = append(lasting.Names, dsqlHost)
 	lasting.NotAfter = time.Now().AddDate(1, 0, 0)
 
 	var pg, expired *servers.Postgres
@@ -123,7 +127,7 @@ func newCommandStand(t *testing.T) []string {
 			return err
 		}
 		t.Cleanup(pg.Stop)
-		return errors.Join(pg.CreateRole(t.Context(), "app", appPassword), pg.CreateIAMRole(t.Context(), "tokens"),
+		return errors.Join(pg.CreateRole(t.Context(), "app", appPassword), pg.CreateIAMRole(t.Context(), "tokens"), pg.CreateIAMRole(t.Context(), "admin"),
 			pg.Exec(t.Context(), "CREATE ROLE owner; GRANT owner TO app; CREATE ROLE stranger"))
 	})
 	start(func() (err error) {
@@ -167,7 +171,7 @@ func newCommandStand(t *testing.T) []string {
 	for name, value := range map[string]string{
 		"ARN": aws.CreateSecret("prod/orders", secretJSON(pg, "app", appPassword)), "AWS": strings.TrimPrefix(aws.URL(), "http://"),
 		"PG_PORT": fmt.Sprint(pg.Port), "EXPIRED_PORT": fmt.Sprint(expired.Port), "MY_PORT": fmt.Sprint(my.Port),
-		"CA": pg.CAFile, "OTHER_CA": otherFile, "RDS_HOST": rdsHost,
+		"CA": pg.CAFile, "OTHER_CA": otherFile, "RDS_HOST": rdsHost, "DSQL_HOST": dsqlHost,
 	} {
 		env = append(env, name+"="+value)
 	}

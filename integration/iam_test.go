@@ -22,7 +22,8 @@ const rdsHost = "orders.cluster-abc.eu-west-1.rds.amazonaws.com"
 // iamStand is a PostgreSQL that checks tokens as RDS does.
 type iamStand struct {
 	*servers.Postgres
-	aws *awsstub.Server
+	aws     *awsstub.Server
+	decides func(user, token string) error
 
 	mu     sync.Mutex
 	busy   bool // each tenth login is refused, whatever the token
@@ -32,21 +33,29 @@ type iamStand struct {
 }
 
 func newIAMStand(t *testing.T, version int, o awsstub.Options) *iamStand {
-	s := &iamStand{aws: startAWS(t, o), tokens: map[string]int{}}
-	verifier, err := servers.StartTokenVerifier(s.verify)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = verifier.Close() })
-	s.Postgres = servers.RunPostgres(t, servers.PostgresOptions{Version: version, IAM: verifier})
+	s := &iamStand{aws: startAWS(t, o)}
+	s.decides = func(user, token string) error { return s.aws.VerifyRDSToken(token, rdsHost, 5432, user, time.Now()) }
+	s.start(t, servers.PostgresOptions{Version: version})
 	if err := s.CreateIAMRole(t.Context(), "app"); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+// start runs the PostgreSQL.
+func (s *iamStand) start(t *testing.T, o servers.PostgresOptions) {
+	s.tokens = map[string]int{}
+	verifier, err := servers.StartTokenVerifier(s.verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = verifier.Close() })
+	o.IAM = verifier
+	s.Postgres = servers.RunPostgres(t, o)
+}
+
 func (s *iamStand) verify(user, token string) error {
-	err := s.aws.VerifyRDSToken(token, rdsHost, 5432, user, time.Now())
+	err := s.decides(user, token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logins++

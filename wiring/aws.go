@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"strconv"
@@ -33,6 +34,10 @@ func SigningEndpoint(cfg *config.Database) string {
 	// The configured port may be that of a tunnel.
 	return net.JoinHostPort(s, strconv.Itoa(cfg.Engine.Port()))
 }
+
+// DSQLEndpoint returns the name of a cluster of Aurora DSQL, which its tokens are made for:
+// the one by which TLS finds it.
+func DSQLEndpoint(cfg *config.Database) string { return cmp.Or(cfg.TLS.ServerName, cfg.Host) }
 
 // DescribeSecret asks Secrets Manager about a secret, not for its value.
 func DescribeSecret(ctx context.Context, s *config.SecretsManager) (*secretsmanager.DescribeSecretOutput, error) {

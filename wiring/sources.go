@@ -31,6 +31,11 @@ func NewSource(ctx context.Context, cfg *config.Database, vars *env.Variables, s
 			User: c.IAM.User, Endpoint: SigningEndpoint(cfg), Region: c.IAM.Region,
 			AssumeRole: Role(c.IAM.AssumeRole), AWS: shared, Observe: observe,
 		})
+	case c.DSQL != nil:
+		return rdsiam.NewDSQL(ctx, rdsiam.DSQLOptions{
+			User: c.DSQL.User, Host: DSQLEndpoint(cfg), Region: c.DSQL.Region,
+			AssumeRole: Role(c.DSQL.AssumeRole), AWS: shared, Observe: observe,
+		})
 	case c.File != nil:
 		return newFile(ctx, "credentials.file.path", c.File.Path, c.File.WorldReadable)
 	case c.Env != nil:
@@ -79,6 +84,8 @@ func SecretName(c config.Credentials) string {
 		return c.SecretsManager.SecretID
 	case c.IAM != nil:
 		return "iam:" + c.IAM.User
+	case c.DSQL != nil:
+		return "dsql:" + c.DSQL.User
 	case c.File != nil:
 		return "file:" + c.File.Path
 	case c.Env != nil:

@@ -32,6 +32,9 @@ func NewUpstream(cfg *config.Database) (*upstream.Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Credentials.DSQL != nil {
+		u.TLS.MinVersion = tls.VersionTLS13
+	}
 	if cfg.TLS.ClientCertFile != "" {
 		cert, err := tls.LoadX509KeyPair(cfg.TLS.ClientCertFile, cfg.TLS.ClientKeyFile)
 		if err != nil {

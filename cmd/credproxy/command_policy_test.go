@@ -61,6 +61,8 @@ func TestPolicy(t *testing.T) {
 		{"placeholders", "-c testdata/policy/all.yaml --kms-key none", 1, []string{"the policy is not whole: replace ACCOUNT_ID, RESOURCE_ID"}},
 		{"china", "-c testdata/policy/china.yaml --account 123456789012 --kms-key alias/secrets --resource-id db-ABC", 0, nil},
 		{"govcloud", "-c testdata/policy/govcloud.yaml --kms-key mrk-0123", 0, nil},
+		{"dsql", "-c testdata/policy/dsql.yaml --account 123456789012", 0, []string{`database carts: in the cluster, admin must also run AWS IAM GRANT "app" TO`}},
+		{"dsql-placeholders", "-c testdata/policy/dsql.yaml", 1, []string{"replace ACCOUNT_ID"}},
 		{"", "-c testdata/policy/none.yaml", 0, []string{"needs no permission of AWS"}},
 		{"", all + "--role arn:aws:iam::210987654321:role/writer", 2, []string{`write one of: arn:aws:iam::210987654321:role/reader, self`}},
 		{"", "--account 1234 " + arn, 2, []string{"12 digits"}},

@@ -149,6 +149,16 @@ func (id Identity) expired(now time.Time) bool {
 	return !id.Expires.IsZero() && !now.Before(id.Expires)
 }
 
+// principal is the ARN of the user or the role behind the identity: a session's is that of its role.
+func (id Identity) principal() string {
+	session, ok := strings.CutPrefix(id.ARN, "arn:aws:sts::"+AccountID+":assumed-role/")
+	if !ok {
+		return id.ARN
+	}
+	role, _, _ := strings.Cut(session, "/")
+	return "arn:aws:iam::" + AccountID + ":role/" + role
+}
+
 func (id Identity) allowed(action, resource string) error {
 	if id.Allow == nil || id.Allow(action, resource) {
 		return nil

@@ -68,7 +68,7 @@ func (u *Dialer) config(host string) *applied {
 		return last
 	}
 	cfg := base.Clone()
-	cfg.MinVersion = tls.VersionTLS12
+	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
 	cfg.DynamicRecordSizingDisabled = true // a message is of no use before its last byte
 	cfg.ServerName = name
 	switch u.Mode {

@@ -1,8 +1,8 @@
-// Package rdsiam makes tokens for IAM database authentication of RDS and Aurora:
-// short-lived passwords signed with AWS credentials.
+// Package rdsiam makes tokens for IAM database authentication of RDS and Aurora, and for
+// Aurora DSQL: short-lived passwords signed with AWS credentials.
 //
 // Invariant: a token's Expires is never later than the moment its signing AWS
-// credentials expire, because RDS refuses it from then on.
+// credentials expire, because the database refuses it from then on.
 //
 // Tokens are made here, without a call to AWS, so a token says nothing about
 // whether the database will take it. The package does not cache them and knows
@@ -26,7 +26,8 @@ import (
 )
 
 const (
-	// lifetime of a token ("IAM database authentication" in the RDS user guide).
+	// lifetime of a token ("IAM database authentication" in the RDS user guide; that of the
+	// SDK's tokens in "Generating an authentication token in Amazon Aurora DSQL").
 	lifetime = 15 * time.Minute
 	// margin is kept of the lifetime, for clocks that differ and slow logins.
 	margin = time.Minute
@@ -54,9 +55,10 @@ type Options struct {
 
 // Source signs tokens for one database user. It is a secrets.Source.
 type Source struct {
-	user     string
-	endpoint string
-	config   *awscfg.Config
+	kind   string
+	user   string
+	config *awscfg.Config
+	sign   func(context.Context, aws.CredentialsProvider) (token string, err error)
 }
 
 // New checks opts and loads the AWS configuration.
@@ -77,20 +79,23 @@ func New(ctx context.Context, opts Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("iam user %s: %w", opts.User, err)
 	}
-	return &Source{user: opts.User, endpoint: net.JoinHostPort(host, port), config: config}, nil
+	endpoint := net.JoinHostPort(host, port)
+	return &Source{"iam", opts.User, config, func(ctx context.Context, signer aws.CredentialsProvider) (string, error) {
+		return auth.BuildAuthToken(ctx, endpoint, config.AWS.Region, opts.User, signer)
+	}}, nil
 }
 
-// Kind is "iam".
-func (s *Source) Kind() string { return "iam" }
+// Kind is "iam", or "dsql" for Aurora DSQL.
+func (s *Source) Kind() string { return s.kind }
 
 // Fetch signs a new token.
 func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Credential, error) {
 	if stage != secrets.Current {
-		return nil, secrets.Errorf(secrets.NoVersion, "iam user %s: tokens have no %s", s.user, stage)
+		return nil, secrets.Errorf(secrets.NoVersion, "%s user %s: tokens have no %s", s.kind, s.user, stage)
 	}
 	signer, err := s.signer(ctx)
 	if err != nil {
-		return nil, secrets.Errorf(secrets.ReasonOf(err), "iam user %s: %w", s.user, err)
+		return nil, secrets.Errorf(secrets.ReasonOf(err), "%s user %s: %w", s.kind, s.user, err)
 	}
 	expires := time.Now().Add(lifetime - margin)
 	if signer.CanExpire {
@@ -98,10 +103,9 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 			expires = last
 		}
 	}
-	token, err := auth.BuildAuthToken(ctx, s.endpoint, s.config.AWS.Region, s.user,
-		credentials.StaticCredentialsProvider{Value: signer})
+	token, err := s.sign(ctx, credentials.StaticCredentialsProvider{Value: signer})
 	if err != nil {
-		return nil, secrets.Errorf(secrets.Unavailable, "iam user %s: sign a token: %w", s.user, err)
+		return nil, secrets.Errorf(secrets.Unavailable, "%s user %s: sign a token: %w", s.kind, s.user, err)
 	}
 	c := secrets.NewCredential(s.user, token)
 	c.UseLocalVersion()

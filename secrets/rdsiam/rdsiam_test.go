@@ -98,6 +98,44 @@ func TestToken(t *testing.T) {
 	}
 }
 
+func TestDSQLToken(t *testing.T) {
+	setEnvironment(t)
+	startSTS(t, 5*time.Minute)
+	for user, action := range map[string]string{"admin": "DbConnectAdmin", "Admin": "DbConnect", "app": "DbConnect"} {
+		source, err := rdsiam.NewDSQL(t.Context(), rdsiam.DSQLOptions{User: user, Host: "ABC.dsql.eu-west-1.on.aws.", Region: "eu-west-1", AssumeRole: awscfg.Role{ARN: roleARN}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		c, err := source.Fetch(t.Context(), secrets.Current)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantExpiry(t, c, now, 5*time.Minute-10*time.Second)
+		token, err := url.Parse("https://" + secretstest.Reveal(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		query := token.Query()
+		if c.Username != user || token.Host != "abc.dsql.eu-west-1.on.aws" || query.Get("Action") != action || query.Has("DBUser") {
+			t.Errorf("%v, for %s, action %s", c, token.Host, query.Get("Action"))
+		}
+		if scope := query.Get("X-Amz-Credential"); !strings.HasPrefix(scope, "AKIDROLE") || !strings.HasSuffix(scope, "/eu-west-1/dsql/aws4_request") {
+			t.Errorf("credential scope %q", scope)
+		}
+		if source.Kind() != "dsql" {
+			t.Errorf("kind %q", source.Kind())
+		}
+		_, err = source.Fetch(t.Context(), secrets.Pending)
+		wantError(t, err, secrets.NoVersion, "dsql user "+user+": tokens have no AWSPENDING")
+	}
+	for _, opts := range []rdsiam.DSQLOptions{{Host: "abc"}, {User: "app"}} {
+		if _, err := rdsiam.NewDSQL(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "one is missing") {
+			t.Errorf("%+v: %v", opts, err)
+		}
+	}
+}
+
 // wantExpiry checks that c expires life after now, which was up to a moment ago.
 func wantExpiry(t *testing.T, c *secrets.Credential, now time.Time, life time.Duration) {
 	t.Helper()

@@ -35,7 +35,7 @@ func Refusal(m wire.Message, cred *secrets.Credential) error {
 		e.Message = "the database refused the credential"
 		e.Hint = "Compare the secret with the database: was the password changed by hand, or did a rotation fail?"
 		if !cred.Expires.IsZero() { // a token
-			e.Hint = "Is rds_iam granted to the user, and rds-db:connect allowed to the AWS credentials? Have these expired? Is signing_host what RDS shows as endpoint?"
+			e.Hint = "Is rds_iam granted to the user, and rds-db:connect allowed to the AWS credentials? Have these expired? Is signing_host what RDS shows as endpoint? For Aurora DSQL: is dsql:DbConnect (of admin DbConnectAdmin) allowed, and was AWS IAM GRANT run for the role?"
 		}
 		return secrets.MarkRejected(e)
 	}
@@ -97,6 +97,7 @@ func (e *ServerError) blamesCredential(token bool) bool {
 }
 
 var passwordRefused = []string{
+	"unable to accept connection, access denied", // Aurora DSQL
 	"PAM authentication failed", "IAM authentication", "LDAP authentication failed", "RADIUS authentication failed",
 }
 

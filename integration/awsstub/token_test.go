@@ -1,12 +1,14 @@
 package awsstub_test
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	dsql "github.com/aws/aws-sdk-go-v2/feature/dsql/auth"
 	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
 
 	"github.com/credproxy/credproxy/integration/awsstub"
@@ -96,6 +98,68 @@ func TestVerifyRDSToken(t *testing.T) {
 				token = tt.token(token)
 			}
 			err = s.VerifyRDSToken(token, dbHost, dbPort, dbUser, time.Now().Add(tt.later))
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("good token refused: %v", err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("error %v, want …%s…", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestVerifyDSQLToken(t *testing.T) {
+	const (
+		host = "abc123.dsql.eu-west-1.on.aws"
+		role = "arn:aws:iam::" + awsstub.AccountID + ":role/shop"
+	)
+	s := start(t, awsstub.Options{Identities: []awsstub.Identity{testKey,
+		{AccessKeyID: "ASIAROLE", SecretAccessKey: "secret", ARN: "arn:aws:sts::" + awsstub.AccountID + ":assumed-role/shop/session"},
+		{AccessKeyID: "AKIADENIED", SecretAccessKey: "secret", Allow: func(action, resource string) bool {
+			return action == "dsql:DbConnect" || resource != "arn:aws:dsql:eu-west-1:"+awsstub.AccountID+":cluster/abc123"
+		}},
+	}})
+	for name, tt := range map[string]struct {
+		key, endpoint, user string // default: the role's, host, app
+		rds                 bool
+		later               time.Duration
+		want                string
+	}{
+		"good":                     {},
+		"good, admin":              {user: "admin"},
+		"admin's, for another":     {user: "admin app", want: `action is "DbConnectAdmin", not DbConnect`},
+		"another's, for admin":     {user: "app admin", want: `action is "DbConnect", not DbConnectAdmin`},
+		"not granted":              {key: testKey.AccessKeyID, want: `role "app" is not granted to arn:aws:iam::` + awsstub.AccountID + ":user/app"},
+		"not allowed":              {key: "AKIADENIED", user: "admin", want: "not authorized to perform: dsql:DbConnectAdmin"},
+		"another cluster":          {endpoint: "xyz.dsql.eu-west-1.on.aws", want: `endpoint "xyz.dsql.eu-west-1.on.aws"`},
+		"expired":                  {later: 15 * time.Minute, want: "token expired at"},
+		"a token of RDS":           {rds: true, endpoint: host + ":5432", want: "endpoint"},
+		"a token of RDS, no port":  {rds: true, want: `action is "connect", not DbConnect`},
+		"signed with a wrong key":  {key: "ASIAROLE wrong", want: "signature does not match"},
+		"signed by an unknown key": {key: "AKIAOTHER", want: "unknown access key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key, secret, _ := strings.Cut(cmp.Or(tt.key, "ASIAROLE"), " ")
+			creds := credentials.NewStaticCredentialsProvider(key, cmp.Or(secret, "secret"), "")
+			signFor, user, other := strings.Cut(cmp.Or(tt.user, "app"), " ")
+			if !other {
+				user = signFor
+			}
+			generate := dsql.GenerateDbConnectAuthToken
+			if signFor == "admin" {
+				generate = dsql.GenerateDBConnectAdminAuthToken
+			}
+			token, err := generate(t.Context(), cmp.Or(tt.endpoint, host), "eu-west-1", creds)
+			if tt.rds {
+				token, err = auth.BuildAuthToken(t.Context(), host+":5432", "eu-west-1", "app", creds)
+				if tt.endpoint == "" {
+					token = strings.Replace(token, ":5432", "", 1)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = s.VerifyDSQLToken(token, host, user, []string{role}, time.Now().Add(tt.later))
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("good token refused: %v", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,10 @@ import (
 const (
 	maxToken        = 8 << 10 // a token with a session token inside is under 2 KiB
 	maxTokenExpires = 900
-	connectAction   = "rds-db:connect"
+
+	// The services that tokens are scoped to, which are the prefixes of their actions, too.
+	rdsConnect  = "rds-db"
+	dsqlConnect = "dsql"
 )
 
 // VerifyRDSToken decides as RDS does whether token lets user connect to host:port at the time now. The host is the one
@@ -26,39 +30,78 @@ const (
 // (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html).
 // RDS itself tells the client nothing but that authentication failed; the error here says why.
 func (s *Server) VerifyRDSToken(token, host string, port int, user string, now time.Time) error {
+	u, says, err := readToken(token, net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	if says["Action"] != "connect" {
+		return fmt.Errorf("token's action is %q, not connect", says["Action"])
+	}
+	if says["DBUser"] != user {
+		return fmt.Errorf("token is for user %q, not %q", says["DBUser"], user)
+	}
+	signer, err := s.tokenSigner(u, says, rdsConnect, now)
+	if err != nil {
+		return err
+	}
+	return signer.allowed(rdsConnect+":connect", "arn:aws:rds-db:"+s.region+":"+AccountID+":dbuser:*/"+user)
+}
+
+// VerifyDSQLToken decides as Aurora DSQL does whether token lets a database role connect to the cluster whose endpoint
+// host is, at the time now. The role admin has an action of its own. Of another the token does not say which it is:
+// granted is whom AWS IAM GRANT has named for it, by their ARNs
+// (https://docs.aws.amazon.com/aurora-dsql/latest/userguide/authentication-authorization.html).
+func (s *Server) VerifyDSQLToken(token, host, role string, granted []string, now time.Time) error {
+	u, says, err := readToken(token, host)
+	if err != nil {
+		return err
+	}
+	action := "DbConnect"
+	if role == "admin" {
+		action = "DbConnectAdmin"
+	}
+	if says["Action"] != action {
+		return fmt.Errorf("token's action is %q, not %s", says["Action"], action)
+	}
+	signer, err := s.tokenSigner(u, says, dsqlConnect, now)
+	if err != nil {
+		return err
+	}
+	if role != "admin" && !slices.Contains(granted, signer.principal()) {
+		return fmt.Errorf("role %q is not granted to %s", role, signer.principal())
+	}
+	id, _, _ := strings.Cut(host, ".")
+	return signer.allowed(dsqlConnect+":"+action, "arn:aws:dsql:"+s.region+":"+AccountID+":cluster/"+id)
+}
+
+// readToken returns what a token for host says, which nobody has verified.
+func readToken(token, host string) (*url.URL, map[string]string, error) {
 	u, err := parseToken(token)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if want := net.JoinHostPort(host, strconv.Itoa(port)); u.Host != want {
-		return fmt.Errorf("token is for endpoint %q, not %q", u.Host, want)
+	if u.Host != host {
+		return nil, nil, fmt.Errorf("token is for endpoint %q, not %q", u.Host, host)
 	}
-	query, err := singleValues(u.RawQuery)
+	says, err := singleValues(u.RawQuery)
+	return u, says, err
+}
+
+// tokenSigner checks a token's age and signature, and returns who signed it.
+func (s *Server) tokenSigner(u *url.URL, says map[string]string, service string, now time.Time) (signer Identity, err error) {
+	signed, err := tokenTime(says, now)
 	if err != nil {
-		return err
+		return signer, err
 	}
-	if query["Action"] != "connect" {
-		return fmt.Errorf("token's action is %q, not connect", query["Action"])
-	}
-	if query["DBUser"] != user {
-		return fmt.Errorf("token is for user %q, not %q", query["DBUser"], user)
-	}
-	signed, err := tokenTime(query, now)
+	sc, err := s.tokenScope(says, service, signed)
 	if err != nil {
-		return err
+		return signer, err
 	}
-	sc, err := s.tokenScope(query, signed)
+	signer, err = s.tokenIdentity(sc.key, says["X-Amz-Security-Token"], now)
 	if err != nil {
-		return err
+		return signer, err
 	}
-	id, err := s.tokenIdentity(sc.key, query["X-Amz-Security-Token"], now)
-	if err != nil {
-		return err
-	}
-	if err := checkTokenSignature(u, id, sc, signed, query["X-Amz-Signature"]); err != nil {
-		return err
-	}
-	return id.allowed(connectAction, "arn:aws:rds-db:"+s.region+":"+AccountID+":dbuser:*/"+user)
+	return signer, checkTokenSignature(u, signer, sc, signed, says["X-Amz-Signature"])
 }
 
 func parseToken(token string) (*url.URL, error) {
@@ -113,15 +156,15 @@ func tokenTime(query map[string]string, now time.Time) (time.Time, error) {
 	return signed, nil
 }
 
-func (s *Server) tokenScope(query map[string]string, signed time.Time) (scope, error) {
+func (s *Server) tokenScope(query map[string]string, service string, signed time.Time) (scope, error) {
 	sc, ok := parseScope(query["X-Amz-Credential"])
 	switch {
 	case query["X-Amz-Algorithm"] != algorithm:
 		return sc, fmt.Errorf("token's algorithm is %q, not %s", query["X-Amz-Algorithm"], algorithm)
 	case !ok:
 		return sc, errors.New("token's X-Amz-Credential is not key/date/region/service/aws4_request")
-	case sc.service != "rds-db":
-		return sc, fmt.Errorf("token is scoped to service %q, not rds-db", sc.service)
+	case sc.service != service:
+		return sc, fmt.Errorf("token is scoped to service %q, not %s", sc.service, service)
 	case sc.region != s.region:
 		return sc, fmt.Errorf("token is scoped to region %q, not %s", sc.region, s.region)
 	case sc.date != signed.Format("20060102"):
