@@ -213,6 +213,11 @@ func cancel(ctx context.Context, addr string, key *pgproto3.BackendKeyData) erro
 	if err != nil {
 		return err
 	}
+	return cancelOver(conn, key)
+}
+
+// cancelOver does that over a connection that is there, and closes it.
+func cancelOver(conn net.Conn, key *pgproto3.BackendKeyData) error {
 	defer conn.Close()
 	b, err := (&pgproto3.CancelRequest{ProcessID: key.ProcessID, SecretKey: key.SecretKey}).Encode(nil)
 	if err != nil {
