@@ -38,7 +38,12 @@ func Listen(ctx context.Context, addr string) (Listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", addr, err)
 		}
-		return ln.(*net.TCPListener), nil
+		tcp := ln.(*net.TCPListener)
+		if err := widenBacklog(tcp); err != nil {
+			_ = tcp.Close()
+			return nil, fmt.Errorf("listen on %s: %w", addr, err)
+		}
+		return tcp, nil
 	}
 	if len(path) > config.MaxSocketPath {
 		return nil, fmt.Errorf("listen on %s: the path of a unix socket may have %d bytes, this one has %d; choose a shorter folder", addr, config.MaxSocketPath, len(path))
@@ -115,7 +120,7 @@ func listenUnix(ctx context.Context, path string) (Listener, error) {
 	}
 	unix := ln.(*net.UnixListener)
 	unix.SetUnlinkOnClose(false)
-	err = os.Chmod(private, 0o660)
+	err = errors.Join(widenBacklog(unix), os.Chmod(private, 0o660))
 	var socket fs.FileInfo
 	if err == nil {
 		socket, err = os.Lstat(private)

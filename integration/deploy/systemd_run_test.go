@@ -51,6 +51,9 @@ func (s *installed) startsUnprivileged(t *testing.T) {
 	if got := s.show(t, "ActiveState"); got != "active" {
 		t.Errorf("the service is %s", got)
 	}
+	if got, want := backlog(t, "/run/credproxy/.s"), kernelLimit(t); got != want {
+		t.Errorf("%s clients may wait at the unix socket, the kernel allows %s", got, want)
+	}
 	process := s.must(t, "cat", "/proc/"+s.show(t, "MainPID")+"/status")
 	for _, pattern := range []string{
 		`\nUid:\t(6\d{4})\t(6\d{4})\t`, `\nCapPrm:\t0+\n`, `\nCapEff:\t0+\n`, `\nCapBnd:\t0+\n`, `\nCapAmb:\t0+\n`, `\nNoNewPrivs:\t1\n`, `\nSeccomp:\t2\n`,
