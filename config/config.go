@@ -50,7 +50,9 @@ type Log struct {
 
 // Metrics chooses outputs beside the Prometheus endpoint.
 type Metrics struct {
-	EMF bool `yaml:"emf"` // CloudWatch Embedded Metric Format lines on standard output; default false
+	EMF         bool   `yaml:"emf"`         // CloudWatch Embedded Metric Format lines on standard output; default false
+	Service     string `yaml:"service"`     // with emf: the dimension service of every metric; 1 to 64 of A-Z a-z 0-9 . _ -; "": none
+	Environment string `yaml:"environment"` // with emf: the dimension environment, such as prod; "": none
 }
 
 // Shutdown bounds the two phases that follow SIGTERM.

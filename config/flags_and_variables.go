@@ -59,6 +59,16 @@ func Settings() []Setting {
 			field: func(c *Config) any { return &c.Metrics.EMF },
 		},
 		{
+			Flag: "metrics-service", Key: "metrics.service",
+			Usage: "with --metrics-emf: the dimension service of every metric (default none)",
+			field: func(c *Config) any { return &c.Metrics.Service },
+		},
+		{
+			Flag: "metrics-environment", Key: "metrics.environment",
+			Usage: "with --metrics-emf: the dimension environment of every metric, such as prod (default none)",
+			field: func(c *Config) any { return &c.Metrics.Environment },
+		},
+		{
 			Flag: "shutdown-min-delay", Key: "shutdown.min_delay", Default: "0s",
 			Usage: "keep accepting this long after SIGTERM",
 			field: func(c *Config) any { return &c.Shutdown.MinDelay },

@@ -27,6 +27,9 @@ func TestSet(t *testing.T) {
 		{"log.format", "console", func(c *config.Config) any { return c.Log.Format }, "console", ""},
 		{"metrics.emf", "true", func(c *config.Config) any { return c.Metrics.EMF }, true, ""},
 		{"metrics.emf", "maybe", func(c *config.Config) any { return c.Metrics.EMF }, false, `"maybe" is not valid here; write true or false`},
+		{"metrics.service", "orders", func(c *config.Config) any { return c.Metrics.Service }, "orders", ""},
+		{"metrics.service", "", func(c *config.Config) any { return c.Metrics.Service }, "", ""},
+		{"metrics.environment", "pro d", func(c *config.Config) any { return c.Metrics.Environment }, "", `"pro d" is not a dimension's value; write 1 to 64 letters, digits, dots, underscores or hyphens`},
 		{"shutdown.min_delay", "10s", func(c *config.Config) any { return c.Shutdown.MinDelay }, 10 * time.Second, ""},
 		{"shutdown.min_delay", "10", func(c *config.Config) any { return c.Shutdown.MinDelay }, time.Duration(0), `"10" is not a duration; write one such as 90s, 5m or 1h`},
 		{"shutdown.drain_timeout", "-1s", func(c *config.Config) any { return c.Shutdown.DrainTimeout }, 30 * time.Second, "-1s is negative; write a duration of 0s or more"},
@@ -54,7 +57,8 @@ func TestSettings(t *testing.T) {
 	want := map[string]string{
 		"admin-listen": "CREDPROXY_ADMIN_LISTEN", "admin-control": "CREDPROXY_ADMIN_CONTROL",
 		"admin-readiness": "CREDPROXY_ADMIN_READINESS", "log-level": "CREDPROXY_LOG_LEVEL", "log-format": "CREDPROXY_LOG_FORMAT",
-		"metrics-emf": "CREDPROXY_METRICS_EMF", "shutdown-min-delay": "CREDPROXY_SHUTDOWN_MIN_DELAY",
+		"metrics-emf": "CREDPROXY_METRICS_EMF", "metrics-service": "CREDPROXY_METRICS_SERVICE",
+		"metrics-environment": "CREDPROXY_METRICS_ENVIRONMENT", "shutdown-min-delay": "CREDPROXY_SHUTDOWN_MIN_DELAY",
 		"shutdown-drain-timeout": "CREDPROXY_SHUTDOWN_DRAIN_TIMEOUT",
 	}
 	settings := config.Settings()

@@ -59,8 +59,18 @@ func (v *validator) process(c *Config) {
 	if c.Log.Format != "" {
 		v.oneOf("log.format", c.Log.Format, "json", "console")
 	}
+	v.dimension("metrics.service", c.Metrics.Service)
+	v.dimension("metrics.environment", c.Metrics.Environment)
 	v.atLeastZero("shutdown.min_delay", c.Shutdown.MinDelay)
 	v.atLeastZero("shutdown.drain_timeout", c.Shutdown.DrainTimeout)
+}
+
+// dimension checks the value of a dimension in CloudWatch, which takes more than these characters,
+// but none that is empty. "" is no dimension.
+func (v *validator) dimension(path, value string) {
+	if value != "" && !databaseName.MatchString(value) {
+		v.failf(path, "%q is not a dimension's value; write 1 to 64 letters, digits, dots, underscores or hyphens", shorten(value))
+	}
 }
 
 func (v *validator) oneOf(path, value string, valid ...string) {

@@ -100,7 +100,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	})
 	if cfg.Metrics.EMF {
 		administering.Go(func() {
-			if err := metrics.NewEMF(d.metrics, opts.EMF).Run(serving); err != nil {
+			if err := metrics.NewEMF(d.metrics, opts.EMF, dimensions(cfg.Metrics)).Run(serving); err != nil {
 				log.Error("metrics.emf writes no more", zap.Error(err)) // no reason to end
 			}
 		})
@@ -166,4 +166,9 @@ func (d *daemon) databases() []*database {
 		}
 	}
 	return all
+}
+
+// dimensions are those that every metric of metrics.emf has.
+func dimensions(m config.Metrics) map[string]string {
+	return map[string]string{"service": m.Service, "environment": m.Environment}
 }

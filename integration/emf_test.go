@@ -3,6 +3,9 @@ package integration_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +23,7 @@ func TestEMF(t *testing.T) {
 	aws := startAWS(t, awsstub.Options{})
 	arn := aws.CreateSecret("prod/main", secretJSON(pg, "app", appPassword))
 	var out bytes.Buffer
-	w := watch(t, sidecar.Options{Env: aws.Env(), Stdout: &out, Config: "metrics: {emf: true}\n" + oneDatabase(pg, arn)}, appPassword)
+	w := watch(t, sidecar.Options{Env: aws.Env(), Stdout: &out, Config: "metrics: {emf: true, service: orders, environment: test}\n" + oneDatabase(pg, arn)}, appPassword)
 	for range 3 {
 		if err := w.logIn(t.Context(), w.Addr(t, "main"), "postgres"); err != nil {
 			t.Fatal(err)
@@ -30,7 +33,7 @@ func TestEMF(t *testing.T) {
 		t.Fatalf("status %d", code)
 	}
 	w.mustNotShow(t, "standard output", out.String())
-	logins := 0.0
+	logins, metrics := 0.0, map[string]bool{}
 	for line := range strings.Lines(out.String()) {
 		var doc struct {
 			AWS struct {
@@ -41,8 +44,9 @@ func TestEMF(t *testing.T) {
 					Metrics    []struct{ Name string }
 				}
 			} `json:"_aws"`
-			Database, Result string
-			Connections      float64 `json:"connections_total"`
+			Database, Result     string
+			Service, Environment string
+			Connections          float64 `json:"connections_total"`
 		}
 		if err := json.Unmarshal([]byte(line), &doc); err != nil {
 			t.Fatalf("%q: %v", line, err)
@@ -50,11 +54,33 @@ func TestEMF(t *testing.T) {
 		if age := time.Since(time.UnixMilli(doc.AWS.Timestamp)); age < 0 || age > 5*time.Minute || len(doc.AWS.CloudWatchMetrics) != 1 || doc.AWS.CloudWatchMetrics[0].Namespace != "credproxy" {
 			t.Errorf("not for CloudWatch: %s", line)
 		}
+		if dims := doc.AWS.CloudWatchMetrics[0].Dimensions[0]; doc.Service != "orders" || doc.Environment != "test" || !slices.Contains(dims, "service") || !slices.Contains(dims, "environment") {
+			t.Errorf("service and environment are no dimensions: %s", line)
+		}
+		for _, m := range doc.AWS.CloudWatchMetrics[0].Metrics {
+			metrics[m.Name+labelsOf(t, line, doc.AWS.CloudWatchMetrics[0].Dimensions[0])] = true
+		}
 		if doc.Database == "main" && doc.Result == "ok" {
 			logins += doc.Connections
 		}
 	}
+	if n := len(metrics); n < 20 || n > 35 {
+		t.Errorf("%d metrics, docs/cost.md counts 28: %v", n, slices.Sorted(maps.Keys(metrics)))
+	}
 	if logins != 3 {
 		t.Errorf("%v logins, want 3:\n%s", logins, out.String())
 	}
+}
+
+// labelsOf are the values of these dimensions on a line.
+func labelsOf(t *testing.T, line string, dimensions []string) (labels string) {
+	t.Helper()
+	var members map[string]any
+	if err := json.Unmarshal([]byte(line), &members); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range dimensions {
+		labels += fmt.Sprintf(" %s=%v", name, members[name])
+	}
+	return labels
 }

@@ -27,14 +27,16 @@ const maxEMFMetrics = 100
 // Names lose their prefix and labels become dimensions. Counters count since the line
 // before; of a histogram there are count and sum. What has counted nothing yet is left out.
 type EMF struct {
-	from      prometheus.Gatherer
-	to        io.Writer
-	last, now map[string]float64 // by series: what counters have come to
+	from       prometheus.Gatherer
+	to         io.Writer
+	dimensions map[string]string  // of every metric
+	last, now  map[string]float64 // by series: what counters have come to
 }
 
-// NewEMF returns one that writes the metrics of m.
-func NewEMF(m *Metrics, to io.Writer) *EMF {
-	return &EMF{from: m.Registry, to: to}
+// NewEMF returns one that writes the metrics of m, each with these dimensions beside its
+// labels. A dimension without a value is left out.
+func NewEMF(m *Metrics, to io.Writer, dimensions map[string]string) *EMF {
+	return &EMF{from: m.Registry, to: to, dimensions: dimensions}
 }
 
 // Run writes every EMFInterval until ctx ends, and then once more. It gives up at the
@@ -78,6 +80,11 @@ func (e *EMF) Write(now time.Time) error {
 		}
 		for _, m := range f.GetMetric() {
 			labels := map[string]string{}
+			for name, value := range e.dimensions {
+				if value != "" {
+					labels[name] = value
+				}
+			}
 			for _, l := range m.GetLabel() {
 				labels[l.GetName()] = l.GetValue()
 			}

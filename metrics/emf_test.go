@@ -81,7 +81,7 @@ func TestEMF(t *testing.T) {
 	m := New()
 	orders := fill(m)
 	var out bytes.Buffer
-	e := NewEMF(m, &out)
+	e := NewEMF(m, &out, nil)
 	now := time.UnixMilli(1772600767123)
 	batch := func(want map[string]float64) {
 		t.Helper()
@@ -123,6 +123,22 @@ func TestEMF(t *testing.T) {
 	})
 }
 
+// TestEMFDimensions: what is asked for is on every metric, and an empty one on none.
+func TestEMFDimensions(t *testing.T) {
+	m := New()
+	fill(m)
+	var out bytes.Buffer
+	now := time.Now()
+	if err := NewEMF(m, &out, map[string]string{"service": "orders", "environment": ""}).Write(now); err != nil {
+		t.Fatal(err)
+	}
+	for key := range emfValues(t, out.String(), now) {
+		if !strings.Contains(key, "service=orders") || strings.Contains(key, "environment") {
+			t.Error(key)
+		}
+	}
+}
+
 // TestEMFOfAReload holds that a database which was taken out and came back counts anew,
 // and not backwards.
 func TestEMFOfAReload(t *testing.T) {
@@ -134,7 +150,7 @@ func TestEMFOfAReload(t *testing.T) {
 		return r
 	}
 	var out bytes.Buffer
-	e := NewEMF(New(), &out)
+	e := NewEMF(New(), &out, nil)
 	for _, step := range []struct {
 		from prometheus.Gatherer
 		want float64
@@ -159,7 +175,7 @@ func TestEMFOfMany(t *testing.T) {
 	}
 	var out bytes.Buffer
 	now := time.Now()
-	if err := NewEMF(m, &out).Write(now); err != nil {
+	if err := NewEMF(m, &out, nil).Write(now); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(emfValues(t, out.String(), now)); n != 150+1 { // and draining; of reloads there was none
@@ -174,7 +190,7 @@ func TestEMFWhen(t *testing.T) {
 		out := &writes{}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- NewEMF(m, out).Run(ctx) }()
+		go func() { done <- NewEMF(m, out, nil).Run(ctx) }()
 		for minute := range 3 {
 			synctest.Wait()
 			if got := strings.Count(out.String(), `"draining":`); got != minute {
