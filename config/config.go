@@ -69,6 +69,8 @@ type Database struct {
 	Host        string      `yaml:"host"`     // "": the secret's "host"
 	Port        int         `yaml:"port"`     // 0: the secret's "port", else the engine's
 	Database    string      `yaml:"database"` // used when the client names none; "": the secret's "dbname"; none: there is no default
+	Role        Role        `yaml:"role"`     // any: whatever server host leads to; writer: the one that takes writes; reader: one that follows it; default any
+	Hosts       []string    `yaml:"hosts"`    // with role writer or reader: host or host:port of further servers of this database, where these do not tell of each other; at most 16
 	TLS         TLS         `yaml:"tls"`
 	Credentials Credentials `yaml:"credentials"`
 	Rotation    Rotation    `yaml:"rotation"`
@@ -79,6 +81,7 @@ type Database struct {
 	ClientTLS   ClientTLS   `yaml:"client_tls"`
 	Session     Session     `yaml:"session"`
 	Pool        Pool        `yaml:"pool"`
+	Failover    Failover    `yaml:"failover"`
 }
 
 // The engines that credproxy speaks to.
@@ -244,4 +247,33 @@ type PoolMode string
 const (
 	PoolOff     PoolMode = "off"
 	PoolSession PoolMode = "session"
+)
+
+// Role says which server of a database its clients get.
+type Role string
+
+// The roles.
+const (
+	AnyRole Role = "any"    // whatever server the host leads to: nothing is asked
+	Writer  Role = "writer" // the one that takes writes
+	Reader  Role = "reader" // one that follows the writer
+)
+
+// Failover says how the servers of a database are watched (docs/failover.md). It is for
+// roles writer and reader.
+type Failover struct {
+	Monitor        time.Duration  `yaml:"monitor"`         // ask the server in use this often whether it still has the role, ten times as often while none is known; 100ms to 1m; default 1s
+	Drain          time.Duration  `yaml:"drain"`           // how long a statement or transaction on a server that has lost the role may go on; default 5s
+	Hold           time.Duration  `yaml:"hold"`            // how long new logins wait for the end of a Blue/Green switchover, at most; default 30s
+	MaxLag         time.Duration  `yaml:"max_lag"`         // role reader: leave out servers that are further behind the writer; default 1s
+	ReaderFallback ReaderFallback `yaml:"reader_fallback"` // role reader, while there is no reader: none: logins fail; writer: they get the writer; default none
+}
+
+// ReaderFallback says what clients of role reader get while there is no reader.
+type ReaderFallback string
+
+// What they can get.
+const (
+	NoFallback     ReaderFallback = "none"
+	FallbackWriter ReaderFallback = "writer"
 )

@@ -37,6 +37,8 @@ func TestDefaults(t *testing.T) {
 			BreakGlass:  config.BreakGlass{MaxDuration: time.Hour},
 			Limits:      config.Limits{MaxConnections: 1000, LoginTimeout: 15 * time.Second, LookupTimeout: 10 * time.Second, DialTimeout: 5 * time.Second, ServerTimeout: 30 * time.Second},
 			Pool:        config.Pool{Mode: config.PoolOff, MaxIdle: 20, WaitTimeout: 30 * time.Second, IdleTimeout: 10 * time.Minute, MaxLifetime: time.Hour},
+			Role:        config.AnyRole,
+			Failover:    config.Failover{Monitor: time.Second, Drain: 5 * time.Second, Hold: 30 * time.Second, MaxLag: time.Second, ReaderFallback: config.NoFallback},
 		}},
 	}
 	if got := mustParse(t, db()); !reflect.DeepEqual(got, want) {
@@ -62,6 +64,7 @@ func TestAccepted(t *testing.T) {
 	}{
 		{"listener as a string", db("listen: 127.0.0.1:5432"), func(d config.Database) any { return d.Listen }, []string{"127.0.0.1:5432"}},
 		{"port 0 twice", db("listen: [127.0.0.1:0, 127.0.0.1:0]"), func(d config.Database) any { return len(d.Listen) }, 2},
+		{"hosts", db("role: writer", "hosts: [b, 'c:5433', '[::1]:5434', '::1']"), func(d config.Database) any { return len(d.Hosts) }, 4},
 		{"IPv6 loopback", db("listen: ['[::1]:5432', 127.0.0.1:5432]"), func(d config.Database) any { return len(d.Listen) }, 2},
 		{"remote, allowed", db("listen: ':5432'", "access: {allow_remote: true}"), func(d config.Database) any { return d.Access.AllowRemote }, true},
 		{"remote, with certificates", db("listen: 10.0.0.1:5432", "client_tls: {cert_file: "+pem+", key_file: "+pem+", client_ca_file: "+pem+"}"),

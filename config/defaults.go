@@ -28,6 +28,12 @@ const (
 	defaultWaitTimeout    = 30 * time.Second
 	defaultIdleTimeout    = 10 * time.Minute
 	defaultMaxLifetime    = time.Hour
+	defaultRole           = AnyRole
+	defaultMonitor        = time.Second
+	defaultDrain          = 5 * time.Second
+	defaultHold           = 30 * time.Second
+	defaultMaxLag         = time.Second
+	defaultReaderFallback = NoFallback
 
 	dsqlDatabase = "postgres" // the only one that a cluster of Aurora DSQL has
 )
@@ -63,6 +69,12 @@ func applyDatabaseDefaults(d *Database, written func(path string) bool) {
 	setDefault(&d.Pool.WaitTimeout, defaultWaitTimeout, written("pool.wait_timeout"))
 	setDefault(&d.Pool.IdleTimeout, defaultIdleTimeout, written("pool.idle_timeout"))
 	setDefault(&d.Pool.MaxLifetime, defaultMaxLifetime, written("pool.max_lifetime"))
+	setDefault(&d.Role, defaultRole, written("role"))
+	setDefault(&d.Failover.Monitor, defaultMonitor, written("failover.monitor"))
+	setDefault(&d.Failover.Drain, defaultDrain, written("failover.drain"))
+	setDefault(&d.Failover.Hold, defaultHold, written("failover.hold"))
+	setDefault(&d.Failover.MaxLag, defaultMaxLag, written("failover.max_lag"))
+	setDefault(&d.Failover.ReaderFallback, defaultReaderFallback, written("failover.reader_fallback"))
 
 	// For these an empty string says nothing either.
 	if s := d.Credentials.SecretsManager; s != nil {

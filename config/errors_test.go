@@ -106,6 +106,16 @@ func TestParseErrors(t *testing.T) {
 		{"role on MySQL", db("engine: mysql", "session: {role: r}"), "4:21: databases[0].session.role: mysql has no SET ROLE at login; remove it, or use it with engine postgres"},
 		{"long role", db("session: {role: " + strings.Repeat("r", 129) + "}"), "3:21: databases[0].session.role: longer than 128 bytes; no database has such a name"},
 
+		// Failover.
+		{"role", db("role: primary"), `3:11: databases[0].role: "primary" is not valid here; write any, writer or reader`},
+		{"hosts without a role", db("hosts: [b]"), "3:5: databases[0].hosts: does nothing with role any, where no server is asked what it is; set role to writer or reader, or remove it"},
+		{"failover without a role", db("failover: {drain: 1s}"), "3:23: databases[0].failover.drain: does nothing with role any, where no server is asked what it is; set role to writer or reader, or remove it"},
+		{"lag of a writer", db("role: writer", "failover: {max_lag: 1s}"), "4:25: databases[0].failover.max_lag: is for role reader; remove it"},
+		{"not a host", db("role: writer", "hosts: [b, 'c:0']"), `4:16: databases[0].hosts[1]: "c:0" is neither a host nor host:port; write one such as db2.example.com or db2.example.com:5432`},
+		{"many hosts", db("role: writer", "hosts: ["+strings.Repeat("a, ", 17)+"]"), "4:5: databases[0].hosts: 17 entries; the most is 16"},
+		{"monitor", db("role: writer", "failover: {monitor: 10ms}"), "4:25: databases[0].failover.monitor: 10ms is out of range; write a duration from 100ms to 1m0s"},
+		{"fallback", db("role: reader", "failover: {reader_fallback: any}"), `4:33: databases[0].failover.reader_fallback: "any" is not valid here; write none or writer`},
+
 		// Listeners.
 		{"not host:port", db("listen: localhost"), `3:13: databases[0].listen: "localhost" is not host:port; write one such as 127.0.0.1:5432, or unix:/path`},
 		{"listener's port", db("listen: 127.0.0.1:65536"), `3:13: databases[0].listen: "65536" is not a port; write a number from 0 to 65535`},

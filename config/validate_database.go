@@ -26,6 +26,7 @@ func (v *validator) database(at string, d *Database) {
 	v.rotation(at, d)
 	v.limits(at+".limits", d.Limits)
 	v.pool(at+".pool", d.Pool)
+	v.failover(at, d)
 	v.access(at+".access", d)
 	v.clientTLS(at+".client_tls", d.ClientTLS)
 	v.identifier(at+".session.role", d.Session.Role)
