@@ -46,6 +46,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 		d.alive[db] = true
 		db.refreshing.Go(func() { db.cache.Run(db.serving); db.cache.Close() })
 		db.refreshing.Go(func() { db.prober.Run(db.desired, db.cache) })
+		db.refreshing.Go(db.watchServers)
 	}
 	d.reconcile()
 	d.running.Go(func() { opened(d.openAll(fresh)) })

@@ -22,6 +22,7 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/secrets/file"
+	"github.com/credproxy/credproxy/topology"
 	"github.com/credproxy/credproxy/wiring"
 )
 
@@ -39,7 +40,8 @@ type database struct {
 	server     *proxy.Server
 	tally      *tally
 	prober     *probe.Prober
-	pool       *pool.Pool // nil: none
+	pool       *pool.Pool        // nil: none
+	servers    *topology.Servers // nil: clients may get any
 	listeners  []*listener
 	reserved   int      // how many default ports are left to databases before it
 	addrs      []string // of the listeners; set before listening
@@ -120,6 +122,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	if err != nil {
 		return nil, err
 	}
+	db.servers = db.newServers()
 	db.late = newLateEngine(db)
 	db.server = &proxy.Server{
 		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,
@@ -141,6 +144,9 @@ func (db *database) learnFrom(old *database) {
 		return
 	}
 	same := was.Engine == is.Engine && was.Host == is.Host && was.Port == is.Port
+	if same {
+		db.servers.LearnFrom(old.servers)
+	}
 	if db.cache.TakeOver(old.cache, same); same && was.TLS == is.TLS {
 		db.prober.LearnFrom(old.prober)
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // secretEvery is how often a database that waits for its secret looks whether the cache
@@ -156,7 +157,7 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 		}
 	}
 	db.failure.Store(nil)
-	serves := d.engines.New(db.cfg, db.upstream, db.cache, db.clientTLS, db.pool)
+	serves := d.engines.New(db.cfg, db.upstream, db.cache, db.clientTLS, db.pool, db.servers)
 	db.late.known.Store(&serves)
 	if old := d.predecessor(db); old != nil {
 		db.inheritEmergency(old)
@@ -170,6 +171,9 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 	}
 	db.listening.Store(true)
 	db.prober.SetEngine(serves)
+	if e, ok := serves.(topology.Engine); ok && db.servers != nil {
+		db.servers.SetEngine(e)
+	}
 	d.reconcile()
 	return nil
 }

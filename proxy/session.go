@@ -68,7 +68,7 @@ type Session struct {
 	about      []zap.Field // names it in the log; after identify
 	admitted   bool
 	outcome    *relay.Outcome // after the login
-	terminated bool           // by Server.Terminate
+	terminated error          // why, by Server.Terminate or EndAt; nil: it was not
 	quiet      bool           // nothing worth a line happened
 	afterwards func()         // of Afterwards; nil: nothing
 }

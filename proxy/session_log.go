@@ -62,7 +62,9 @@ func (s *Session) report(err error) {
 		zap.Int64("bytes_to_client", s.outcome.ToClient),
 	}
 	switch {
-	case s.terminated || s.ctx.Err() != nil:
+	case s.terminated != nil && fault.As(s.terminated).Kind == fault.Moved:
+		fields = append(fields, zap.String("cause", "ended: "+s.terminated.Error()))
+	case s.terminated != nil || s.ctx.Err() != nil:
 		fields = append(fields, zap.String("cause", "ended by shutdown"))
 	case s.outcome.Err != nil:
 		fields = append(fields, zap.String("cause", plainCause(s.outcome.Err)))

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"sync"
 	"time"
 
@@ -16,16 +17,22 @@ const idleGrace = time.Second
 // server accepts no longer. Logins go on until their context ends.
 func (s *Server) Terminate(why error) {
 	for end := time.Now().Add(idleGrace); s.Active() > 0 && time.Now().Before(end); time.Sleep(idleGrace / 20) {
-		s.endRelays(why, true)
+		s.EndAt(why, true, anywhere)
 	}
-	s.endRelays(why, false)
+	s.EndAt(why, false, anywhere)
 }
 
-func (s *Server) endRelays(why error, onlyIdle bool) {
+func anywhere(net.Addr) bool { return true }
+
+// EndAt ends sessions that are relayed, or only the idle ones, with a word to their clients:
+// those that at picks by the address of the database's end. It takes a second at most.
+func (s *Server) EndAt(why error, onlyIdle bool, at func(upstream net.Addr) bool) {
 	s.mu.Lock()
 	relays := make([]*relay.Tap, 0, len(s.relays))
 	for e := range s.relays {
-		relays = append(relays, e)
+		if at(e.Upstream()) {
+			relays = append(relays, e)
+		}
 	}
 	s.mu.Unlock()
 	var wg sync.WaitGroup
@@ -35,9 +42,9 @@ func (s *Server) endRelays(why error, onlyIdle bool) {
 	wg.Wait()
 }
 
-// watch makes the legs of a relay known to Terminate until done is called, which tells
-// whether the session was ended.
-func (s *Server) watch(client, upstream *relay.Leg) (done func() (ended bool)) {
+// watch makes the legs of a relay known to Terminate and EndAt until done is called, which
+// tells why the session was ended, nil if it was not.
+func (s *Server) watch(client, upstream *relay.Leg) (done func() (why error)) {
 	e := relay.NewTap(client, upstream)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +52,7 @@ func (s *Server) watch(client, upstream *relay.Leg) (done func() (ended bool)) {
 		s.relays = map[*relay.Tap]bool{}
 	}
 	s.relays[e] = true
-	return func() bool {
+	return func() error {
 		s.mu.Lock()
 		delete(s.relays, e)
 		s.mu.Unlock()

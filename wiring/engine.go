@@ -11,6 +11,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/postgres"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // Engine serves clients, and asks the database what credproxy itself wants to know.
@@ -25,8 +26,9 @@ type Engines struct{ cancelKeys postgres.CancelKeys }
 
 // New returns the engine for cfg.Engine, which must be known. It completes up with
 // what follows from that. certificate is for clients that ask for TLS; nil means none.
-// sessions keeps server sessions; nil: none are.
-func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *ClientTLS, sessions *pool.Pool) Engine {
+// sessions keeps server sessions; nil: none are. servers knows which server clients are to
+// get; nil: any.
+func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.Cache, certificate *ClientTLS, sessions *pool.Pool, servers *topology.Servers) Engine {
 	up.DefaultPort = cfg.Engine.Port()
 	requireTLS, noDatabase := cfg.ClientTLS.ClientCAFile != "", cfg.Database == config.NoDatabase
 	if cfg.Engine == config.Postgres {
@@ -34,7 +36,7 @@ func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.
 			Upstream: up, Credentials: cache,
 			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role, NoDatabase: noDatabase,
 			ClientTLS:   certificate.of(cfg.Engine),
-			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys, Pool: sessions,
+			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys, Pool: sessions, Servers: servers,
 		}
 	}
 	// Servers of MySQL resume TLS sessions, which halves the handshake.

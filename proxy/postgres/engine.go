@@ -17,6 +17,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // Credentials picks the credential of a login; [secrets.Cache] does.
@@ -38,6 +39,8 @@ type Engine struct {
 	RequireTLS  bool        // TCP clients must use TLS
 	CancelKeys  *CancelKeys // of all engines of the process
 	Pool        *pool.Pool  // of server sessions, for one client after another; nil: each has its own
+	// Servers knows which server of the database clients are to get; nil: the one that answers.
+	Servers *topology.Servers
 
 	keys    backend.ScramKeys
 	guesses guesses

@@ -27,11 +27,13 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want wi
 	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
 	defer stop()
 	var up *backend.Conn
-	err := e.Credentials.Login(waiting, func(ctx context.Context, cred *secrets.Credential) (err error) {
-		ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
-		defer cancel()
-		up, err = e.beginFor(ctx, want, s.Phase, cred)
-		return err
+	err := e.Servers.Login(waiting, s.LoginTimeout(), func(ctx context.Context) error {
+		return e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
+			ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
+			defer cancel()
+			up, err = e.beginFor(ctx, want, s.Phase, cred)
+			return err
+		})
 	})
 	return up, err
 }
@@ -42,6 +44,15 @@ func (e *Engine) beginFor(ctx context.Context, want wire.Startup, phase upstream
 	if err := e.checkDatabase(want, p.DatabaseFor(cred)); err != nil {
 		return nil, err
 	}
+	if e.Servers != nil {
+		return e.beginWithRole(ctx, p, want, cred)
+	}
+	return e.begin(ctx, p, want, cred)
+}
+
+// begin logs in with p, and for the default database if there is none of the name that want
+// has for want of a better one.
+func (e *Engine) begin(ctx context.Context, p backend.Params, want wire.Startup, cred *secrets.Credential) (*backend.Conn, error) {
 	up, err := begin(ctx, p, cred)
 	if instead := e.databaseInstead(want, cred); instead != "" && backend.IsDatabaseMissing(err) {
 		p.Startup = p.Startup.WithDatabase(instead)
@@ -80,7 +91,12 @@ func (e *Engine) params(want wire.Startup, phase upstream.Phase) backend.Params 
 // Query runs statements of credproxy's own, as [backend.Query] does. Databases does
 // not apply; Role does.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) ([][]string, error) {
-	return backend.Query(ctx, e.params(wire.Startup{}, nil), cred, database, statements...)
+	p := e.params(wire.Startup{}, nil)
+	cred, _, err := e.toServer(ctx, &p, cred)
+	if err != nil {
+		return nil, err
+	}
+	return backend.Query(ctx, p, cred, database, statements...)
 }
 
 func (e *Engine) checkDatabase(want wire.Startup, database string) error {

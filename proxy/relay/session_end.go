@@ -27,9 +27,9 @@ type Tap struct {
 	client, upstream net.Conn
 	farewell         Farewell
 
-	asking atomic.Bool // the client has sent something, and was sent nothing since
-	ended  atomic.Bool
-	mu     sync.Mutex // held while the client is written to
+	asking atomic.Bool           // the client has sent something, and was sent nothing since
+	ended  atomic.Pointer[error] // why; nil: it goes on
+	mu     sync.Mutex            // held while the client is written to
 	tail   []byte
 }
 
@@ -41,8 +41,16 @@ func NewTap(client, upstream *Leg) *Tap {
 	return e
 }
 
-// Ended reports whether End has ended the session.
-func (e *Tap) Ended() bool { return e.ended.Load() }
+// Ended returns why End has ended the session, nil if it has not.
+func (e *Tap) Ended() error {
+	if why := e.ended.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// Upstream returns the address of the database's end.
+func (e *Tap) Upstream() net.Addr { return e.upstream.RemoteAddr() }
 
 func (e *Tap) toUpstream(to io.Writer, b []byte) (int, error) {
 	e.asking.Store(true)
@@ -52,7 +60,7 @@ func (e *Tap) toUpstream(to io.Writer, b []byte) (int, error) {
 func (e *Tap) toClient(to io.Writer, b []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ended.Load() {
+	if e.ended.Load() != nil {
 		return 0, net.ErrClosed
 	}
 	e.asking.Store(false)
@@ -67,7 +75,7 @@ func (e *Tap) toClient(to io.Writer, b []byte) (int, error) {
 func (e *Tap) End(why error, onlyIdle bool) {
 	if !e.mu.TryLock() { // within a message
 		if !onlyIdle {
-			e.ended.Store(true)
+			e.ended.Store(&why)
 			cut(e.client, e.upstream)
 		}
 		return
@@ -78,10 +86,10 @@ func (e *Tap) End(why error, onlyIdle bool) {
 	if e.farewell != nil {
 		message, idle = e.farewell(e.tail, why)
 	}
-	if e.ended.Load() || onlyIdle && (!idle || e.asking.Load()) {
+	if e.ended.Load() != nil || onlyIdle && (!idle || e.asking.Load()) {
 		return
 	}
-	e.ended.Store(true)
+	e.ended.Store(&why)
 	_ = e.client.SetWriteDeadline(time.Now().Add(farewellTimeout))
 	if message != nil {
 		_, _ = e.client.Write(message)
@@ -94,7 +102,7 @@ func (e *Tap) End(why error, onlyIdle bool) {
 func (e *Tap) leave(why error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.farewell == nil || e.ended.Load() {
+	if e.farewell == nil || e.ended.Load() != nil {
 		return
 	}
 	if message, _ := e.farewell(e.tail, why); message != nil {

@@ -126,6 +126,17 @@ func (b *Breaker) of(target string) *circuit {
 	return b.current
 }
 
+// Forget has the breaker begin anew: the database is known to be reached, there or elsewhere.
+func (b *Breaker) Forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was := b.current
+	b.current = b.circuit(was.target)
+	if !was.since.IsZero() {
+		b.opened(false)
+	}
+}
+
 func (b *Breaker) circuit(target string) *circuit {
 	c := &circuit{target: target}
 	c.CircuitBreaker = gobreaker.NewCircuitBreaker[net.Conn](gobreaker.Settings{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,8 @@ type Dialer struct {
 
 	AllowUnverifiedPassword bool // tls.allow_unverified_password
 
+	pinned   netip.AddrPort             // dialled in place of the host's addresses; invalid: none
+	of       *Dialer                    // the one that At was called on; nil: none
 	resolver *net.Resolver              // nil: the system's
 	renewed  atomic.Pointer[tls.Config] // by Renew; nil: not yet
 	last     atomic.Pointer[applied]    // the one in use; sessions share it
@@ -55,6 +58,18 @@ func (u *Dialer) Link(conn net.Conn) secrets.Link {
 		l.Protection = secrets.Verified
 	}
 	return l
+}
+
+// At returns a dialer for another server of the same database, whatever the credential
+// says of the place. addr, if it is valid, is dialled in place of the addresses that host
+// has by now. Certificates, those of Renew too, the name to verify if there is one, and the
+// limits are u's. It has no breaker.
+func (u *Dialer) At(host string, port int, addr netip.AddrPort) *Dialer {
+	return &Dialer{
+		Host: host, Port: port, LookupTimeout: u.LookupTimeout, DialTimeout: u.DialTimeout, ServerTimeout: u.ServerTimeout,
+		Mode: u.Mode, ServerName: u.ServerName, Log: u.Log, AllowUnverifiedPassword: u.AllowUnverifiedPassword,
+		resolver: u.resolver, pinned: addr, of: u,
+	}
 }
 
 // Target returns host and port to dial with cred.
@@ -119,6 +134,11 @@ func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn
 }
 
 func (u *Dialer) dial(ctx context.Context, host string, port int) (net.Conn, error) {
+	if u.pinned.IsValid() {
+		ctx, cancel := context.WithTimeout(ctx, u.DialTimeout)
+		defer cancel()
+		return u.dialer().DialContext(ctx, "tcp", u.pinned.String())
+	}
 	addrs, err := u.lookup(ctx, host)
 	if err != nil {
 		return nil, err

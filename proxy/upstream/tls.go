@@ -17,6 +17,9 @@ import (
 // It must not be called in mode disable. The error is a *fault.Error of kind
 // UpstreamTLS.
 func (u *Dialer) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
+	if u.of != nil {
+		return u.of.Handshake(ctx, conn, host)
+	}
 	use := u.config(host)
 	cfg := use.cfg
 	tc := tls.Client(relay.NewRecordConn(conn, nil), cfg)

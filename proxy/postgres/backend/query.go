@@ -21,8 +21,7 @@ import (
 func Query(ctx context.Context, p Params, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, upstream.QueryTimeout)
 	defer cancel()
-	p.Startup = wire.Startup{Version: wire.ProtocolMajor << 16, Params: []wire.Param{
-		{Name: "user", Value: cred.Username}, {Name: "database", Value: database}, {Name: "application_name", Value: "credproxy"}}}
+	p.Startup = OwnStartup(cred, database)
 	c, err := Login(ctx, p, cred)
 	if err != nil {
 		return nil, err
@@ -32,6 +31,13 @@ func Query(ctx context.Context, p Params, cred *secrets.Credential, database str
 		_ = c.Close()
 	}
 	return rows, err
+}
+
+// OwnStartup returns what credproxy asks for where it logs in for no client. An empty
+// database is that of the [Params], else the secret's, else that of the user's name.
+func OwnStartup(cred *secrets.Credential, database string) wire.Startup {
+	return wire.Startup{Version: wire.ProtocolMajor << 16, Params: []wire.Param{
+		{Name: "user", Value: cred.Username}, {Name: "database", Value: database}, {Name: "application_name", Value: "credproxy"}}}
 }
 
 // Query runs the statements one after another by the simple query protocol, and

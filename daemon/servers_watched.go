@@ -1,0 +1,33 @@
+package daemon
+
+import (
+	"net"
+	"time"
+
+	"github.com/credproxy/credproxy/probe"
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
+	"github.com/credproxy/credproxy/wiring"
+)
+
+// newServers returns what knows the servers of a database, nil if its clients may get any.
+func (db *database) newServers() *topology.Servers {
+	return wiring.NewServers(db.cfg, topology.Options{
+		Log:      db.log,
+		Database: func(cred *secrets.Credential) string { return probe.OwnDatabase(db.cfg, db.cfg.Engine, cred) },
+		End:      func(why error, onlyIdle bool, at func(net.Addr) bool) { db.server.EndAt(why, onlyIdle, at) },
+		Changed: func(time.Duration) {
+			if db.pool != nil {
+				db.pool.Retire()
+			}
+			db.upstream.Breaker.Forget()
+		},
+	})
+}
+
+// watchServers watches the servers until serving ends.
+func (db *database) watchServers() {
+	if db.servers != nil {
+		db.servers.Run(db.serving, db.cache)
+	}
+}

@@ -1,0 +1,114 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/proxy/postgres/backend"
+	"github.com/credproxy/credproxy/proxy/postgres/wire"
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
+)
+
+// beginWithRole logs in at a server that has the role which the engine's clients want.
+func (e *Engine) beginWithRole(ctx context.Context, p backend.Params, want wire.Startup, cred *secrets.Credential) (*backend.Conn, error) {
+	cred, route, err := e.toServer(ctx, &p, cred)
+	if err != nil {
+		return nil, err
+	}
+	up, err := e.begin(ctx, p, want, cred)
+	if err != nil {
+		return nil, away(err)
+	}
+	standby, err := up.InRecovery(ctx)
+	if err != nil {
+		return nil, away(err)
+	}
+	role := topology.Writer
+	if standby {
+		role = topology.Reader
+	}
+	if err := e.Servers.Verify(route, role, up.TCP.RemoteAddr()); err != nil {
+		_ = up.Close()
+		return nil, secrets.MarkAccepted(err)
+	}
+	return up, nil
+}
+
+// toServer has p lead to the server that logins are to use now, and returns what to log in
+// with there.
+func (e *Engine) toServer(ctx context.Context, p *backend.Params, cred *secrets.Credential) (*secrets.Credential, topology.Route, error) {
+	if e.Servers == nil {
+		return cred, topology.Route{}, nil
+	}
+	name, err := e.Name(cred)
+	if err != nil {
+		return nil, topology.Route{}, err
+	}
+	route := e.Servers.Route(name)
+	cred, err = e.along(ctx, p, route, cred)
+	return cred, route, err
+}
+
+// along has p lead along a route.
+func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Route, cred *secrets.Credential) (*secrets.Credential, error) {
+	if route.Place == (topology.Place{}) {
+		return cred, nil
+	}
+	p.Dialer = e.Upstream.At(route.Host, route.Port, route.Addr)
+	return cred, nil
+}
+
+// away marks the error of a login that says of the server that it cannot be used, where
+// another may.
+func away(err error) error {
+	switch fault.As(err).Kind {
+	case fault.Unreachable, fault.UpstreamBroken:
+		return topology.Missed(err)
+	}
+	if said, ok := errors.AsType[*backend.ServerError](err); ok {
+		switch said.Fields.Code {
+		case adminShutdown, "57P02", cannotConnectNow: // crash_shutdown is in between
+			return topology.Missed(err)
+		}
+	}
+	return err
+}
+
+// Name implements [topology.Engine].
+func (e *Engine) Name(cred *secrets.Credential) (topology.Place, error) {
+	host, port, err := e.Upstream.Target(cred)
+	return topology.Place{Host: host, Port: port}, err
+}
+
+// Open implements [topology.Engine].
+func (e *Engine) Open(ctx context.Context, cred *secrets.Credential, database string, to topology.Route) (topology.Conn, error) {
+	p := e.params(backend.OwnStartup(cred, database), nil)
+	cred, err := e.along(ctx, &p, to, cred)
+	if err != nil {
+		return nil, err
+	}
+	c, err := begin(ctx, p, cred)
+	if err != nil {
+		return nil, err
+	}
+	return server{c}, nil
+}
+
+// server is a session of credproxy's own at a server.
+type server struct{ *backend.Conn }
+
+// Role implements [topology.Conn].
+func (s server) Role(ctx context.Context) (topology.Role, string, error) {
+	return topology.RolePostgres(ctx, s.Conn)
+}
+
+// Ask implements [topology.Conn].
+func (s server) Ask(ctx context.Context, at topology.Place, hosts ...topology.Place) (topology.Answer, error) {
+	return topology.AskPostgres(ctx, s.Conn, at, hosts...)
+}
+
+// RemoteAddr implements [topology.Conn].
+func (s server) RemoteAddr() net.Addr { return s.TCP.RemoteAddr() }

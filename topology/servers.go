@@ -1,0 +1,278 @@
+package topology
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+// maxTries caps how often one login goes for a server. Each time but the first the monitor
+// has verified one meanwhile.
+const maxTries = 4
+
+// Options say what a database's clients want of its servers.
+type Options struct {
+	Role         Role          // Writer or Reader
+	Hosts        []Place       // further servers; a port that is 0 is that of the name
+	Monitor      time.Duration // between two looks at the server in use
+	Drain        time.Duration // that sessions have to end which are not idle
+	LoginTimeout time.Duration // of clients, and of one round of a search
+	Log          *zap.Logger
+	Database     func(*secrets.Credential) string // that the monitor logs in to; "": the default
+	// End ends the sessions that at picks by the address of the database's end, with a word to their clients:
+	// the idle ones, or all.
+	End func(why error, onlyIdle bool, at func(net.Addr) bool)
+	// Changed is called when another server has taken the role over, after the time given
+	// since trouble was noticed first; 0: it was not noticed before.
+	Changed func(after time.Duration)
+}
+
+// Servers knows the servers of one database, and has its clients get one with the role that
+// they want. Logins ask it where to go ([Servers.Route]) and tell it what they found
+// ([Servers.Verify]); one goroutine alone, that of [Servers.Run], searches. It is safe for
+// concurrent use. A nil *Servers lets logins go where they would.
+type Servers struct {
+	o      Options
+	engine chan Engine
+	kicked chan struct{} // there is something to look at; capacity 1
+	left   departed
+
+	mu      sync.Mutex
+	name    Place                    // where the configuration, or the credential, leads to
+	known   []Instance               // as servers said last
+	said    map[Place]string         // what each server said or was, in the search that is under way
+	last    Place                    // of the one that was current last
+	current *server                  // that has the role; nil: it is not known, or nobody has it
+	epoch   uint64                   // how many servers have been current, one after another
+	members map[netip.AddrPort]bool  // addresses at which current was found
+	unsure  map[netip.AddrPort]Place // addresses at which a login found the role, and the monitor has not looked
+	trouble time.Time                // since when none is known; zero: one is, or nobody has looked yet
+	failed  error                    // why the last search failed, if it was not for lack of a server
+	begun   uint64                   // checks of the monitor
+	done    uint64
+	news    chan struct{}   // closed when a check is done
+	during  context.Context // the epoch; its end breaks off logins on the way to the server before
+	end     context.CancelCauseFunc
+}
+
+// server is one that has the role.
+type server struct {
+	Place
+	addr netip.AddrPort
+	id   string // tells this run of the server from any other
+	conn Conn   // the monitor's
+}
+
+// Route is the way to a server.
+type Route struct {
+	Place                // zero: where the configuration, or the credential, leads to
+	Addr  netip.AddrPort // at which the server was found; invalid: its name has to be looked up
+	epoch uint64
+}
+
+// New returns what knows nothing yet.
+func New(o Options) *Servers {
+	s := &Servers{
+		o: o, engine: make(chan Engine, 1), kicked: make(chan struct{}, 1), news: make(chan struct{}),
+		said: map[Place]string{}, members: map[netip.AddrPort]bool{}, unsure: map[netip.AddrPort]Place{},
+	}
+	s.left.changed = make(chan struct{}, 1)
+	s.during, s.end = context.WithCancelCause(context.Background())
+	return s
+}
+
+// LearnFrom takes over what old knows of the servers of the same database.
+func (s *Servers) LearnFrom(old *Servers) {
+	if s == nil || old == nil || s.o.Role != old.o.Role {
+		return
+	}
+	old.mu.Lock()
+	name, known, epoch := old.name, old.known, old.epoch
+	var current *server
+	if old.current != nil {
+		current = &server{Place: old.current.Place, addr: old.current.addr, id: old.current.id}
+	}
+	old.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.name, s.known, s.current, s.epoch = name, known, current, epoch
+	if current != nil {
+		s.members[current.addr] = true
+	}
+}
+
+// Route returns the way to the server that a login is to use, where name is what the
+// configuration, or the login's credential, says. The login tells what it found there:
+// [Servers.Verify], or [Servers.Missed].
+func (s *Servers) Route(name Place) Route {
+	if s == nil {
+		return Route{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setName(name)
+	if s.current == nil {
+		return Route{epoch: s.epoch}
+	}
+	return Route{Place: s.current.Place, Addr: s.current.addr, epoch: s.epoch}
+}
+
+// setName begins anew if the database is somewhere else now. Sessions that are under way
+// stay. s.mu is held.
+func (s *Servers) setName(name Place) {
+	if s.name == name {
+		return
+	}
+	if s.name != (Place{}) {
+		s.current, s.known, s.trouble = nil, nil, time.Time{}
+		s.epoch++
+		clear(s.members)
+		clear(s.unsure)
+		s.kick()
+	}
+	s.name = name
+}
+
+// Verify tells that the server at end, that of route, says that it has role. The error
+// is marked for [Servers.Login] if the login must not use it.
+func (s *Servers) Verify(route Route, role Role, end net.Addr) error {
+	addr := addrPort(end)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case role != s.o.Role:
+		return &missed{&fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s is a %s", addr, role)}}
+	case s.members[addr]:
+	case route.epoch != s.epoch: // that was the case once
+		return &missed{&fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s has just been replaced", addr)}}
+	case len(s.unsure) < MaxInstances:
+		s.unsure[addr] = cmp.Or(route.Place, s.name)
+		s.kick()
+	}
+	return nil
+}
+
+// missed is the error of a login that another server may serve.
+type missed struct{ error }
+
+func (m *missed) Unwrap() error { return m.error }
+
+// Missed marks the error of a login that found no server at the end of its route, or one
+// that is about to go or not ready yet, so that [Servers.Login] tries another.
+func Missed(err error) error { return &missed{err} }
+
+func isMissed(err error) bool { _, ok := errors.AsType[*missed](err); return ok }
+
+// Login calls login until it gets to a server with the role: again when [Servers.Verify]
+// or [Missed] told of another one, and the monitor has found one. While the monitor knows
+// that there is none it waits, all in all for as long as timeout says. The error then is a
+// *fault.Error of kind Unreachable that names the servers. The context of login ends when
+// another server has taken over.
+func (s *Servers) Login(ctx context.Context, timeout time.Duration, login func(context.Context) error) error {
+	if s == nil {
+		return login(ctx)
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for tries, checked := 1, uint64(0); ; tries++ {
+		if err := s.await(waiting, checked); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return s.errNone()
+		}
+		err := s.duringEpoch(ctx, login)
+		if !isMissed(err) || tries == maxTries {
+			return err
+		}
+		s.mu.Lock()
+		checked = s.begun + 1 // the one under way may have asked before
+		s.mu.Unlock()
+		s.kick()
+	}
+}
+
+// duringEpoch calls login with a context that ends when another server takes over.
+func (s *Servers) duringEpoch(ctx context.Context, login func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.mu.Lock()
+	during := s.during
+	s.mu.Unlock()
+	defer context.AfterFunc(during, func() { cancel(context.Cause(during)) })()
+	return login(ctx)
+}
+
+// errReplaced ends the login at a server that another one has taken over from.
+var errReplaced = Missed(&fault.Error{Kind: fault.Unreachable, Message: "another server has just taken over"})
+
+// await returns when that many checks are done and there is a server, or nothing that the
+// monitor could know of.
+func (s *Servers) await(ctx context.Context, checks uint64) error {
+	for {
+		s.mu.Lock()
+		ready := s.done >= checks && (s.trouble.IsZero() || s.failed != nil)
+		news := s.news
+		s.mu.Unlock()
+		if ready {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// kick has the monitor look now.
+func (s *Servers) kick() {
+	select {
+	case s.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// errNone says that no server has the role, and what each said.
+func (s *Servers) errNone() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for p, what := range s.said {
+		all = append(all, p.String()+" "+what)
+	}
+	slices.Sort(all)
+	e := &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the database has no %s that can be reached", s.o.Role),
+		Hint: "If a failover is under way it passes by itself: connect again. Else see docs/failover.md."}
+	if len(all) > 0 {
+		e.Message += ": " + strings.Join(all, ", ")
+	}
+	return e
+}
+
+// String returns host:port.
+func (p Place) String() string { return net.JoinHostPort(p.Host, strconv.Itoa(p.Port)) }
+
+// String returns "writer", "reader" or "server of unknown role".
+func (r Role) String() string {
+	switch r {
+	case Writer:
+		return "writer"
+	case Reader:
+		return "reader"
+	}
+	return "server of unknown role"
+}

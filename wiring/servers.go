@@ -1,0 +1,25 @@
+package wiring
+
+import (
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/topology"
+)
+
+// NewServers returns what knows the servers of the database, nil if its clients may get any.
+// o holds what the configuration does not say.
+func NewServers(cfg *config.Database, o topology.Options) *topology.Servers {
+	switch cfg.Role {
+	case config.Writer:
+		o.Role = topology.Writer
+	case config.Reader:
+		o.Role = topology.Reader
+	default:
+		return nil
+	}
+	for _, s := range cfg.Hosts {
+		host, port, _ := config.SplitHost(s) // it was checked
+		o.Hosts = append(o.Hosts, topology.Place{Host: host, Port: port})
+	}
+	o.Monitor, o.Drain, o.LoginTimeout = cfg.Failover.Monitor, cfg.Failover.Drain, cfg.Limits.LoginTimeout
+	return topology.New(o)
+}
