@@ -60,20 +60,31 @@ func (c *Conn) learn(f *Fresh) error {
 	if f.Database == "" {
 		f.changed += " OR DATABASE() IS NOT NULL" // there is no way back to none
 	}
-	if row[3] == "" {
-		row[3] = "NULL"
-	}
 	if strings.Contains(c.Greeting.Version, "MariaDB") {
 		f.profiles = true
 		f.changed += " OR EXISTS (SELECT 1 FROM information_schema.PROFILING)"
 	} else {
-		f.settings += fmt.Sprintf("%s, character_set_client = %s, character_set_results = %s, collation_connection = %s", traceSettings, row[2], row[3], row[4])
+		f.settings += traceSettings + ", " + characterSets(row[2], row[3], row[4])
 	}
 	if err := c.unchanged(*f); err != nil { // FOUND_ROWS() is 0 again
 		return err
 	}
 	_, err = c.command(f.query(f.settings)) // and so is ROW_COUNT()
 	return err
+}
+
+// characterSets returns what of a SET brings character_set_client, character_set_results
+// ("" for NULL) and collation_connection back. After a handshake all three are the client's
+// collation, which the server also names in the columns of results. Only NAMES brings that
+// back: a variable that is given a character set's name has its default collation.
+func characterSets(client, results, collation string) string {
+	if set, _, _ := strings.Cut(collation, "_"); client == results && client == set {
+		return fmt.Sprintf("NAMES %s COLLATE %s", set, collation)
+	}
+	if results == "" {
+		results = "NULL"
+	}
+	return fmt.Sprintf("character_set_client = %s, character_set_results = %s, collation_connection = %s", client, results, collation)
 }
 
 // isName reports whether s is the name of a character set or a collation.
