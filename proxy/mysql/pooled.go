@@ -146,7 +146,7 @@ func (l *login) meet() (*pool.Lease, error) {
 	if l.client.want != nil {
 		return nil, nil
 	}
-	reserved := l.engine.Pool.Reserve()
+	reserved := l.engine.Pool.Reserve(l.ctx)
 	var err error
 	switch {
 	case reserved == nil: // it waits its turn, and is greeted meanwhile
@@ -174,8 +174,6 @@ func (l *login) meet() (*pool.Lease, error) {
 // it leaves, or the place is needed: who stops a query of its own by that id stops nobody
 // else's.
 func (l *login) acquire(reserved *pool.Lease) (err error) {
-	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
-	defer stop()
 	key, open := shareKey(l.client.want), pool.Open(nil)
 	if mayShare(l.client.want) {
 		want := *l.client.want
@@ -188,11 +186,16 @@ func (l *login) acquire(reserved *pool.Lease) (err error) {
 		reserved.SetAside()
 		l.misled, reserved = reserved, nil
 	}
-	if reserved != nil {
-		l.lease, err = reserved.Claim(waiting, key, open)
-	} else {
-		l.lease, err = l.engine.Pool.Acquire(waiting, key, open)
+	if reserved != nil && reserved.Claim(key, open) {
+		l.lease = reserved
+		return nil
 	}
+	if l.lease = l.engine.Pool.AtOnce(key, open); l.lease != nil {
+		return nil
+	}
+	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
+	defer stop()
+	l.lease, err = l.engine.Pool.Acquire(waiting, key, open)
 	if errors.Is(err, pool.ErrTimeout) {
 		return fault.ErrNoServerSession()
 	}

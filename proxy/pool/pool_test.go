@@ -685,6 +685,42 @@ func TestOneThatComesBackSoonIsAwaited(t *testing.T) {
 	})
 }
 
+// TestReserveAwaitsOneThatComesBackSoon has a client of whom nothing is known come meanwhile.
+func TestReserveAwaitsOneThatComesBackSoon(t *testing.T) {
+	in(t, Options{MaxIdle: 1}, func(t *testing.T, h *house) {
+		a, first := h.get("k")
+		first.hold = make(chan struct{})
+		go a.Return()()
+		synctest.Wait()
+		time.AfterFunc(soonTimeout/2, func() { close(first.hold) })
+		began := time.Now()
+		r := h.Reserve(t.Context())
+		if r.Conn() != first || time.Since(began) != soonTimeout/2 {
+			t.Fatalf("got %v after %s", r.Conn(), time.Since(began))
+		}
+		if !r.Claim("k", nil) {
+			t.Error("it has gone")
+		}
+
+		// One that does not come back is not awaited for long, nor by a client that leaves.
+		first.hold = make(chan struct{})
+		defer close(first.hold)
+		go r.Return()()
+		synctest.Wait()
+		for wait, want := range map[time.Duration]time.Duration{time.Minute: soonTimeout, 0: 0} {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			began = time.Now()
+			r = h.Reserve(ctx)
+			cancel()
+			if waited := time.Since(began); r.Conn() != nil || waited > want {
+				t.Errorf("got %v after %s", r.Conn(), waited)
+			}
+			r.Discard()
+		}
+		h.want(0, 1, 0)
+	})
+}
+
 // TestWhileFewAreOpenNobodyWaits: one session more is kept.
 func TestWhileFewAreOpenNobodyWaits(t *testing.T) {
 	in(t, Options{MaxIdle: 3}, func(t *testing.T, h *house) {

@@ -6,9 +6,9 @@ import (
 )
 
 // Reserve returns a lease for a client of whom it is not known yet what it wants: of the idle
-// session that was used last, of whichever key, or else one to log in with; nil if there are
-// MaxOpen. Claim, GiveBack or Discard is next.
-func (p *Pool) Reserve() *Lease {
+// session that was used last, of whichever key, or of one that comes back soon, or else one to
+// log in with; nil if there are MaxOpen. Claim, GiveBack or Discard is next.
+func (p *Pool) Reserve(ctx context.Context) *Lease {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.idle); n > 0 {
@@ -16,19 +16,25 @@ func (p *Pool) Reserve() *Lease {
 		p.idle = p.idle[:n-1]
 		return &Lease{pool: p, key: s.key, generation: s.generation, session: s}
 	}
-	if p.o.MaxOpen > 0 && p.open >= p.o.MaxOpen {
-		return nil
+	if p.isSoon(p.returnedOf) {
+		w := p.awaitReturn(p.returnedOf)
+		p.mu.Unlock()
+		l, err := p.wait(ctx, w)
+		p.mu.Lock()
+		if err == nil {
+			return l
+		}
 	}
-	p.open++
-	return &Lease{pool: p, generation: p.generation}
+	return p.place("")
 }
 
 // Is reports whether the lease is of a session of that key.
 func (l *Lease) Is(key string) bool { return l.session != nil && l.session.key == key }
 
 // Claim makes the lease, which is one to log in with or of a session of that key, one for the
-// key, as Acquire would return it. If the session has gone meanwhile it acquires another.
-func (l *Lease) Claim(ctx context.Context, key string, open Open) (*Lease, error) {
+// key, as AtOnce would return it. It reports false, and the lease has ended, if the session
+// has gone meanwhile.
+func (l *Lease) Claim(key string, open Open) bool {
 	p, s := l.pool, l.session
 	p.mu.Lock()
 	p.seen(key, open)
@@ -38,23 +44,23 @@ func (l *Lease) Claim(ctx context.Context, key string, open Open) (*Lease, error
 		reason = p.unkept(s)
 	}
 	p.mu.Unlock()
-	switch {
-	case !there:
-	case s == nil:
-		l.key = key
-		p.kick()
-		return l, nil
-	case reason != "":
-		p.drop(s, reason)
-	default:
-		if reason = p.unusable(ctx, s); reason == "" {
-			p.o.Observe(Event{Kind: Reused})
-			p.kick()
-			return l, nil
-		}
-		p.drop(s, reason)
+	if !there {
+		return false
 	}
-	return p.Acquire(ctx, key, open)
+	if l.key = key; s == nil {
+		p.kick()
+		return true
+	}
+	if reason == "" {
+		reason = p.unusable(p.ctx, s)
+	}
+	if reason != "" {
+		p.drop(s, reason)
+		return false
+	}
+	p.o.Observe(Event{Kind: Reused})
+	p.kick()
+	return true
 }
 
 // SetAside keeps an idle session from all others until GiveBack or Claim, as Reserve does, but

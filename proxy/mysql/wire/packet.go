@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 )
 
 // MaxLoginPacket caps the payload of one packet before the relay, in bytes. Connection
@@ -26,8 +27,11 @@ type PacketConn struct {
 	Seq byte // of the next packet, in either direction
 }
 
+// readAhead is the size of a reader's buffer, in bytes: few packets of a login are longer.
+const readAhead = 1 << 10
+
 func NewPacketConn(c net.Conn) *PacketConn {
-	return &PacketConn{Conn: c, R: bufio.NewReader(c)}
+	return &PacketConn{Conn: c, R: bufio.NewReaderSize(c, readAhead)}
 }
 
 // Over returns the connection that goes on inside TLS, with the same count.
@@ -77,15 +81,19 @@ func (c *PacketConn) ReadPacket() ([]byte, error) {
 	}
 	c.Seq++
 	// Anybody can send a header: memory for a long payload is taken as it comes.
-	var payload bytes.Buffer
-	payload.Grow(min(n, 4096) + bytes.MinRead)
-	if _, err := io.CopyN(&payload, c.R, int64(n)); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+	payload := make([]byte, 0, min(n, 4096))
+	for len(payload) < n {
+		payload = slices.Grow(payload, 1)
+		next := payload[len(payload):min(cap(payload), n)]
+		if _, err := io.ReadFull(c.R, next); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
 		}
-		return nil, err
+		payload = payload[:len(payload)+len(next)]
 	}
-	return payload.Bytes(), nil
+	return payload, nil
 }
 
 // WritePacket sends a payload as the next packet.
