@@ -53,6 +53,7 @@ type Engine struct {
 func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (*proxy.Legs, error) {
 	_ = s.Client.SetDeadline(s.Deadline())
 	c := &client{PacketConn: wire.NewPacketConn(s.Client)}
+	c.W = relay.NewWriter(s.Client)
 	legs, err := e.session(ctx, s, c)
 	if errors.Is(err, errPortCheck) && c.want == nil {
 		e.explainTLS(s, c)

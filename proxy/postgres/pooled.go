@@ -168,7 +168,7 @@ func (p *pooled) greet(e *Engine, c *client) (remove func(), err error) {
 		}
 	}
 	out = append(append(out, ready...), 'I')
-	if _, err := c.Write(out); err != nil {
+	if _, err := relay.NewWriter(c.Conn).Write(out); err != nil {
 		remove()
 		return nil, clientError(err)
 	}

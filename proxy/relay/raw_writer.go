@@ -17,9 +17,11 @@ type rawWriter struct {
 	err error
 }
 
-// newRawWriter returns c itself if it is not a socket, or on a system on which a socket
-// cannot be waited for.
-func newRawWriter(c net.Conn) io.Writer {
+// NewWriter returns what writes to c as a relay does, if c is a socket: without telling Go's
+// scheduler, which takes a write that wakes the other end for one that blocks. It is for one
+// caller at a time, and keeps the deadlines of c. Where c is no socket, or on a system on
+// which one cannot be waited for, it is c itself.
+func NewWriter(c net.Conn) io.Writer {
 	raw := rawConn(c)
 	if raw == nil {
 		return c

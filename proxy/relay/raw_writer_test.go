@@ -17,7 +17,7 @@ import (
 // then none, then one that has gone.
 func TestSinkTellsHowMuchIsWritten(t *testing.T) {
 	near, far := nettest.Pair(t)
-	s := newRawWriter(near)
+	s := NewWriter(near)
 	if _, ok := s.(net.Conn); ok && canAwait {
 		t.Fatal("no sink is made of a socket")
 	}

@@ -64,7 +64,7 @@ type Outcome struct {
 // total, shared by many sessions, is counted along.
 func Run(client, upstream Leg, total *Traffic, done func(Outcome)) {
 	r := &relay{client: client, upstream: upstream, done: done}
-	r.client.sink, r.upstream.sink = newRawWriter(client.Conn), newRawWriter(upstream.Conn)
+	r.client.sink, r.upstream.sink = NewWriter(client.Conn), NewWriter(upstream.Conn)
 	r.left.Store(2)
 	go func() { r.toUpstream(total); r.leave() }()
 	go func() { r.toClient(total); r.leave() }()

@@ -16,7 +16,7 @@ const recordHeader = 5
 // it without holding a buffer and read several records at a time. ahead is what
 // was read from conn already.
 func NewRecordConn(conn net.Conn, ahead []byte) net.Conn {
-	return &recordConn{Conn: conn, pending: ahead, socket: newPlainReader(conn), sink: newRawWriter(conn)}
+	return &recordConn{Conn: conn, pending: ahead, socket: newPlainReader(conn), sink: NewWriter(conn)}
 }
 
 // recordConn is the connection below TLS. It gives crypto/tls never more than the

@@ -24,6 +24,7 @@ const HeaderSize = 4
 type PacketConn struct {
 	net.Conn
 	R   *bufio.Reader
+	W   io.Writer // that writes to Conn
 	Seq byte // of the next packet, in either direction
 }
 
@@ -31,7 +32,7 @@ type PacketConn struct {
 const readAhead = 1 << 10
 
 func NewPacketConn(c net.Conn) *PacketConn {
-	return &PacketConn{Conn: c, R: bufio.NewReaderSize(c, readAhead)}
+	return &PacketConn{Conn: c, R: bufio.NewReaderSize(c, readAhead), W: c}
 }
 
 // Over returns the connection that goes on inside TLS, with the same count.
@@ -101,6 +102,6 @@ func (c *PacketConn) WritePacket(payload []byte) error {
 	b := make([]byte, HeaderSize, HeaderSize+len(payload))
 	b[0], b[1], b[2], b[3] = byte(len(payload)), byte(len(payload)>>8), byte(len(payload)>>16), c.Seq
 	c.Seq++
-	_, err := c.Conn.Write(append(b, payload...))
+	_, err := c.W.Write(append(b, payload...))
 	return err
 }
