@@ -31,7 +31,7 @@ type Listener interface {
 func Listen(ctx context.Context, addr string) (Listener, error) {
 	path, ok := strings.CutPrefix(addr, "unix:")
 	if !ok {
-		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		ln, err := listenConfig().Listen(ctx, "tcp", addr)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return nil, fmt.Errorf("listen on %s: the port is in use; stop what listens there or choose another: %w", addr, err)
 		}

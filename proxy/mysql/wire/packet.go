@@ -25,7 +25,7 @@ type PacketConn struct {
 	net.Conn
 	R   *bufio.Reader
 	W   io.Writer // that writes to Conn
-	Seq byte // of the next packet, in either direction
+	Seq byte      // of the next packet, in either direction
 }
 
 // readAhead is the size of a reader's buffer, in bytes: few packets of a login are longer.
