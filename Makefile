@@ -22,7 +22,7 @@ demo: setup build ## real database servers, a stand-in for AWS, rotations under 
 	cd integration && go run ./cmd/demo -credproxy ../bin/credproxy -rotation ../bin/credproxy-rotation
 
 test: setup build unit ## every test, with the race detector, against real servers
-	cd deploy/check && go test -count=1 ./manifest ./ecs
+	cd deploy/check && go test -count=1 ./manifest ./ecs ./compose
 	cd integration && go test -race -count=1 -timeout 20m ./... # the binary is no input that Go caches by
 
 check-deploy: ## also what takes minutes to compile: Helm charts, Kustomize component
