@@ -111,6 +111,7 @@ func TestParseErrors(t *testing.T) {
 		{"hosts without a role", db("hosts: [b]"), "3:5: databases[0].hosts: does nothing with role any, where no server is asked what it is; set role to writer or reader, or remove it"},
 		{"failover without a role", db("failover: {drain: 1s}"), "3:23: databases[0].failover.drain: does nothing with role any, where no server is asked what it is; set role to writer or reader, or remove it"},
 		{"lag of a writer", db("role: writer", "failover: {max_lag: 1s}"), "4:25: databases[0].failover.max_lag: is for role reader; remove it"},
+		{"role with DSQL", "databases:\n  - {name: a, role: writer, host: x.dsql.eu-west-1.on.aws, credentials: {dsql: {user: app}}}\n", "2:21: databases[0].role: a cluster of Aurora DSQL has neither writers nor readers; remove it"},
 		{"not a host", db("role: writer", "hosts: [b, 'c:0']"), `4:16: databases[0].hosts[1]: "c:0" is neither a host nor host:port; write one such as db2.example.com or db2.example.com:5432`},
 		{"many hosts", db("role: writer", "hosts: ["+strings.Repeat("a, ", 17)+"]"), "4:5: databases[0].hosts: 17 entries; the most is 16"},
 		{"monitor", db("role: writer", "failover: {monitor: 10ms}"), "4:25: databases[0].failover.monitor: 10ms is out of range; write a duration from 100ms to 1m0s"},

@@ -36,6 +36,9 @@ func (v *validator) failover(at string, d *Database) {
 			}
 		}
 	}
+	if d.Role != AnyRole && d.Credentials.DSQL != nil {
+		v.fail(at+".role", "a cluster of Aurora DSQL has neither writers nor readers; remove it")
+	}
 	if d.Role == Writer {
 		for _, key := range []string{"max_lag", "reader_fallback"} {
 			if v.written(section + "." + key) {

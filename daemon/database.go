@@ -122,7 +122,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	if err != nil {
 		return nil, err
 	}
-	db.servers = db.newServers()
+	db.servers = db.newServers(src)
 	db.late = newLateEngine(db)
 	db.server = &proxy.Server{
 		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,

@@ -11,8 +11,9 @@ import (
 )
 
 // newServers returns what knows the servers of a database, nil if its clients may get any.
-func (db *database) newServers() *topology.Servers {
-	return wiring.NewServers(db.cfg, topology.Options{
+// src is the source of its credential.
+func (db *database) newServers(src secrets.Source) *topology.Servers {
+	return wiring.NewServers(db.cfg, src, topology.Options{
 		Log:      db.log,
 		Database: func(cred *secrets.Credential) string { return probe.OwnDatabase(db.cfg, db.cfg.Engine, cred) },
 		End:      func(why error, onlyIdle bool, at func(net.Addr) bool) { db.server.EndAt(why, onlyIdle, at) },

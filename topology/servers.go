@@ -32,6 +32,9 @@ type Options struct {
 	LoginTimeout time.Duration // of clients, and of one round of a search
 	Log          *zap.Logger
 	Database     func(*secrets.Credential) string // that the monitor logs in to; "": the default
+	// Token returns a token for a server, where the credential is a token that is for another;
+	// nil: the credential is for all.
+	Token func(context.Context, Place) (*secrets.Credential, error)
 	// End ends the sessions that at picks by the address of the database's end, with a word to their clients:
 	// the idle ones, or all.
 	End func(why error, onlyIdle bool, at func(net.Addr) bool)
@@ -128,6 +131,14 @@ func (s *Servers) Route(name Place) Route {
 		return Route{epoch: s.epoch}
 	}
 	return Route{Place: s.current.Place, Addr: s.current.addr, epoch: s.epoch}
+}
+
+// Credential returns what to log in with along route, for a login with cred.
+func (s *Servers) Credential(ctx context.Context, route Route, cred *secrets.Credential) (*secrets.Credential, error) {
+	if s.o.Token == nil || cred.Kind() != secrets.Token || route.Place == (Place{}) {
+		return cred, nil
+	}
+	return s.o.Token(ctx, route.Place)
 }
 
 // setName begins anew if the database is somewhere else now. Sessions that are under way

@@ -1,13 +1,17 @@
 package wiring
 
 import (
+	"context"
+
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/rdsiam"
 	"github.com/credproxy/credproxy/topology"
 )
 
 // NewServers returns what knows the servers of the database, nil if its clients may get any.
-// o holds what the configuration does not say.
-func NewServers(cfg *config.Database, o topology.Options) *topology.Servers {
+// src is the source of its credential; o holds what the configuration does not say.
+func NewServers(cfg *config.Database, src secrets.Source, o topology.Options) *topology.Servers {
 	switch cfg.Role {
 	case config.Writer:
 		o.Role = topology.Writer
@@ -19,6 +23,11 @@ func NewServers(cfg *config.Database, o topology.Options) *topology.Servers {
 	for _, s := range cfg.Hosts {
 		host, port, _ := config.SplitHost(s) // it was checked
 		o.Hosts = append(o.Hosts, topology.Place{Host: host, Port: port})
+	}
+	if iam, ok := src.(*rdsiam.Source); ok && cfg.Credentials.IAM != nil && cfg.Credentials.IAM.SigningHost == "" {
+		o.Token = func(ctx context.Context, p topology.Place) (*secrets.Credential, error) {
+			return iam.At(ctx, p.Host, p.Port)
+		}
 	}
 	o.Monitor, o.Drain, o.LoginTimeout = cfg.Failover.Monitor, cfg.Failover.Drain, cfg.Limits.LoginTimeout
 	return topology.New(o)

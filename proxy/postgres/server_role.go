@@ -52,13 +52,13 @@ func (e *Engine) toServer(ctx context.Context, p *backend.Params, cred *secrets.
 	return cred, route, err
 }
 
-// along has p lead along a route.
+// along has p lead along a route, and returns what to log in with at its end.
 func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Route, cred *secrets.Credential) (*secrets.Credential, error) {
 	if route.Place == (topology.Place{}) {
 		return cred, nil
 	}
 	p.Dialer = e.Upstream.At(route.Host, route.Port, route.Addr)
-	return cred, nil
+	return e.Servers.Credential(ctx, route, cred)
 }
 
 // away marks the error of a login that says of the server that it cannot be used, where

@@ -41,7 +41,7 @@ func NewDSQL(ctx context.Context, opts DSQLOptions) (*Source, error) {
 		generate = dsql.GenerateDBConnectAdminAuthToken
 	}
 	host := strings.ToLower(strings.TrimSuffix(opts.Host, "."))
-	return &Source{"dsql", opts.User, config, func(ctx context.Context, signer aws.CredentialsProvider) (string, error) {
+	return &Source{kind: "dsql", user: opts.User, config: config, sign: func(ctx context.Context, signer aws.CredentialsProvider) (string, error) {
 		return generate(ctx, host, config.AWS.Region, signer)
 	}}, nil
 }

@@ -5,7 +5,7 @@
 // credentials expire, because the database refuses it from then on.
 //
 // Tokens are made here, without a call to AWS, so a token says nothing about
-// whether the database will take it. The package does not cache them and knows
+// whether the database will take it. Only those of [Source.At] are kept. The package knows
 // no staging label but AWSCURRENT.
 package rdsiam
 
@@ -14,7 +14,9 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -59,6 +61,9 @@ type Source struct {
 	user   string
 	config *awscfg.Config
 	sign   func(context.Context, aws.CredentialsProvider) (token string, err error)
+
+	mu    sync.Mutex
+	there map[string]*secrets.Credential // the last token of At, by endpoint
 }
 
 // New checks opts and loads the AWS configuration.
@@ -80,19 +85,60 @@ func New(ctx context.Context, opts Options) (*Source, error) {
 		return nil, fmt.Errorf("iam user %s: %w", opts.User, err)
 	}
 	endpoint := net.JoinHostPort(host, port)
-	return &Source{"iam", opts.User, config, func(ctx context.Context, signer aws.CredentialsProvider) (string, error) {
-		return auth.BuildAuthToken(ctx, endpoint, config.AWS.Region, opts.User, signer)
-	}}, nil
+	s := &Source{kind: "iam", user: opts.User, config: config}
+	s.sign = s.signFor(endpoint)
+	return s, nil
 }
 
 // Kind is "iam", or "dsql" for Aurora DSQL.
 func (s *Source) Kind() string { return s.kind }
+
+// signFor returns what signs tokens of RDS for an endpoint.
+func (s *Source) signFor(endpoint string) func(context.Context, aws.CredentialsProvider) (string, error) {
+	return func(ctx context.Context, signer aws.CredentialsProvider) (string, error) {
+		return auth.BuildAuthToken(ctx, endpoint, s.config.AWS.Region, s.user, signer)
+	}
+}
+
+const (
+	// maxEndpoints is for how many endpoints At keeps a token.
+	maxEndpoints = 64
+	// renewToken is the life below which At signs a new one.
+	renewToken = time.Minute
+)
+
+// At returns a token of RDS for another server of the same database, by its endpoint: the last
+// one made for it while that has a minute to live.
+func (s *Source) At(ctx context.Context, host string, port int) (*secrets.Credential, error) {
+	endpoint := net.JoinHostPort(strings.ToLower(strings.TrimSuffix(host, ".")), strconv.Itoa(port))
+	s.mu.Lock()
+	last := s.there[endpoint]
+	s.mu.Unlock()
+	if last != nil && !last.Expired(time.Now().Add(renewToken)) {
+		return last, nil
+	}
+	c, err := s.mint(ctx, s.signFor(endpoint))
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.there == nil || len(s.there) >= maxEndpoints {
+		s.there = map[string]*secrets.Credential{}
+	}
+	s.there[endpoint] = c
+	return c, nil
+}
 
 // Fetch signs a new token.
 func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Credential, error) {
 	if stage != secrets.Current {
 		return nil, secrets.Errorf(secrets.NoVersion, "%s user %s: tokens have no %s", s.kind, s.user, stage)
 	}
+	return s.mint(ctx, s.sign)
+}
+
+func (s *Source) mint(ctx context.Context, sign func(context.Context, aws.CredentialsProvider) (string, error)) (*secrets.Credential, error) {
 	signer, err := s.signer(ctx)
 	if err != nil {
 		return nil, secrets.Errorf(secrets.ReasonOf(err), "%s user %s: %w", s.kind, s.user, err)
@@ -103,7 +149,7 @@ func (s *Source) Fetch(ctx context.Context, stage secrets.Stage) (*secrets.Crede
 			expires = last
 		}
 	}
-	token, err := s.sign(ctx, credentials.StaticCredentialsProvider{Value: signer})
+	token, err := sign(ctx, credentials.StaticCredentialsProvider{Value: signer})
 	if err != nil {
 		return nil, secrets.Errorf(secrets.Unavailable, "%s user %s: sign a token: %w", s.kind, s.user, err)
 	}

@@ -268,3 +268,30 @@ func TestRegion(t *testing.T) {
 		}
 	}
 }
+
+// TestTokenForAnotherServer has a token made for an instance of the cluster, and kept.
+func TestTokenForAnotherServer(t *testing.T) {
+	setEnvironment(t)
+	calls := startSTS(t, time.Hour)
+	source, err := rdsiam.New(t.Context(), rdsiam.Options{User: "app", Endpoint: endpoint, AssumeRole: awscfg.Role{ARN: roleARN}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(host string) string {
+		c, err := source.At(t.Context(), host, 5432)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secretstest.Reveal(c)
+	}
+	first := at("One.abc.eu-west-1.rds.amazonaws.com.")
+	if !strings.HasPrefix(first, "one.abc.eu-west-1.rds.amazonaws.com:5432?") {
+		t.Errorf("token %s", strings.SplitAfter(first, "?")[0])
+	}
+	if again := at("one.abc.eu-west-1.rds.amazonaws.com"); again != first || calls.Load() != 1 {
+		t.Errorf("not kept; %d calls", calls.Load())
+	}
+	if other := at("two.abc.eu-west-1.rds.amazonaws.com"); !strings.HasPrefix(other, "two.") {
+		t.Error("a token for another server")
+	}
+}
