@@ -26,6 +26,19 @@ func MySQLRoleOf(rows [][]string) Role {
 	return Reader
 }
 
+// RoleMySQL asks a MySQL or MariaDB what it is; id tells it from all others that replicate
+// from each other, whatever address it is reached at.
+func RoleMySQL(ctx context.Context, s Session) (role Role, id string, err error) {
+	rows, err := s.Query(ctx, MySQLRole+", CONCAT_WS(' ', @@global.hostname, @@global.port, @@global.server_id)")
+	if err != nil {
+		return Unknown, "", err
+	}
+	if len(rows) != 1 || len(rows[0]) != 3 {
+		return Unknown, "", fmt.Errorf("the database answers the question for its role with %d rows", len(rows))
+	}
+	return MySQLRoleOf([][]string{rows[0][:2]}), rows[0][2], nil
+}
+
 // bounded makes a statement end after askTimeout: by a hint in MySQL, which is a comment to
 // MariaDB, and by SET STATEMENT in MariaDB, which is a comment to MySQL.
 func bounded(rest string) string {

@@ -117,6 +117,9 @@ func (s *Servers) LearnFrom(old *Servers) {
 	}
 }
 
+// Wanted returns the role that the clients want.
+func (s *Servers) Wanted() Role { return s.o.Role }
+
 // Route returns the way to the server that a login is to use, where name is what the
 // configuration, or the login's credential, says. The login tells what it found there:
 // [Servers.Verify], or [Servers.Missed].

@@ -44,6 +44,6 @@ func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.
 	return &mysql.Engine{
 		Upstream: up, Credentials: cache,
 		Database: cfg.Database, Databases: cfg.Access.Databases,
-		ClientTLS: certificate.of(cfg.Engine), RequireTLS: requireTLS, NoDatabase: noDatabase, MariaDB: cfg.Engine == config.MariaDB, Pool: sessions,
+		ClientTLS: certificate.of(cfg.Engine), RequireTLS: requireTLS, NoDatabase: noDatabase, MariaDB: cfg.Engine == config.MariaDB, Pool: sessions, Servers: servers,
 	}
 }

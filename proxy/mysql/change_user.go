@@ -64,6 +64,9 @@ func (l *login) changeUser(want wire.ChangeUser) (refusal *wire.ServerError, err
 		return nil, err
 	}
 	p, old := l.params(), l.up
+	if cred, _, err = l.engine.toServer(l.ctx, &p, cred); err != nil {
+		return nil, err
+	}
 	if !old.LeadsTo(p.Dialer, cred) {
 		_ = old.Close()
 		return nil, l.search(l.attempt)

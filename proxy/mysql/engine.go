@@ -17,6 +17,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // Credentials picks the credential of a login; [secrets.Cache] does.
@@ -42,6 +43,8 @@ type Engine struct {
 	NoDatabase  bool        // there is no default database, whatever the secret says
 	MariaDB     bool        // what clients take a database for that nobody has reached yet
 	Pool        *pool.Pool  // of server sessions, for one client after another; nil: each has its own
+	// Servers knows which server of the database clients are to get; nil: the one that answers.
+	Servers *topology.Servers
 
 	warnTLS      sync.Once
 	lastGreeting atomic.Pointer[wire.Greeting]      // with the id 0, which no connection has

@@ -97,7 +97,18 @@ func (l *login) dialElsewhere() (up *backend.PreLoginConn, err error) {
 func (l *login) search(try func(context.Context, *secrets.Credential) error) error {
 	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
 	defer stop()
-	return l.engine.Credentials.Login(waiting, l.each(try))
+	return l.engine.Servers.Login(waiting, l.session.LoginTimeout(), func(during context.Context) error {
+		return l.engine.Credentials.Login(during, l.each(func(ctx context.Context, cred *secrets.Credential) error {
+			ctx, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			defer context.AfterFunc(during, func() {
+				if waiting.Err() == nil { // another server has taken over
+					cancel(context.Cause(during))
+				}
+			})()
+			return try(ctx, cred)
+		}))
+	})
 }
 
 // each gives each try its time, whether or not the client still waits for it.
@@ -109,20 +120,29 @@ func (l *login) each(try func(context.Context, *secrets.Credential) error) func(
 	}
 }
 
-func (l *login) dial(cred *secrets.Credential) (*backend.PreLoginConn, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, l.session.LoginTimeout())
-	defer cancel()
-	return l.engine.dial(ctx, l.session.Phase, cred)
+// dial dials before a login, whose time begins when there is a server to dial.
+func (l *login) dial(cred *secrets.Credential) (up *backend.PreLoginConn, err error) {
+	err = l.engine.Servers.Login(l.ctx, l.session.LoginTimeout(), func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, l.session.LoginTimeout())
+		defer cancel()
+		up, err = l.engine.dial(ctx, l.session.Phase, cred)
+		return elsewhere(err)
+	})
+	return up, err
 }
 
 // attempt makes one attempt, the first on the connection that the client was
 // greeted from if that is still there.
-func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err error) {
+func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	p := l.params()
+	there, route, err := l.engine.toServer(ctx, &p, cred)
+	if err != nil {
+		return err
+	}
 	checked := l.engine.checkDatabase(p.DatabaseFor(cred))
 	var up *backend.PreLoginConn
 	if l.preLogin != nil {
-		if up = l.preLogin.take(); up != nil && (checked != nil || !up.LeadsTo(p.Dialer, cred)) {
+		if up = l.preLogin.take(); up != nil && (checked != nil || !up.LeadsTo(p.Dialer, there)) {
 			l.engine.closeCleanly(ctx, l.session.Phase, up)
 			up = nil
 		}
@@ -133,26 +153,29 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) (err erro
 	}
 	began := time.Now()
 	if up == nil {
-		if up, err = l.engine.dial(ctx, l.session.Phase, cred); err != nil {
-			return err
+		if up, err = backend.Dial(ctx, p, there); err != nil {
+			return elsewhere(err)
 		}
 	}
 	if what := l.client.told.Differs(up.Greeting(), *l.client.want); what != "" {
 		l.engine.closeCleanly(ctx, l.session.Phase, up)
 		return errMoved(what)
 	}
-	conn, err := up.Login(ctx, p, cred, began)
+	conn, err := up.Login(ctx, p, there, began)
 	if l.lacksDefault(err) {
 		return l.attempt(ctx, cred)
 	}
+	if err == nil {
+		err = l.engine.verify(ctx, conn, l.client.want.Capabilities, route)
+	}
 	if err == nil && l.change != nil && l.change.Charset[1] != 0 {
 		// A handshake response has one byte for the character set.
-		if err = conn.ChangeUser(ctx, p, *l.change, cred); err != nil {
+		if err = conn.ChangeUser(ctx, p, *l.change, there); err != nil {
 			_ = conn.TCP.Close()
 		}
 	}
 	if err != nil {
-		return err
+		return elsewhere(err)
 	}
 	l.engine.refused.CompareAndSwap(cred, nil)
 	l.up = conn
@@ -191,13 +214,23 @@ func (e *Engine) params(phase upstream.Phase) backend.Params {
 }
 
 func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.Credential) (*backend.PreLoginConn, error) {
-	return backend.Dial(ctx, e.params(phase), cred)
+	p := e.params(phase)
+	cred, _, err := e.toServer(ctx, &p, cred)
+	if err != nil {
+		return nil, err
+	}
+	return backend.Dial(ctx, p, cred)
 }
 
 // Query runs statements of credproxy's own, as [backend.Query] does. Databases does not
 // apply.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
-	rows, err = backend.Query(ctx, e.params(nil), cred, database, statements...)
+	p := e.params(nil)
+	there, _, err := e.toServer(ctx, &p, cred)
+	if err != nil {
+		return nil, err
+	}
+	rows, err = backend.Query(ctx, p, there, database, statements...)
 	if _, said := errors.AsType[*fault.SQLError](err); err == nil || said {
 		e.refused.CompareAndSwap(cred, nil)
 	}

@@ -79,8 +79,15 @@ func (e *Engine) openAhead(ctx context.Context, want *wire.HandshakeResponse, ti
 		if err := e.checkDatabase(p.DatabaseFor(cred)); err != nil {
 			return err
 		}
+		cred, route, err := e.toServer(ctx, &p, cred)
+		if err != nil {
+			return err
+		}
 		up, err := backend.Login(ctx, p, cred)
 		if err != nil {
+			return err
+		}
+		if err := e.verify(ctx, up, want.Capabilities, route); err != nil {
 			return err
 		}
 		if made, err = e.newPooled(ctx, up, p); err != nil {

@@ -33,7 +33,7 @@ func (c *Conn) changeUser(p Params, want wire.ChangeUser) (err error) {
 	if err := c.WritePacket(want.Encode(p.Response.Capabilities)); err != nil {
 		return broken("changing the user", err)
 	}
-	auth := authenticator{cred: c.Cred, link: p.Dialer.Link(c.PacketConn.Conn)}
+	auth := authenticator{cred: c.Cred, link: c.dialer.Link(c.PacketConn.Conn)}
 	c.OK, err = auth.run(c.PacketConn)
 	return err
 }

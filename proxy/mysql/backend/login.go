@@ -64,6 +64,8 @@ type Conn struct {
 	Greeting         wire.Greeting
 	Cred             *secrets.Credential
 	OK               []byte // the database's OK
+
+	dialer *upstream.Dialer // that dialled it
 }
 
 // PreLoginConn is a connection on which the database's greeting has been read, and
@@ -95,7 +97,7 @@ func Dial(ctx context.Context, p Params, cred *secrets.Credential) (*PreLoginCon
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{PacketConn: wire.NewPacketConn(tcp), TCP: tcp, Host: host, Port: port, Cred: cred}
+	c := &Conn{PacketConn: wire.NewPacketConn(tcp), TCP: tcp, Host: host, Port: port, Cred: cred, dialer: p.Dialer}
 	if err := upstream.BreakOff(ctx, tcp, c.readGreeting); err != nil {
 		return nil, c.fail(ctx, err)
 	}
@@ -208,12 +210,12 @@ func (c *Conn) login(ctx context.Context, p Params, want wire.HandshakeResponse,
 func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeResponse, began time.Time) error {
 	auth := authenticator{cred: c.Cred}
 	auth.begin(c.Greeting.Plugin, c.Greeting.Salt)
-	want = want.ForServer(c.Greeting.Capabilities, c.Cred.Username, want.Database, auth.plugin, p.Dialer.Encrypts())
+	want = want.ForServer(c.Greeting.Capabilities, c.Cred.Username, want.Database, auth.plugin, c.dialer.Encrypts())
 	start := time.Now()
-	if err := c.encrypt(ctx, p.Dialer, want); err != nil {
+	if err := c.encrypt(ctx, want); err != nil {
 		return err
 	}
-	auth.link = p.Dialer.Link(c.PacketConn.Conn)
+	auth.link = c.dialer.Link(c.PacketConn.Conn)
 	p.phase("tls", start, c.protection()...)
 	start = time.Now()
 	if overtaken := c.Cred.RejectedSince(began); overtaken != nil {
@@ -240,8 +242,8 @@ func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeRe
 
 // encrypt starts TLS, unless the mode is disable. The request carries the
 // client's flags, because MySQL takes them from here and not from the response.
-func (c *Conn) encrypt(ctx context.Context, d *upstream.Dialer, want wire.HandshakeResponse) error {
-	if !d.Encrypts() {
+func (c *Conn) encrypt(ctx context.Context, want wire.HandshakeResponse) error {
+	if !c.dialer.Encrypts() {
 		return nil
 	}
 	if c.Greeting.Capabilities&mysql.CLIENT_SSL == 0 {
@@ -254,7 +256,7 @@ func (c *Conn) encrypt(ctx context.Context, d *upstream.Dialer, want wire.Handsh
 	if err := c.WritePacket(want.Head()); err != nil {
 		return broken("asking for TLS", err)
 	}
-	tc, err := d.Handshake(ctx, c.TCP, c.Host)
+	tc, err := c.dialer.Handshake(ctx, c.TCP, c.Host)
 	if err != nil {
 		return err
 	}
