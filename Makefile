@@ -33,6 +33,7 @@ soak: setup ## SOAK (1000) rotations of each kind under load, which takes more t
 	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 6 -timeout 6h -run '^TestRotationsUnderLoad$$' .
 	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 4 -timeout 6h ./rotation
 	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -timeout 1h -run '^TestCancelsMeetNobodyElse$$' ./pool
+	cd integration && CREDPROXY_SOAK=20 go test -race -count=1 -v -parallel 3 -timeout 2h ./failover # 20 failovers of each kind
 	cd integration && CREDPROXY_TEST_POOL=1 go test -race -count=1 -timeout 1h -run '^TestPostgres(Drivers|Psql|Pgx|LibPQ|Startup|ProtocolVersion|Bulk|Cancel|Role|Dump|Pgbench)$$' . # with sessions used again
 
 unit: ## the tests that need no server

@@ -69,8 +69,7 @@ func (mySQL) connect(ctx context.Context, d door) (session, error) {
 	if d.ca != nil {
 		c.TLS = &tls.Config{RootCAs: d.ca.Pool(), ServerName: d.host}
 	}
-	dialer := net.Dialer{Resolver: d.resolver}
-	c.DialFunc = dialer.DialContext
+	c.DialFunc = d.dial
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ const (
 type server interface {
 	Addr() string
 	Kill() error
+	Vanish() error
 	Stop()
 	Promote(ctx context.Context) error
 	SetPassword(ctx context.Context, user, password string) error
@@ -56,6 +57,9 @@ type engine interface {
 func engines() []engine {
 	return []engine{postgres{version: 15}, mySQL{flavor: "mysql"}, mySQL{flavor: "mariadb"}}
 }
+
+// withRoles are the engines that know roles of servers.
+func withRoles() []engine { return engines()[:1] }
 
 // place is where a server is to listen and what to show.
 type place struct {
@@ -142,6 +146,13 @@ func (p *pair) promote(t *testing.T) change {
 	return c
 }
 
+// vanish has the writer's machine vanish and promotes the other. The names stay.
+func (p *pair) vanish(t *testing.T) change {
+	t.Helper()
+	must(t, p.servers[p.writer].Vanish())
+	return p.promote(t)
+}
+
 // heal makes the old writer, or one in its place, the replica of the new one.
 func (p *pair) heal(t *testing.T) {
 	t.Helper()
@@ -183,12 +194,27 @@ func (p *pair) run(t *testing.T, more ...string) *stand {
 	return s
 }
 
+// roleWriter are the lines of a database whose clients get the writer of a pair.
+func roleWriter(more ...string) []string {
+	return append([]string{"role: writer", fmt.Sprintf("hosts: [%s, %s]", nameA, nameB)}, more...)
+}
+
 // door is where a session is opened: credproxy's, or the cluster's own.
 type door struct {
 	host, port     string
 	user, password string
-	ca             *pki.CA       // nil: no TLS
-	resolver       *net.Resolver // nil: the host is an address
+	ca             *pki.CA        // nil: no TLS
+	resolver       *net.Resolver  // nil: the host is an address
+	dialled        func(net.Conn) // unless nil, gets the connection
+}
+
+func (d door) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := net.Dialer{Resolver: d.resolver}
+	c, err := dialer.DialContext(ctx, network, addr)
+	if err == nil && d.dialled != nil {
+		d.dialled(c)
+	}
+	return c, err
 }
 
 func (s *stand) door(t *testing.T) door {

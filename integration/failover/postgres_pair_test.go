@@ -72,6 +72,7 @@ func (postgres) connect(ctx context.Context, d door) (session, error) {
 	if d.resolver != nil {
 		cfg.LookupFunc = d.resolver.LookupHost
 	}
+	cfg.DialFunc = d.dial
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
