@@ -49,6 +49,9 @@ func TestCloudFormation(t *testing.T) {
 		{"secret", ofSecret("RotationFunctionArn", "arn:aws:lambda:eu-west-1:123456789012:function:rotate", "AlertTopicArn", topicARN,
 			"TrailLogGroup", "trail", "KmsKeyArn", keyARN, "SuperuserSecretArn", secretARN),
 			"Abandoned AbandonedAlarm Failed FailedAlarm Rotation RotationTrouble Secret"},
+		{"ecs", ofServiceStack(), "DatabaseIngress ExecutionRole SecurityGroup Service Task"},
+		{"alarms", map[string]string{"Service": "orders", "Environment": "prod", "Database": "orders", "AlertTopicArn": topicARN},
+			"BreakGlassActive CredentialOld Dashboard DatabaseNotReady LoginsRejected RotationHangs Saturated SourceBreakerOpen StaleLogins UpstreamDown"},
 		{"credproxy", map[string]string{"Name": "orders", "Platform": "ecs", "SecretArns": secretARN}, "Log Role Rotations RotationsPolicy RotationsRule"},
 		{"credproxy", map[string]string{"Name": "orders", "Platform": "ec2", "DatabaseUserArns": userARN}, "InstanceProfile Log Role"},
 		{"credproxy", map[string]string{"Name": "orders", "Platform": "eks", "Namespace": "shop", "ServiceAccount": "orders", "ReaderRoleArn": readerARN}, "Log Role"},
@@ -80,6 +83,7 @@ func TestCloudFormation(t *testing.T) {
 func TestCloudFormationRefuses(t *testing.T) {
 	for template, parameters := range map[string]map[string]string{
 		"credproxy": {"Name": "orders", "Platform": "eks", "Namespace": "shop", "SecretArns": secretARN},
+		"ecs":       ofServiceStack("Emergency", "true"),
 		"reader":    {"TrustedRoleArn": readerARN, "ExternalId": "shop"},
 		"rotation":  ofFunction("CaLayerArn", layerARN),
 	} {

@@ -63,7 +63,7 @@ func TestDocumentedModules(t *testing.T) {
 			t.Errorf("%s: first versions are written by %v, and removed from the state are %v", name, written, removed)
 		}
 	}
-	for _, module := range []string{"account", "secret", "first-version", "credproxy", "reader", "rotation"} {
+	for _, module := range []string{"account", "alarms", "secret", "first-version", "credproxy", "ecs", "reader", "rotation"} {
 		if !shown[module] {
 			t.Errorf("no document shows how to call module %s", module)
 		}
@@ -103,32 +103,38 @@ func checkCall(t *testing.T, where string, call *hclsyntax.Block, m *module) str
 }
 
 var (
-	stackCommand  = regexp.MustCompile(`--template-file deploy/cloudformation/([a-z-]+)\.yaml((?:[^\n\\]|\\\n)*)`)
+	stackCommand  = regexp.MustCompile(`--stack-name ([a-z-]+) --template-file deploy/cloudformation/([a-z-]+)\.yaml((?:[^\n\\]|\\\n)*)`)
 	stackArgument = regexp.MustCompile(`(?:^|\s)([A-Z][A-Za-z0-9]+)=`)
 )
 
 // TestDocumentedStacks: commands that make a stack give the template the parameters that it has
-// and needs, and CloudFormation the word that it wants for named roles.
+// and needs, and CloudFormation the word that it wants for named roles. An update keeps the
+// parameters that it does not give.
 func TestDocumentedStacks(t *testing.T) {
 	found := 0
 	for name, text := range documents(t) {
+		stacks := map[string]map[string]bool{}
 		for _, m := range stackCommand.FindAllStringSubmatch(text, -1) {
 			found++
-			tmpl, rest := readTemplate(t, m[1]), m[2]
-			given := map[string]bool{}
+			stack, file, rest := m[1], m[2], m[3]
+			tmpl := readTemplate(t, file)
+			if stacks[stack] == nil {
+				stacks[stack] = map[string]bool{}
+			}
+			given := stacks[stack]
 			for _, argument := range stackArgument.FindAllStringSubmatch(rest, -1) {
 				given[argument[1]] = true
 				if _, has := tmpl.section("Parameters")[argument[1]]; !has {
-					t.Errorf("%s: %s.yaml has no parameter %s", name, m[1], argument[1])
+					t.Errorf("%s: %s.yaml has no parameter %s", name, file, argument[1])
 				}
 			}
 			for parameter, p := range tmpl.section("Parameters") {
 				if _, optional := p.(map[string]any)["Default"]; !optional && !given[parameter] {
-					t.Errorf("%s: %s.yaml needs %s", name, m[1], parameter)
+					t.Errorf("%s: %s.yaml needs %s", name, file, parameter)
 				}
 			}
 			if named := namesRoles(tmpl); named != strings.Contains(rest, "--capabilities CAPABILITY_NAMED_IAM") {
-				t.Errorf("%s: %s.yaml names roles: %v, the command: %s", name, m[1], named, rest)
+				t.Errorf("%s: %s.yaml names roles: %v, the command: %s", name, file, named, rest)
 			}
 		}
 	}

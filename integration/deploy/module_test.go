@@ -18,8 +18,10 @@ import (
 func (m *module) evaluate(t *testing.T, variables string) {
 	t.Helper()
 	m.made, m.each, m.conditions = map[string]map[string]cty.Value{}, map[string][]map[string]cty.Value{}, map[string]bool{}
+	m.outputs = map[string]cty.Value{}
 	m.scope = &hcl.EvalContext{Functions: functions, Variables: map[string]cty.Value{
-		"var": m.variables(t, variables),
+		"path": object(map[string]cty.Value{"module": cty.StringVal(m.dir)}),
+		"var":  m.variables(t, variables),
 		"data": object(map[string]cty.Value{
 			"aws_caller_identity": object(map[string]cty.Value{"this": object(map[string]cty.Value{"account_id": cty.StringVal(account)})}),
 			"aws_partition":       object(map[string]cty.Value{"this": object(map[string]cty.Value{"partition": cty.StringVal("aws"), "dns_suffix": cty.StringVal("amazonaws.com")})}),
@@ -46,7 +48,7 @@ func (m *module) evaluate(t *testing.T, variables string) {
 		case "resource":
 			m.resource(t, b)
 		case "output":
-			m.must(t, b.Body.Attributes["value"].Expr, m.scope)
+			m.outputs[b.Labels[0]] = m.must(t, b.Body.Attributes["value"].Expr, m.scope)
 		}
 	}
 }
@@ -115,6 +117,19 @@ func (m *module) resolve(t *testing.T) {
 					}
 					locals[name], progress = value, true
 				}
+			case "module":
+				if _, done := kinds["module"][b.Labels[0]]; done {
+					continue
+				}
+				outputs, faults := m.call(t, b)
+				if faults.HasErrors() {
+					waiting = append(waiting, faults...)
+					continue
+				}
+				if kinds["module"] == nil {
+					kinds["module"] = map[string]cty.Value{}
+				}
+				kinds["module"][b.Labels[0]], progress = object(outputs), true
 			case "resource":
 				kind, name := b.Labels[0], b.Labels[1]
 				if _, done := kinds[kind][name]; done {
@@ -144,6 +159,33 @@ func (m *module) resolve(t *testing.T) {
 	}
 }
 
+// call evaluates another of our modules with the arguments of a module block, and returns
+// its outputs.
+func (m *module) call(t *testing.T, b *hclsyntax.Block) (map[string]cty.Value, hcl.Diagnostics) {
+	t.Helper()
+	arguments := map[string]cty.Value{}
+	for name, a := range b.Body.Attributes {
+		value, faults := a.Expr.Value(m.scope)
+		if faults.HasErrors() {
+			return nil, faults
+		}
+		if name != "source" {
+			arguments[name] = value
+		}
+	}
+	given := object(arguments)
+	text, err := ctyjson.Marshal(given, given.Type())
+	if err != nil {
+		t.Fatal(err)
+	}
+	called := readModule(t, sourceOf(t, m.dir, b))
+	called.evaluate(t, string(text))
+	if called.refused() {
+		t.Errorf("module %s refuses %s: %v", b.Labels[0], text, called.conditions)
+	}
+	return called.outputs, nil
+}
+
 // standIn is what others see of a resource.
 func (m *module) standIn(b *hclsyntax.Block) (cty.Value, hcl.Diagnostics) {
 	arn := "arn:aws:made-up:" + region + ":" + account + ":" + b.Labels[1]
@@ -153,8 +195,16 @@ func (m *module) standIn(b *hclsyntax.Block) (cty.Value, hcl.Diagnostics) {
 	case "aws_secretsmanager_secret":
 		arn = secretARN
 	}
+	name := cty.StringVal(b.Labels[1])
+	if a, has := b.Body.Attributes["name"]; has && b.Body.Attributes["for_each"] == nil {
+		given, faults := a.Expr.Value(m.scope)
+		if faults.HasErrors() {
+			return cty.NilVal, faults
+		}
+		name = given
+	}
 	value := object(map[string]cty.Value{
-		"arn": cty.StringVal(arn), "function_name": cty.StringVal(b.Labels[1]), "id": cty.StringVal(arn), "name": cty.StringVal(b.Labels[1]), "secret_id": cty.StringVal(arn), "url": cty.StringVal("https://made.up"),
+		"arn": cty.StringVal(arn), "function_name": cty.StringVal(b.Labels[1]), "id": cty.StringVal(arn), "name": name, "secret_id": cty.StringVal(arn), "url": cty.StringVal("https://made.up"),
 		"outputs": object(map[string]cty.Value{"RotationLambdaARN": cty.StringVal(arn)}),
 	})
 	count, has := b.Body.Attributes["count"]
@@ -194,6 +244,10 @@ func (m *module) resource(t *testing.T, b *hclsyntax.Block) {
 		made, address := m.body(t, b.Body, scope), strings.Join(b.Labels, ".")
 		m.made[address], m.each[address] = made, append(m.each[address], made)
 		for _, inner := range b.Body.Blocks {
+			if inner.Type == "dynamic" {
+				m.dynamic(t, inner, scope)
+				continue
+			}
 			if inner.Type == "lifecycle" {
 				for _, precondition := range inner.Body.Blocks {
 					m.condition(t, strings.Join(b.Labels, "."), precondition.Body)
@@ -202,6 +256,17 @@ func (m *module) resource(t *testing.T, b *hclsyntax.Block) {
 			}
 			m.body(t, inner.Body, scope)
 		}
+	}
+}
+
+// dynamic evaluates the content of a dynamic block, once for each of its for_each.
+func (m *module) dynamic(t *testing.T, b *hclsyntax.Block, scope *hcl.EvalContext) {
+	t.Helper()
+	for it := m.must(t, b.Body.Attributes["for_each"].Expr, scope).ElementIterator(); it.Next(); {
+		key, value := it.Element()
+		inner := scope.NewChild()
+		inner.Variables = map[string]cty.Value{b.Labels[0]: object(map[string]cty.Value{"key": key, "value": value})}
+		m.body(t, b.Body.Blocks[0].Body, inner)
 	}
 }
 

@@ -39,6 +39,9 @@ func TestTerraform(t *testing.T) {
 			`","trail_log_group":"trail","kms_key_arn":"` + keyARN + `"`),
 			"aws_cloudwatch_event_rule.trouble aws_cloudwatch_event_target.trouble aws_cloudwatch_log_metric_filter.trouble aws_cloudwatch_metric_alarm.trouble " +
 				"aws_secretsmanager_secret.this aws_secretsmanager_secret_rotation.this"},
+		{"alarms", `{"service":"orders","environment":"prod","databases":["orders","reports"],"alert_topic_arn":"` + topicARN + `"}`, "aws_cloudwatch_dashboard.this aws_cloudwatch_metric_alarm.this"},
+		{"ecs", ofService(``), serviceResources},
+		{"ecs", ofService(`,"load_balancers":[{"target_group_arn":"arn:aws:x","container_name":"app","container_port":8080}],"database_user_arns":["` + userARN + `"]`), serviceResources},
 		{"first-version", ofFirstVersion(``), "aws_secretsmanager_secret_version.first"},
 		{"credproxy", `{"name":"orders","platform":"ecs","reader_role_arn":"` + readerARN + `","reader_secret_arn":"` + partnerARN + `"}`,
 			"aws_cloudwatch_log_group.this aws_iam_role.this aws_iam_role_policy.this aws_sqs_queue.rotations aws_sqs_queue_policy.rotations"},
@@ -119,6 +122,8 @@ func TestTerraformRefuses(t *testing.T) {
 		`{"trusted_role_arn":"` + credproxyARN + `","external_id":"shop","database_user_arn":"` + userARN + `","rotation_queue_arn":"` + queueARN + `"}`: "reader",
 		`{"trusted_role_arn":"` + readerARN + `","external_id":"shop"}`:                                                                                  "reader",
 		`{"secret_id":"x","engine":"oracle","host":"x","port":1,"database":"x","username":"x"}`:                                                          "first-version",
+		ofService(`,"emergency":true`): "ecs",
+		ofService(`,"emergency_secret_arns":["` + secretARN + `","` + partnerARN + `"]`): "ecs",
 		functionModule(``): "rotation", // no code
 		functionModule(`,"zip_file":"rotation.zip","s3_bucket":"code","s3_key":"rotation.zip"`): "rotation",
 		functionModule(`,"zip_file":"rotation.zip","environment":{"PASSWORD_LENGHT":"40"}`):     "rotation",
@@ -226,17 +231,19 @@ func policyAt(t *testing.T, resource map[string]cty.Value, key string) (document
 
 // module is a Terraform module: its blocks, and after evaluate what it makes.
 type module struct {
+	dir        string
 	blocks     []*hclsyntax.Block
 	scope      *hcl.EvalContext
-	made       map[string]map[string]cty.Value   // by address, without count's index
+	made       map[string]map[string]cty.Value // by address, without count's index
+	outputs    map[string]cty.Value
 	each       map[string][]map[string]cty.Value // the same, all of for_each
 	conditions map[string]bool                   // those of validations and preconditions that failed
 }
 
 func readModule(t *testing.T, name string) *module {
 	t.Helper()
-	m := &module{}
-	files, err := filepath.Glob(filepath.Join(root, "deploy", "terraform", name, "*.tf"))
+	m := &module{dir: filepath.Join(root, "deploy", "terraform", name)}
+	files, err := filepath.Glob(filepath.Join(m.dir, "*.tf"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no module %s: %v", name, err)
 	}
@@ -278,6 +285,8 @@ func (m *module) checkSchema(t *testing.T) {
 			checkBlock(t, schema, b.Labels[0], b.Body)
 		case "data", "ephemeral":
 			checkBlock(t, schema, b.Type+"."+b.Labels[0], b.Body)
+		case "module":
+			checkCall(t, m.dir, b, readModule(t, sourceOf(t, m.dir, b)))
 		case "terraform", "variable", "locals", "output":
 		default:
 			t.Errorf("block %s", b.Type)
@@ -297,6 +306,9 @@ func checkBlock(t *testing.T, schema map[string]map[string]bool, kind string, bo
 		written[name] = true
 	}
 	for _, inner := range body.Blocks {
+		if inner.Type == "dynamic" {
+			inner = &hclsyntax.Block{Type: inner.Labels[0], Body: inner.Body.Blocks[0].Body}
+		}
 		written["block "+inner.Type] = true
 		if inner.Type != "lifecycle" {
 			checkBlock(t, schema, kind+"."+inner.Type, inner.Body)
@@ -315,7 +327,7 @@ func checkBlock(t *testing.T, schema map[string]map[string]bool, kind string, bo
 }
 
 var functions = map[string]function.Function{
-	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "flatten": stdlib.FlattenFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc, "reverse": stdlib.ReverseListFunc, "values": stdlib.ValuesFunc,
+	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "flatten": stdlib.FlattenFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc, "replace": stdlib.ReplaceFunc, "reverse": stdlib.ReverseListFunc, "values": stdlib.ValuesFunc,
 	"split": stdlib.SplitFunc, "tostring": stdlib.MakeToFunc(cty.String), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 	"alltrue": function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
@@ -334,6 +346,25 @@ var functions = map[string]function.Function{
 		Type:   function.StaticReturnType(cty.Bool),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			return cty.BoolVal(strings.Contains(args[0].AsString(), args[1].AsString())), nil
+		},
+	}),
+	"templatefile": function.New(&function.Spec{ // of names alone, which is all that ours have
+		Params: []function.Parameter{{Name: "path", Type: cty.String}, {Name: "vars", Type: cty.DynamicPseudoType}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			text, err := os.ReadFile(args[0].AsString())
+			if err != nil {
+				return cty.NilVal, err
+			}
+			e, faults := hclsyntax.ParseTemplate(text, args[0].AsString(), hcl.InitialPos)
+			if faults.HasErrors() {
+				return cty.NilVal, faults
+			}
+			value, faults := e.Value(&hcl.EvalContext{Variables: args[1].AsValueMap()})
+			if faults.HasErrors() {
+				return cty.NilVal, faults
+			}
+			return value, nil
 		},
 	}),
 	"one": function.New(&function.Spec{ // of a list of none or one

@@ -290,3 +290,8 @@ output "queue_url" {
   description = "For rotation.events.sqs_queue_url."
   value       = one(aws_sqs_queue.rotations[*].url)
 }
+
+output "secret_arns" {
+  description = "Those in this account that the role reads."
+  value       = var.secret_arns
+}
