@@ -28,6 +28,7 @@ func mySQLStand(t *testing.T, my *servers.MySQL, more ...string) *myStand {
 	aws, err := awsstub.Start(awsstub.Options{})
 	must(t, err)
 	t.Cleanup(aws.Close)
+	aws.CreateQueue(queueName)
 	aws.CreateSecret(secretName, mySQLSecret(my, "app", appPassword))
 	config := fmt.Sprintf("databases:\n  - name: main\n    engine: %s\n    listen: 127.0.0.1:0\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: {ca_file: %q}\n", my.Flavor, secretName, my.CAFile)
 	for _, line := range more {

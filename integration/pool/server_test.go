@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -83,67 +82,6 @@ func TestServerRestarts(t *testing.T) {
 	if n := s.metric(t, "closed_total", `reason="server"`); n != 3 {
 		t.Errorf("%d sessions were ended by the server", n)
 	}
-}
-
-// TestRotationUnderLoad has users alternate while clients come and go: none fails, and once
-// credproxy has seen the move new clients are the new user.
-func TestRotationUnderLoad(t *testing.T) {
-	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 18})
-	users := []string{"app", "app_clone"}
-	for _, user := range users {
-		must(t, pg.CreateRole(t.Context(), user, appPassword))
-	}
-	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 5}", "rotation: {refresh: 300ms}")
-	var moves atomic.Int64 // that credproxy has seen
-	ctx, stop := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	var served atomic.Int64
-	for range 4 {
-		clients.Go(func() {
-			for ctx.Err() == nil {
-				seen := moves.Load()
-				conn, err := pgx.Connect(t.Context(), "postgres://anybody@"+s.addr+"/postgres?sslmode=disable")
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				var user string
-				err = conn.QueryRow(t.Context(), "SELECT current_user").Scan(&user)
-				_ = conn.Close(t.Context())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if user != users[seen%2] && s.moves(t) == seen {
-					t.Errorf("after %d moves the user is %s", seen, user)
-				}
-				served.Add(1)
-			}
-		})
-	}
-	for n := int64(1); n <= 20; n++ {
-		user, password := users[n%2], fmt.Sprintf("%s-%d", appPassword, n)
-		must(t, pg.SetPassword(t.Context(), user, password))
-		s.aws.PutSecret(secretName, secret(pg, user, password))
-		await(t, "move", func() bool { return s.moves(t) == n })
-		moves.Store(n)
-		was := served.Load()
-		await(t, "clients", func() bool { return served.Load() > was+20 || t.Failed() })
-	}
-	stop()
-	clients.Wait()
-	reused, retired := s.metric(t, "reused_total"), s.metric(t, "closed_total", `reason="retired"`)
-	t.Logf("%d clients, %d of them on sessions of others, %d of which were retired", served.Load(), reused, retired)
-	if reused == 0 || retired == 0 {
-		t.Error("no session was used again, or none retired")
-	}
-}
-
-// moves is how many rotations credproxy has seen.
-func (s *stand) moves(t *testing.T) int64 {
-	n, err := s.proxy.Metric("credproxy_credential_rotations_total")
-	must(t, err)
-	return int64(n)
 }
 
 // TestMoreClientsThanSessions has clients wait for a session, and too long for one.

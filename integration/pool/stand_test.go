@@ -23,7 +23,10 @@ type stand struct {
 	addr  string
 }
 
-const secretName = "prod/app"
+const (
+	secretName = "prod/app"
+	queueName  = "rotations" // to which AWS sends its events
+)
 
 // postgresStand starts all three, with more YAML of the database: its pool, at least.
 func postgresStand(t *testing.T, pg *servers.Postgres, more ...string) *stand {
@@ -31,6 +34,7 @@ func postgresStand(t *testing.T, pg *servers.Postgres, more ...string) *stand {
 	aws, err := awsstub.Start(awsstub.Options{})
 	must(t, err)
 	t.Cleanup(aws.Close)
+	aws.CreateQueue(queueName)
 	aws.CreateSecret(secretName, secret(pg, "app", appPassword))
 	config := fmt.Sprintf("databases:\n  - name: main\n    listen: 127.0.0.1:0\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: {ca_file: %q}\n", secretName, pg.CAFile)
 	for _, line := range more {
