@@ -179,3 +179,48 @@ func TestMySQLNoDatabase(t *testing.T) {
 		}
 	})
 }
+
+// TestMySQLDatabase has clients follow each other in a database with the server's character set
+// and in one with its own: whatever the one before did, each finds the database and its
+// character set. A session of a database whose character set was changed meanwhile is not one
+// for who needs that.
+func TestMySQLDatabase(t *testing.T) {
+	eachFlavor(t, func(t *testing.T, flavor string) {
+		my := runMySQL(t, flavor)
+		must(t, my.Exec(t.Context(), "CREATE DATABASE latin CHARACTER SET latin1 COLLATE latin1_bin"))
+		must(t, my.Exec(t.Context(), "CREATE DATABASE other CHARACTER SET latin2"))
+		s := mySQLStand(t, my, "pool: {mode: session}")
+		const where = "SELECT CONCAT(DATABASE(), ' ', @@collation_database)"
+		for _, database := range []string{"app", "latin"} {
+			in := func(c *mysql.Config) { c.DBName = database }
+			direct := my.Config("app", appPassword, database)
+			fresh := connectMySQL(t, direct)
+			want := fresh.ask(t, where)
+			fresh.close(t)
+			used := map[string]bool{}
+			for _, sql := range []string{"DO 0", "USE other", "DO 0", "SET collation_database = latin7_bin", "USE mysql", "DO 0"} {
+				c := s.open(t, in)
+				if got := c.ask(t, where); got != want {
+					t.Errorf("after %s: %s, want %s", sql, got, want)
+				}
+				used[c.ask(t, connectionID)] = true
+				exec(t, c, sql)
+				s.leave(t, c)
+			}
+			if len(used) != 1 {
+				t.Errorf("%s: %d sessions", database, len(used))
+			}
+			if database == "app" {
+				continue
+			}
+			c := s.open(t, in)
+			exec(t, c, "ALTER DATABASE latin CHARACTER SET latin2")
+			s.leave(t, c)
+			c = s.open(t, in)
+			if used[c.ask(t, connectionID)] || !strings.HasPrefix(c.ask(t, where), "latin latin2_") {
+				t.Errorf("after ALTER DATABASE: %s", c.ask(t, where))
+			}
+			s.leave(t, c)
+		}
+	})
+}

@@ -66,6 +66,7 @@ type Conn struct {
 	OK               []byte // the database's OK
 
 	dialer *upstream.Dialer // that dialled it
+	moves  bool             // a reset has needed to bring the database back
 }
 
 // PreLoginConn is a connection on which the database's greeting has been read, and

@@ -21,7 +21,7 @@ type Fresh struct {
 	InitConnect  bool   // the server runs statements of its own at each login
 	profiles     bool   // a reset leaves profiling on, whatever the variable says
 	settings     string // the statement that brings settings back
-	changed      string // the query that has a row if something is not as it was
+	changed      string // the query that has a row if something is not as it was: 1, or 0 if it is the database alone
 }
 
 // netSettings hold of the connection itself, and a reset, which brings back the variables,
@@ -48,25 +48,32 @@ func (c *Conn) Learn(ctx context.Context, client uint32, database string) (f Fre
 }
 
 func (c *Conn) learn(f *Fresh) error {
-	row, err := c.row(*f, 5, "SELECT LENGTH(@@GLOBAL.init_connect), COALESCE(HEX(CURRENT_ROLE()), ''), @@character_set_client, @@character_set_results, @@collation_connection")
+	row, err := c.row(*f, 7, "SELECT LENGTH(@@GLOBAL.init_connect), COALESCE(HEX(CURRENT_ROLE()), ''), @@character_set_client, @@character_set_results, @@collation_connection, "+
+		"COALESCE(HEX(DATABASE()), ''), @@collation_database")
 	if err != nil {
 		return err
 	}
-	if row == nil || strings.Trim(row[1], "0123456789ABCDEF") != "" || !isName(row[2]) || !isName(row[3]) && row[3] != "" || !isName(row[4]) {
-		return fault.ErrAnswer("no roles and character sets", nil)
+	const hex = "0123456789ABCDEF"
+	if row == nil || strings.Trim(row[1]+row[5], hex) != "" || !isName(row[2]) || !isName(row[3]) && row[3] != "" || !isName(row[4]) || !isName(row[6]) {
+		return fault.ErrAnswer("no roles, character sets and database", nil)
 	}
 	f.InitConnect = row[0] != "0" && row[0] != ""
-	f.changed = "SELECT 1 FROM DUAL WHERE COALESCE(HEX(CURRENT_ROLE()), '') <> '" + row[1] + "'"
+	lost := "COALESCE(HEX(CURRENT_ROLE()), '') <> '" + row[1] + "'"
+	moved := fmt.Sprintf("COALESCE(HEX(DATABASE()), '') <> '%s' OR @@collation_database <> '%s'", row[5], row[6])
 	if f.Database == "" {
-		f.changed += " OR DATABASE() IS NOT NULL" // there is no way back to none
+		lost, moved = lost+" OR DATABASE() IS NOT NULL", "FALSE" // there is no way back to none
 	}
 	if strings.Contains(c.Greeting.Version, "MariaDB") {
 		f.profiles = true
-		f.changed += " OR EXISTS (SELECT 1 FROM information_schema.PROFILING)"
+		lost += " OR EXISTS (SELECT 1 FROM information_schema.PROFILING)"
 	} else {
 		f.settings += traceSettings + ", " + characterSets(row[2], row[3], row[4])
 	}
-	if err := c.unchanged(*f); err != nil { // FOUND_ROWS() is 0 again
+	f.changed = fmt.Sprintf("SELECT %s FROM DUAL WHERE %[1]s OR %s", lost, moved)
+	if row, err = c.row(*f, 1, f.changed); err == nil && row != nil { // FOUND_ROWS() is 0 again
+		err = fault.ErrAnswer("another session than it has just been", nil)
+	}
+	if err != nil {
 		return err
 	}
 	_, err = c.command(f.query(f.settings)) // and so is ROW_COUNT()
@@ -118,25 +125,35 @@ func (c *Conn) reset(f Fresh) (status uint16, err error) {
 			return 0, err
 		}
 	}
-	if err := c.unchanged(f); err != nil {
+	if err := c.bringBack(f); err != nil {
 		return 0, err
 	}
-	status, err = c.command(f.query(f.settings))
-	if err == nil && f.Database != "" {
-		status, err = c.command(append([]byte{mysql.COM_INIT_DB}, f.Database...))
-	}
-	return status, err
+	return c.command(f.query(f.settings))
 }
 
-// unchanged fails if something is not as it was that a reset leaves as it is: the active
+// bringBack fails if something is not as it was that a reset leaves as it is: the active
 // roles, a database where there was none, and MariaDB's profiles, in which statements are. Its query has no row else, and
 // so FOUND_ROWS(), which no reset brings back either, is 0, as it is in a fresh session.
-func (c *Conn) unchanged(f Fresh) error {
-	row, err := c.row(f, 1, f.changed)
-	if err == nil && row != nil {
-		err = fault.ErrAnswer("roles, a database or profiles that it had not when it began", nil)
+//
+// The database is brought back if it is another, or has not the character set that it had: a
+// reset of MySQL leaves the server's, so a session that needed that once is likely to need it
+// again.
+func (c *Conn) bringBack(f Fresh) error {
+	for {
+		if c.moves {
+			if _, err := c.command(append([]byte{mysql.COM_INIT_DB}, f.Database...)); err != nil {
+				return err
+			}
+		}
+		row, err := c.row(f, 1, f.changed)
+		if err != nil || row == nil {
+			return err
+		}
+		if row[0] != "0" || c.moves {
+			return fault.ErrAnswer("roles, a database or profiles that it had not when it began", nil)
+		}
+		c.moves = true
 	}
-	return err
 }
 
 // query encodes a COM_QUERY.
