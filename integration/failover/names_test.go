@@ -8,7 +8,7 @@ import (
 // TestNamesFlap has the cluster's name take turns between the old writer and the new one
 // after a failover: each kept session ends once, with the old writer, and nobody gets that.
 func TestNamesFlap(t *testing.T) {
-	for _, e := range withRoles() {
+	for _, e := range engines() {
 		t.Run(e.String(), func(t *testing.T) {
 			t.Parallel()
 			s := newPair(t, e).run(t, roleWriter()...)

@@ -58,9 +58,6 @@ func engines() []engine {
 	return []engine{postgres{version: 15}, mySQL{flavor: "mysql"}, mySQL{flavor: "mariadb"}}
 }
 
-// withRoles are the engines that know roles of servers.
-func withRoles() []engine { return engines()[:1] }
-
 // place is where a server is to listen and what to show.
 type place struct {
 	host string
@@ -118,29 +115,33 @@ func newPair(t *testing.T, e engine) *pair {
 // change is a failover.
 type change struct {
 	from, to string
-	demoted  time.Time // from this time on the old writer takes no writes
+	begun    time.Time // until this time the old writer takes writes
+	demoted  time.Time // from this time on it takes none
 	promoted time.Time // from this time on the new one may
 }
 
 // handOver has the servers change roles as an operator does. The names stay.
 func (p *pair) handOver(t *testing.T) change {
 	t.Helper()
+	begun := time.Now()
 	must(t, p.demote(t.Context(), p.servers[p.writer], p.servers[p.replica]))
-	return p.promote(t)
+	return p.promote(t, begun)
 }
 
 // crash kills the writer and promotes the other. The names stay.
 func (p *pair) crash(t *testing.T) change {
 	t.Helper()
+	begun := time.Now()
 	must(t, p.servers[p.writer].Kill())
 	delete(p.servers, p.writer)
-	return p.promote(t)
+	return p.promote(t, begun)
 }
 
-func (p *pair) promote(t *testing.T) change {
+// promote makes the replica the writer, of a failover that began then.
+func (p *pair) promote(t *testing.T, begun time.Time) change {
 	t.Helper()
 	now := time.Now()
-	c := change{from: p.writer, to: p.replica, demoted: now, promoted: now}
+	c := change{from: p.writer, to: p.replica, begun: begun, demoted: now, promoted: now}
 	p.writer, p.replica = c.to, c.from
 	must(t, p.servers[p.writer].Promote(t.Context()))
 	return c
@@ -149,8 +150,9 @@ func (p *pair) promote(t *testing.T) change {
 // vanish has the writer's machine vanish and promotes the other. The names stay.
 func (p *pair) vanish(t *testing.T) change {
 	t.Helper()
+	begun := time.Now()
 	must(t, p.servers[p.writer].Vanish())
-	return p.promote(t)
+	return p.promote(t, begun)
 }
 
 // heal makes the old writer, or one in its place, the replica of the new one.

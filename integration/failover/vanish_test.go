@@ -12,7 +12,7 @@ import (
 // over: clients in a statement and idle ones hear of it, new ones get the new writer.
 func TestVanishedWriter(t *testing.T) {
 	const serverTimeout, more = 2 * time.Second, 2 * time.Second
-	for _, e := range withRoles() {
+	for _, e := range engines() {
 		t.Run(e.String(), func(t *testing.T) {
 			t.Parallel()
 			s := newPair(t, e).run(t, roleWriter("limits: {server_timeout: 2s}")...)

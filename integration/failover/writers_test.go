@@ -32,7 +32,7 @@ func soak(t *testing.T) int {
 // TestWritersUnderFailover has clients of role writer write while the servers change roles,
 // by an operator and by crashes, and the cluster's name names the old writer.
 func TestWritersUnderFailover(t *testing.T) {
-	for _, e := range withRoles() {
+	for _, e := range engines() {
 		t.Run(e.String(), func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, e)
