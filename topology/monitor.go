@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,6 +84,7 @@ type monitor struct {
 	*Servers
 	from   Credentials
 	engine Engine
+	asked  *server // for the others, at least once
 }
 
 // interval returns how long to wait before the next look.
@@ -122,7 +124,8 @@ func (m *monitor) has(ctx context.Context, at *server, topology bool) bool {
 	cancel()
 	switch {
 	case err == nil && role == m.o.Role:
-		if topology {
+		if topology || m.asked != at {
+			m.asked = at
 			m.learn(ctx, at.conn, at.Place)
 		}
 		return true
@@ -168,12 +171,28 @@ func (m *monitor) learn(ctx context.Context, c Conn, at Place) []Instance {
 		m.o.Log.Debug("a server does not tell of the others", zap.Stringer("server", at), zap.Error(err))
 		return nil
 	}
-	if len(answer.Instances) > 0 {
-		m.mu.Lock()
-		m.known = answer.Instances
-		m.mu.Unlock()
+	if len(answer.Instances) == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	before := m.known
+	m.known = answer.Instances
+	m.mu.Unlock()
+	if now := places(answer.Instances); !slices.Equal(places(before), now) {
+		m.o.Log.Info("servers of the database, as one of them says", zap.Stringer("server", at), zap.Strings("servers", now))
 	}
 	return answer.Instances
+}
+
+// places are where instances are, as far as that is known, in order.
+func places(of []Instance) (all []string) {
+	for _, i := range of {
+		if i.Place != (Place{}) {
+			all = append(all, i.Place.String())
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // settle makes a server that has the role the one in use.

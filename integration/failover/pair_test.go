@@ -92,12 +92,14 @@ func newPair(t *testing.T, e engine) *pair {
 		}
 	})
 	for host, name := range map[string]string{hostA: nameA, hostB: nameB} {
-		cert, err := ca.Issue(pki.Leaf{Names: []string{name, clusterName}, IPs: []net.IP{net.ParseIP(host)}})
+		cert, err := ca.Issue(pki.Leaf{Names: []string{name, clusterName, rdsInstance[host], rdsCluster}, IPs: []net.IP{net.ParseIP(host)}})
 		must(t, err)
 		p.places[host] = place{host: host, cert: cert, ca: ca}
 		p.names.Point(name, host)
+		p.names.Point(rdsInstance[host], host)
 	}
 	p.names.Point(clusterName, p.writer)
+	p.names.Point(rdsCluster, p.writer)
 	p.servers[hostA], err = e.start(t.Context(), p.places[hostA], nil)
 	must(t, err)
 	_, port, _ := net.SplitHostPort(p.servers[hostA].Addr())

@@ -29,13 +29,13 @@ func (e *Engine) toServer(ctx context.Context, p *backend.Params, cred *secrets.
 	return cred, route, err
 }
 
-// along has p lead along a route.
+// along has p lead along a route, and returns what to log in with at its end.
 func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Route, cred *secrets.Credential) (*secrets.Credential, error) {
 	if route.Place == (topology.Place{}) {
 		return cred, nil
 	}
 	p.Dialer = e.Upstream.At(route.Host, route.Port, route.Addr)
-	return cred, nil
+	return e.Servers.Credential(ctx, route, cred)
 }
 
 // verify has up, a session with the flags of a client that has just begun at the end of the
