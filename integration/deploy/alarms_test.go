@@ -47,7 +47,7 @@ func TestAlarms(t *testing.T) {
 func moduleAlarms(t *testing.T) (alarms map[string]alarm, dashboard any) {
 	t.Helper()
 	m := readModule(t, "alarms")
-	m.evaluate(t, `{"service":"orders","environment":"prod","databases":["main"],"alert_topic_arn":"`+topicARN+`"}`)
+	m.evaluate(t, `{"service":"orders","environment":"prod","databases":["main"],"alert_topic_arns":["`+topicARN+`"]}`)
 	alarms = map[string]alarm{}
 	for _, made := range m.each["aws_cloudwatch_metric_alarm.this"] {
 		a := alarm{

@@ -3,8 +3,6 @@ package deploy_test
 import (
 	"strings"
 	"testing"
-
-	"github.com/zclconf/go-cty/cty"
 )
 
 // TestCrossAccountOrder: each account can name what the other makes before it is there. IAM
@@ -50,21 +48,5 @@ func TestCrossAccountOrder(t *testing.T) {
 	mustEqual(t, "name of the events' role", m.made["aws_iam_role.events"]["name"].AsString(), theirs+"-events")
 	if _, has := m.made["aws_cloudwatch_event_target.rotations"]["role_arn"]; !has {
 		t.Error("a target in another account needs a role")
-	}
-}
-
-// TestTerraformUnknownSecret: a secret that is made in the same run, whose ARN is not known
-// before, decides no count of credproxy's module.
-func TestTerraformUnknownSecret(t *testing.T) {
-	m := readModule(t, "credproxy")
-	m.evaluate(t, `{"name":"orders","platform":"ecs","secret_arns":["`+secretARN+`"]}`)
-	values := m.scope.Variables["var"].AsValueMap()
-	values["secret_arns"] = cty.ListVal([]cty.Value{cty.UnknownVal(cty.String)})
-	m.scope.Variables["var"] = object(values)
-	m.resolve(t)
-	for _, b := range m.blocks {
-		if count, has := b.Body.Attributes["count"]; has && !m.must(t, count.Expr, m.scope).IsKnown() {
-			t.Errorf("%s: the count is not known", strings.Join(b.Labels, "."))
-		}
 	}
 }

@@ -13,15 +13,36 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// evaluate evaluates every expression with these variables. What AWS would answer is
+// evaluate evaluates every expression with these variables, in JSON. What AWS would answer is
 // made up: an ARN, a name, an address.
 func (m *module) evaluate(t *testing.T, variables string) {
 	t.Helper()
+	m.evaluateWith(t, valuesOf(t, variables))
+}
+
+// valuesOf reads variables, which are an object in JSON.
+func valuesOf(t *testing.T, variables string) map[string]cty.Value {
+	t.Helper()
+	kind, err := ctyjson.ImpliedType([]byte(variables))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := ctyjson.Unmarshal([]byte(variables), kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values.AsValueMap()
+}
+
+// evaluateWith is evaluate with values, which may be unknown, as is what Terraform learns
+// only when it has made it.
+func (m *module) evaluateWith(t *testing.T, given map[string]cty.Value) {
+	t.Helper()
 	m.made, m.each, m.conditions = map[string]map[string]cty.Value{}, map[string][]map[string]cty.Value{}, map[string]bool{}
-	m.outputs = map[string]cty.Value{}
+	m.outputs, m.unknown = map[string]cty.Value{}, nil
 	m.scope = &hcl.EvalContext{Functions: functions, Variables: map[string]cty.Value{
 		"path": object(map[string]cty.Value{"module": cty.StringVal(m.dir)}),
-		"var":  m.variables(t, variables),
+		"var":  m.variables(t, given),
 		"data": object(map[string]cty.Value{
 			"aws_caller_identity": object(map[string]cty.Value{"this": object(map[string]cty.Value{"account_id": cty.StringVal(account)})}),
 			"aws_partition":       object(map[string]cty.Value{"this": object(map[string]cty.Value{"partition": cty.StringVal("aws"), "dns_suffix": cty.StringVal("amazonaws.com")})}),
@@ -60,20 +81,10 @@ func (m *module) refused() bool {
 
 func object(m map[string]cty.Value) cty.Value { return cty.ObjectVal(m) }
 
-func (m *module) variables(t *testing.T, text string) cty.Value {
+func (m *module) variables(t *testing.T, given map[string]cty.Value) cty.Value {
 	t.Helper()
-	kind, err := ctyjson.ImpliedType([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	given, err := ctyjson.Unmarshal([]byte(text), kind)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := given.AsValueMap()
-	if values == nil {
-		values = map[string]cty.Value{}
-	}
+	values := map[string]cty.Value{}
+	maps.Copy(values, given)
 	declared := map[string]bool{}
 	for _, b := range m.blocks {
 		if b.Type != "variable" {
@@ -81,9 +92,10 @@ func (m *module) variables(t *testing.T, text string) cty.Value {
 		}
 		name := b.Labels[0]
 		declared[name] = true
-		if standard, has := b.Body.Attributes["default"]; has && !kind.HasAttribute(name) {
+		_, isGiven := given[name]
+		if standard, has := b.Body.Attributes["default"]; has && !isGiven {
 			values[name] = m.must(t, standard.Expr, nil)
-		} else if !kind.HasAttribute(name) {
+		} else if !isGiven {
 			t.Errorf("variable %s has no value", name)
 		}
 	}
@@ -173,15 +185,11 @@ func (m *module) call(t *testing.T, b *hclsyntax.Block) (map[string]cty.Value, h
 			arguments[name] = value
 		}
 	}
-	given := object(arguments)
-	text, err := ctyjson.Marshal(given, given.Type())
-	if err != nil {
-		t.Fatal(err)
-	}
 	called := readModule(t, sourceOf(t, m.dir, b))
-	called.evaluate(t, string(text))
+	called.evaluateWith(t, arguments)
+	m.unknown = append(m.unknown, called.unknown...)
 	if called.refused() {
-		t.Errorf("module %s refuses %s: %v", b.Labels[0], text, called.conditions)
+		t.Errorf("module %s refuses %v: %v", b.Labels[0], arguments, called.conditions)
 	}
 	return called.outputs, nil
 }
@@ -215,6 +223,8 @@ func (m *module) standIn(b *hclsyntax.Block) (cty.Value, hcl.Diagnostics) {
 	switch {
 	case faults.HasErrors():
 		return value, faults
+	case !n.IsKnown():
+		return cty.DynamicVal, nil
 	case n.RawEquals(cty.NumberIntVal(0)):
 		return cty.EmptyTupleVal, nil
 	}
@@ -225,6 +235,16 @@ func (m *module) standIn(b *hclsyntax.Block) (cty.Value, hcl.Diagnostics) {
 func (m *module) resource(t *testing.T, b *hclsyntax.Block) {
 	t.Helper()
 	scopes := []*hcl.EvalContext{m.scope}
+	if _, has := b.Body.Attributes["count"]; has {
+		scopes[0] = m.scope.NewChild()
+		scopes[0].Variables = map[string]cty.Value{"count": object(map[string]cty.Value{"index": cty.NumberIntVal(0)})}
+	}
+	for _, name := range []string{"count", "for_each"} {
+		if a, has := b.Body.Attributes[name]; has && !m.must(t, a.Expr, m.scope).IsKnown() {
+			m.unknown = append(m.unknown, strings.Join(b.Labels, "."))
+			return
+		}
+	}
 	if count, has := b.Body.Attributes["count"]; has && m.must(t, count.Expr, m.scope).RawEquals(cty.NumberIntVal(0)) {
 		return
 	}
@@ -282,7 +302,7 @@ func (m *module) body(t *testing.T, body *hclsyntax.Body, scope *hcl.EvalContext
 func (m *module) condition(t *testing.T, where string, body *hclsyntax.Body) {
 	t.Helper()
 	holds := m.must(t, body.Attributes["condition"].Expr, m.scope)
-	m.conditions[fmt.Sprint(where, ", line ", body.SrcRange.Start.Line)] = holds.False()
+	m.conditions[fmt.Sprint(where, ", line ", body.SrcRange.Start.Line)] = holds.IsKnown() && holds.False()
 }
 
 func (m *module) must(t *testing.T, e hcl.Expression, scope *hcl.EvalContext) cty.Value {

@@ -78,7 +78,7 @@ func TestTroubleIsTold(t *testing.T) {
 		stack["Failed"].Properties["FilterPattern"].(string)+stack["Abandoned"].Properties["FilterPattern"].(string))
 
 	m := readModule(t, "secret")
-	m.evaluate(t, ofModule(`,"rotation_function_arn":"`+function+`","alert_topic_arn":"`+topicARN+`","trail_log_group":"trail"`))
+	m.evaluate(t, ofModule(`,"rotation_function_arn":"`+function+`","alert_topic_arns":["`+topicARN+`"],"trail_log_group":"trail"`))
 	filters := ""
 	for _, made := range m.each["aws_cloudwatch_log_metric_filter.trouble"] {
 		filters += made["pattern"].AsString()

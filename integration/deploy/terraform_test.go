@@ -33,13 +33,13 @@ func TestTerraform(t *testing.T) {
 		{"account", `{"email":"ops@example.com","trail_log_group":"trail"}`,
 			"aws_cloudwatch_log_metric_filter.denials aws_cloudwatch_metric_alarm.denials aws_sns_topic.alerts aws_sns_topic_policy.alerts aws_sns_topic_subscription.email"},
 		{"secret", ofModule(``), "aws_secretsmanager_secret.this"},
-		{"secret", ofModule(`,"alert_topic_arn":"` + topicARN + `","trail_log_group":"trail"`), "aws_secretsmanager_secret.this"},
+		{"secret", ofModule(`,"alert_topic_arns":["` + topicARN + `"],"trail_log_group":"trail"`), "aws_secretsmanager_secret.this"},
 		{"secret", ofModule(`,"rotates":false,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate"`), "aws_secretsmanager_secret.this"},
-		{"secret", ofModule(`,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate","alert_topic_arn":"` + topicARN +
-			`","trail_log_group":"trail","kms_key_arn":"` + keyARN + `"`),
+		{"secret", ofModule(`,"rotation_function_arn":"arn:aws:lambda:eu-west-1:123456789012:function:rotate","alert_topic_arns":["` + topicARN +
+			`"],"trail_log_group":"trail","kms_key_arn":"` + keyARN + `"`),
 			"aws_cloudwatch_event_rule.trouble aws_cloudwatch_event_target.trouble aws_cloudwatch_log_metric_filter.trouble aws_cloudwatch_metric_alarm.trouble " +
 				"aws_secretsmanager_secret.this aws_secretsmanager_secret_rotation.this"},
-		{"alarms", `{"service":"orders","environment":"prod","databases":["orders","reports"],"alert_topic_arn":"` + topicARN + `"}`, "aws_cloudwatch_dashboard.this aws_cloudwatch_metric_alarm.this"},
+		{"alarms", `{"service":"orders","environment":"prod","databases":["orders","reports"],"alert_topic_arns":["` + topicARN + `"]}`, "aws_cloudwatch_dashboard.this aws_cloudwatch_metric_alarm.this"},
 		{"ecs", ofService(``), serviceResources},
 		{"ecs", ofService(`,"load_balancers":[{"target_group_arn":"arn:aws:x","container_name":"app","container_port":8080}],"database_user_arns":["` + userARN + `"]`), serviceResources},
 		{"first-version", ofFirstVersion(``), "aws_secretsmanager_secret_version.first"},
@@ -106,7 +106,7 @@ func functionModule(more string) string {
 // allOfFunctionModule are the variables of a rotation function that uses all there is.
 var allOfFunctionModule = functionModule(`,"kms_key_arn":"` + keyARN + `","master_secret_arn":"` + masterARN + `","master_kms_key_arn":"` + masterKeyARN +
 	`","s3_bucket":"code","s3_key":"rotation.zip","s3_object_version":"1","strategy":"alternating","owner_role":"orders_owner","password_source":"secretsmanager"` +
-	`,"environment":{"PASSWORD_LENGTH":"40"},"layers":["` + layerARN + `"],"reserved_concurrency":1,"check_schedule":"rate(5 minutes)","alert_topic_arn":"` + topicARN + `"`)
+	`,"environment":{"PASSWORD_LENGTH":"40"},"layers":["` + layerARN + `"],"reserved_concurrency":1,"check_schedule":"rate(5 minutes)","alert_topic_arns":["` + topicARN + `"]`)
 
 // TestTerraformRefuses gives variables that the modules forbid.
 func TestTerraformRefuses(t *testing.T) {
@@ -132,26 +132,6 @@ func TestTerraformRefuses(t *testing.T) {
 		m.evaluate(t, variables)
 		if !m.refused() {
 			t.Errorf("%s takes %s", module, variables)
-		}
-	}
-}
-
-// TestTerraformUnknownFunction: a function that is made in the same run, whose ARN is not
-// known before, decides no count of the secret's module.
-func TestTerraformUnknownFunction(t *testing.T) {
-	for variables, known := range map[string]bool{ofModule(``): false, ofModule(`,"rotates":true`): true} {
-		m := readModule(t, "secret")
-		m.evaluate(t, variables)
-		values := m.scope.Variables["var"].AsValueMap()
-		values["rotation_function_arn"] = cty.UnknownVal(cty.String)
-		m.scope.Variables["var"] = object(values)
-		for _, b := range m.blocks {
-			if b.Type != "locals" {
-				continue
-			}
-			if rotates := m.must(t, b.Body.Attributes["rotates"].Expr, m.scope); rotates.IsKnown() != known {
-				t.Errorf("%s: whether it rotates is known: %v", variables, !known)
-			}
 		}
 	}
 }
@@ -236,6 +216,7 @@ type module struct {
 	scope      *hcl.EvalContext
 	made       map[string]map[string]cty.Value // by address, without count's index
 	outputs    map[string]cty.Value
+	unknown    []string                          // resources of which it is not known how many there are
 	each       map[string][]map[string]cty.Value // the same, all of for_each
 	conditions map[string]bool                   // those of validations and preconditions that failed
 }

@@ -17,18 +17,17 @@ variable "databases" {
   type        = list(string)
 }
 
-variable "alert_topic_arn" {
-  description = "Output of account. Empty: nobody is told."
-  type        = string
-  default     = ""
+variable "alert_topic_arns" {
+  description = "Output of account, in a list, whose length is known even when account is made in the same run. Empty: nobody is told."
+  type        = list(string)
+  default     = []
 }
 
 data "aws_region" "this" {}
 
 locals {
-  above   = "GreaterThanThreshold"
-  below   = "LessThanThreshold"
-  actions = var.alert_topic_arn == "" ? [] : [var.alert_topic_arn]
+  above = "GreaterThanThreshold"
+  below = "LessThanThreshold"
 
   alarms = {
     CredproxyCredentialOld     = { metric = "credential_age_seconds", result = "", statistic = "Maximum", compare = local.above, threshold = 10800, period = 60, periods = 10 }
@@ -60,8 +59,8 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   comparison_operator = each.value.compare
   threshold           = each.value.threshold
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.actions
-  ok_actions          = local.actions
+  alarm_actions       = var.alert_topic_arns
+  ok_actions          = var.alert_topic_arns
 }
 
 resource "aws_cloudwatch_dashboard" "this" {

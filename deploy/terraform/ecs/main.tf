@@ -82,10 +82,10 @@ variable "databases" {
   type        = list(string)
 }
 
-variable "alert_topic_arn" {
-  description = "Output of account. Empty: nobody is told."
-  type        = string
-  default     = ""
+variable "alert_topic_arns" {
+  description = "Output of account, in a list, whose length is known even when account is made in the same run. Empty: nobody is told."
+  type        = list(string)
+  default     = []
 }
 
 variable "cpu" {
@@ -206,11 +206,11 @@ module "credproxy" {
 }
 
 module "alarms" {
-  source          = "../alarms"
-  service         = var.name
-  environment     = var.environment
-  databases       = var.databases
-  alert_topic_arn = var.alert_topic_arn
+  source           = "../alarms"
+  service          = var.name
+  environment      = var.environment
+  databases        = var.databases
+  alert_topic_arns = var.alert_topic_arns
 }
 
 # Of ECS itself: pulls images, and writes the log.

@@ -146,10 +146,10 @@ variable "check_schedule" {
   default     = ""
 }
 
-variable "alert_topic_arn" {
-  description = "Output of account. Empty: nobody is told."
-  type        = string
-  default     = ""
+variable "alert_topic_arns" {
+  description = "Output of account, in a list, whose length is known even when account is made in the same run. Empty: nobody is told."
+  type        = list(string)
+  default     = []
 }
 
 variable "log_retention_days" {
@@ -166,7 +166,6 @@ locals {
   via       = { StringEquals = { "kms:ViaService" = ["secretsmanager.${data.aws_region.this.region}.amazonaws.com"] } }
   rds       = "arn:${local.partition}:rds:${data.aws_region.this.region}:${data.aws_caller_identity.this.account_id}"
   describes = var.describe_databases || strcontains(var.master_secret_arn, ":secret:rds!")
-  actions   = var.alert_topic_arn == "" ? [] : [var.alert_topic_arn]
 
   environment = merge(
     var.environment,
@@ -359,7 +358,7 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = 1
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.actions
+  alarm_actions       = var.alert_topic_arns
 }
 
 # Milliseconds: 80 % of the timeout, at which a step is killed.
@@ -375,7 +374,7 @@ resource "aws_cloudwatch_metric_alarm" "duration" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.timeout * 800
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.actions
+  alarm_actions       = var.alert_topic_arns
 }
 
 output "function_arn" {

@@ -36,10 +36,10 @@ variable "rotation_window" {
   default     = "2h"
 }
 
-variable "alert_topic_arn" {
-  description = "Output of account. Empty: nobody is told."
-  type        = string
-  default     = ""
+variable "alert_topic_arns" {
+  description = "Output of account, in a list, whose length is known even when account is made in the same run. Empty: nobody is told."
+  type        = list(string)
+  default     = []
 }
 
 variable "trail_log_group" {
@@ -50,7 +50,7 @@ variable "trail_log_group" {
 
 locals {
   rotates  = var.rotates != null ? var.rotates : var.rotation_function_arn != ""
-  tells    = local.rotates && var.alert_topic_arn != ""
+  tells    = local.rotates && length(var.alert_topic_arns) > 0
   troubles = local.tells && var.trail_log_group != "" ? local.events : {}
   events = { # where rotate_immediately is false a function that fails shows as TestRotationFailed
     RotationFailed    = ["RotationFailed", "TestRotationFailed"]
@@ -93,9 +93,9 @@ resource "aws_cloudwatch_event_rule" "trouble" {
 }
 
 resource "aws_cloudwatch_event_target" "trouble" {
-  count = local.tells ? 1 : 0
+  count = local.tells ? length(var.alert_topic_arns) : 0
   rule  = aws_cloudwatch_event_rule.trouble[0].name
-  arn   = var.alert_topic_arn
+  arn   = var.alert_topic_arns[count.index]
 }
 
 # Alarms have a state, for dashboards and for who escalates; they need the trail's log group.
@@ -124,7 +124,7 @@ resource "aws_cloudwatch_metric_alarm" "trouble" {
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = 1
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [var.alert_topic_arn]
+  alarm_actions       = var.alert_topic_arns
 }
 
 output "secret_arn" {
