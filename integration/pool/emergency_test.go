@@ -1,7 +1,6 @@
 package pool_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -21,12 +20,6 @@ func glass(t *testing.T) string {
 	return fmt.Sprintf("break_glass: {file: %q, max_duration: 10m}", file)
 }
 
-// visitor is a client: who it is at the server, and how it leaves.
-type visitor struct {
-	user, session string
-	leave         func()
-}
-
 // TestEmergency has an emergency begin and end: no client gets a session of the credential of
 // before, whether it was idle then or in use.
 func TestEmergency(t *testing.T) {
@@ -35,19 +28,13 @@ func TestEmergency(t *testing.T) {
 		must(t, pg.CreateRole(t.Context(), "app", appPassword))
 		must(t, pg.CreateRole(t.Context(), "emergency", emergencyPassword))
 		s := postgresStand(t, pg, "pool: {mode: session}", glass(t))
-		emergency(t, s, func() visitor {
-			c := s.connect(t)
-			return visitor{ask(t, c, "SELECT current_user"), ask(t, c, pid), func() { must(t, c.Close(context.Background())) }}
-		})
+		emergency(t, s, func() visitor { return s.visit(t) })
 	})
 	eachFlavor(t, func(t *testing.T, flavor string) {
 		my := runMySQL(t, flavor)
 		must(t, my.CreateUser(t.Context(), "emergency", emergencyPassword, "", "ALL ON *.*"))
 		s := mySQLStand(t, my, "pool: {mode: session}", glass(t))
-		emergency(t, &s.stand, func() visitor {
-			c := s.open(t, nil)
-			return visitor{c.ask(t, "SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', 1)"), c.ask(t, connectionID), func() { c.close(t) }}
-		})
+		emergency(t, &s.stand, func() visitor { return s.visit(t) })
 	})
 }
 

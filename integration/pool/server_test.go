@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/credproxy/credproxy/integration/pki"
 	"github.com/credproxy/credproxy/integration/servers"
 )
 
@@ -44,43 +42,6 @@ func TestServerEndsIdleSessions(t *testing.T) {
 			t.Error("a session that is no more")
 		}
 		s.leave(t, b)
-	}
-}
-
-// TestServerRestarts has another server take the place of the one whose sessions are kept.
-func TestServerRestarts(t *testing.T) {
-	ca, err := pki.NewCA("pool")
-	must(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
-	must(t, l.Close())
-	run := func() *servers.Postgres {
-		pg, err := servers.StartPostgres(t.Context(), servers.PostgresOptions{Version: 18, Port: port, CA: ca})
-		must(t, err)
-		t.Cleanup(pg.Stop)
-		must(t, pg.CreateRole(t.Context(), "app", appPassword))
-		return pg
-	}
-	pg := run()
-	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 3}")
-	var kept []*pgx.Conn
-	for range 3 {
-		kept = append(kept, s.connect(t))
-	}
-	for _, c := range kept {
-		must(t, c.Close(t.Context()))
-	}
-	await(t, "three sessions that are kept", func() bool { return s.metric(t, "idle") == 3 })
-	pg.Stop()
-	run()
-	for range 4 {
-		c := s.connect(t)
-		ask(t, c, pid)
-		defer c.Close(context.Background())
-	}
-	if n := s.metric(t, "closed_total", `reason="server"`); n != 3 {
-		t.Errorf("%d sessions were ended by the server", n)
 	}
 }
 
