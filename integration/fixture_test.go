@@ -24,9 +24,13 @@ func newPostgres(t testing.TB, o servers.PostgresOptions) *servers.Postgres {
 // is kept, unless they say otherwise.
 const poolVariable = "CREDPROXY_TEST_POOL"
 
+// pooled reports whether tests do. A client of MySQL may then be told the id of another
+// connection than its own (docs/pool.md).
+func pooled() bool { return os.Getenv(poolVariable) != "" }
+
 // withPool adds a pool to the lines of a database, if poolVariable says so.
 func withPool(lines []string) []string {
-	if os.Getenv(poolVariable) == "" || slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "pool:") }) {
+	if !pooled() || slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "pool:") }) {
 		return lines
 	}
 	return append(slices.Clip(lines), "pool: {mode: session, max_idle: 1}")
