@@ -1,7 +1,9 @@
 package awsstub
 
 import (
+	"cmp"
 	"encoding/xml"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,6 +22,11 @@ type DBInstance struct {
 	Engine          string // such as postgres
 	ReplicaSource   string // ReadReplicaSourceDBInstanceIdentifier, of a replica
 	Cluster         string // of Aurora: the cluster's identifier
+	Database        string // DBName
+	Status          string // default: available
+	IAM             bool   // IAM database authentication is on
+	MasterSecret    string // ARN of the master user's secret, if RDS manages it
+	Tags            map[string]string
 }
 
 // DBCluster is a cluster as RDS describes it.
@@ -28,6 +35,12 @@ type DBCluster struct {
 	Endpoint, ReaderEndpoint string // hosts
 	Port                     int
 	Engine                   string // such as aurora-postgresql
+	CustomEndpoints          []string
+	Database                 string // DatabaseName
+	Status                   string // default: available
+	IAM                      bool   // IAM database authentication is on
+	MasterSecret             string // ARN of the master user's secret, if RDS manages it
+	Tags                     map[string]string
 }
 
 // databases are what RDS knows.
@@ -95,6 +108,56 @@ func (d *databases) resource(s *Server, x *exchange) string {
 	return s.rdsARN(kind, name)
 }
 
+// described is what an instance and a cluster have in common.
+type described struct {
+	IAM    bool      `xml:"IAMDatabaseAuthenticationEnabled"`
+	Master *dbMaster `xml:"MasterUserSecret"`
+	Tags   []dbTag   `xml:"TagList>Tag"`
+}
+
+type dbMaster struct {
+	ARN    string `xml:"SecretArn"`
+	Status string `xml:"SecretStatus"`
+}
+
+type dbTag struct{ Key, Value string }
+
+func describe(iam bool, master string, tags map[string]string) described {
+	d := described{IAM: iam}
+	if master != "" {
+		d.Master = &dbMaster{master, "active"}
+	}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		d.Tags = append(d.Tags, dbTag{key, tags[key]})
+	}
+	return d
+}
+
+// page cuts an answer to the page that the request asks for, of 20 to 100 entries, and
+// returns the marker of the next one ("DescribeDBInstances" in the API reference of RDS).
+func page[Entry any](form url.Values, all []Entry) (entries []Entry, marker string, err error) {
+	first, size := 0, maxRecords
+	if s := form.Get("MaxRecords"); s != "" {
+		if size, err = strconv.Atoi(s); err != nil || size < minRecords || size > maxRecords {
+			return nil, "", refuse("InvalidParameterValue", "Invalid value %s for MaxRecords. Must be between %d and %d", s, minRecords, maxRecords)
+		}
+	}
+	if s := form.Get("Marker"); s != "" {
+		if first, err = strconv.Atoi(strings.TrimPrefix(s, markerPrefix)); err != nil || !strings.HasPrefix(s, markerPrefix) || first < 0 || first > len(all) {
+			return nil, "", refuse("InvalidParameterValue", "Could not parse the marker.")
+		}
+	}
+	if last := first + size; last < len(all) {
+		return all[first:last], markerPrefix + strconv.Itoa(last), nil
+	}
+	return all[first:], "", nil
+}
+
+const (
+	minRecords, maxRecords = 20, 100
+	markerPrefix           = "marker-"
+)
+
 type dbEndpoint struct {
 	Address string
 	Port    string
@@ -109,11 +172,14 @@ type dbInstanceAnswer struct {
 	ReplicaSource string      `xml:"ReadReplicaSourceDBInstanceIdentifier,omitempty"`
 	Replicas      []string    `xml:"ReadReplicaDBInstanceIdentifiers>ReadReplicaDBInstanceIdentifier"`
 	Cluster       string      `xml:"DBClusterIdentifier,omitempty"`
+	Database      string      `xml:"DBName,omitempty"`
+	described
 }
 
 type dbInstancesResponse struct {
 	XMLName   xml.Name           `xml:"http://rds.amazonaws.com/doc/2014-10-31/ DescribeDBInstancesResponse"`
 	Instances []dbInstanceAnswer `xml:"DescribeDBInstancesResult>DBInstances>DBInstance"`
+	Marker    string             `xml:"DescribeDBInstancesResult>Marker,omitempty"`
 	RequestID string             `xml:"ResponseMetadata>RequestId"`
 }
 
@@ -129,7 +195,8 @@ func (s *Server) describeDBInstances(x *exchange) (any, error) {
 		if !wanted.has(i.Identifier, i.ARN) {
 			continue
 		}
-		a := dbInstanceAnswer{Identifier: i.Identifier, ARN: i.ARN, Status: "available", Engine: i.Engine, ReplicaSource: i.ReplicaSource, Cluster: i.Cluster}
+		a := dbInstanceAnswer{Identifier: i.Identifier, ARN: i.ARN, Status: cmp.Or(i.Status, "available"), Engine: i.Engine, ReplicaSource: i.ReplicaSource, Cluster: i.Cluster,
+			Database: i.Database, described: describe(i.IAM, i.MasterSecret, i.Tags)}
 		if i.Host != "" {
 			a.Endpoint = &dbEndpoint{i.Host, strconv.Itoa(i.Port)}
 		}
@@ -143,7 +210,8 @@ func (s *Server) describeDBInstances(x *exchange) (any, error) {
 	if wanted.one != "" && len(answer.Instances) == 0 {
 		return nil, &apiError{http.StatusNotFound, "DBInstanceNotFound", "DBInstance " + wanted.one + " not found."}
 	}
-	return answer, nil
+	answer.Instances, answer.Marker, err = page(x.form, answer.Instances)
+	return answer, err
 }
 
 type dbMember struct {
@@ -160,11 +228,15 @@ type dbClusterAnswer struct {
 	ReaderEndpoint string     `xml:"ReaderEndpoint,omitempty"`
 	Port           int        `xml:"Port"`
 	Members        []dbMember `xml:"DBClusterMembers>DBClusterMember"` // the first is the writer
+	Custom         []string   `xml:"CustomEndpoints>member"`
+	Database       string     `xml:"DatabaseName,omitempty"`
+	described
 }
 
 type dbClustersResponse struct {
 	XMLName   xml.Name          `xml:"http://rds.amazonaws.com/doc/2014-10-31/ DescribeDBClustersResponse"`
 	Clusters  []dbClusterAnswer `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
+	Marker    string            `xml:"DescribeDBClustersResult>Marker,omitempty"`
 	RequestID string            `xml:"ResponseMetadata>RequestId"`
 }
 
@@ -180,8 +252,8 @@ func (s *Server) describeDBClusters(x *exchange) (any, error) {
 		if !wanted.has(c.Identifier, c.ARN) {
 			continue
 		}
-		a := dbClusterAnswer{Identifier: c.Identifier, ARN: c.ARN, Status: "available", Engine: c.Engine, Endpoint: c.Endpoint,
-			ReaderEndpoint: c.ReaderEndpoint, Port: c.Port}
+		a := dbClusterAnswer{Identifier: c.Identifier, ARN: c.ARN, Status: cmp.Or(c.Status, "available"), Engine: c.Engine, Endpoint: c.Endpoint,
+			ReaderEndpoint: c.ReaderEndpoint, Port: c.Port, Custom: c.CustomEndpoints, Database: c.Database, described: describe(c.IAM, c.MasterSecret, c.Tags)}
 		for _, i := range s.databases.instances {
 			if i.Cluster == c.Identifier {
 				a.Members = append(a.Members, dbMember{i.Identifier, len(a.Members) == 0})
@@ -192,7 +264,8 @@ func (s *Server) describeDBClusters(x *exchange) (any, error) {
 	if wanted.one != "" && len(answer.Clusters) == 0 {
 		return nil, &apiError{http.StatusNotFound, "DBClusterNotFoundFault", "DBCluster " + wanted.one + " not found."}
 	}
-	return answer, nil
+	answer.Clusters, answer.Marker, err = page(x.form, answer.Clusters)
+	return answer, err
 }
 
 // wanted is which databases a request asks for: one by name or ARN, those of a filter, or all.

@@ -1,6 +1,7 @@
 package awsstub
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 const (
 	secretsManager = "secretsmanager"
 	maxBatch       = 20
+	maxSecretsPage = 100
 )
 
 func secretsManagerReads() map[string]operation {
@@ -20,6 +22,7 @@ func secretsManagerReads() map[string]operation {
 		"GetSecretValue":       onSecret((*Server).getSecretValue),
 		"BatchGetSecretValue":  onSecret((*Server).batchGetSecretValue),
 		"DescribeSecret":       onSecret((*Server).describeSecret),
+		"ListSecrets":          onSecret((*Server).listSecrets),
 		"ListSecretVersionIds": onSecret((*Server).listSecretVersionIDs),
 	}
 }
@@ -158,13 +161,56 @@ func (s *Server) describeSecret(_ *exchange, in *sm.DescribeSecretInput) (any, e
 	if sec == nil {
 		return nil, noSecret()
 	}
+	return sec.describe(), nil
+}
+
+func (sec *Secret) describe() secretDescription {
 	return secretDescription{
 		ARN: sec.ARN, Name: sec.Name, Description: sec.Description, KMSKeyID: sec.KMSKeyID, OwningService: sec.OwningService,
 		CreatedDate: epoch(sec.Created), LastChangedDate: epoch(sec.Changed), LastAccessedDate: epoch(sec.Accessed), DeletedDate: epoch(sec.Deleted),
 		RotationEnabled: sec.rotationEnabled(), RotationLambdaARN: sec.RotationLambdaARN, RotationRules: sec.RotationRules,
 		LastRotatedDate: epoch(sec.LastRotated), NextRotationDate: epoch(sec.NextRotation),
 		Tags: slices.Clone(sec.Tags), VersionIDsToStages: sec.stages(),
-	}, nil
+	}
+}
+
+type secretList struct {
+	NextToken  string `json:",omitempty"`
+	SecretList []secretDescription
+}
+
+// listSecrets answers with the newest first, up to 100 a page; those to be deleted are not among them.
+func (s *Server) listSecrets(_ *exchange, in *sm.ListSecretsInput) (any, error) {
+	size := maxSecretsPage
+	if in.MaxResults != nil {
+		size = int(*in.MaxResults)
+	}
+	first, err := strconv.Atoi(cmp.Or(text(in.NextToken), "0"))
+	switch {
+	case len(in.Filters) > 0:
+		return nil, refuse("InvalidParameterException", "Filters are not supported here.")
+	case size < 1 || size > maxSecretsPage:
+		return nil, refuse("InvalidParameterException", "MaxResults must be 1 to %d.", maxSecretsPage)
+	case err != nil:
+		return nil, refuse("InvalidNextTokenException", "The NextToken value is invalid.")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := secretList{SecretList: []secretDescription{}}
+	for _, sec := range s.secrets {
+		if sec.Deleted.IsZero() {
+			list.SecretList = append(list.SecretList, sec.describe())
+		}
+	}
+	slices.SortFunc(list.SecretList, func(a, b secretDescription) int {
+		return cmp.Or(time.Time(b.CreatedDate).Compare(time.Time(a.CreatedDate)), cmp.Compare(b.Name, a.Name))
+	})
+	first = min(first, len(list.SecretList))
+	if last := first + size; last < len(list.SecretList) {
+		list.NextToken, list.SecretList = strconv.Itoa(last), list.SecretList[:last]
+	}
+	list.SecretList = list.SecretList[first:]
+	return list, nil
 }
 
 type listedVersion struct {
