@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"daemon":                 {"admin", "audit", "config", "filewatch", "logging", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "topology", "wiring"},
 	"filewatch":              {},
 	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
+	"inventory":              {"config", "secrets", "secrets/awscfg"},
 	"logging":                {},
 	"metrics":                {"metrics/recent", "probe", "proxy/fault", "proxy/pool", "secrets"},
 	"metrics/recent":         {},
@@ -70,7 +71,7 @@ var mayImport = map[string][]string{
 }
 
 // mayUseAWS lists the packages that may use the AWS SDK.
-var mayUseAWS = []string{"check", "cmd/credproxy", "cmd/credproxy-rotation", "daemon", "iampolicy", "rotation", "rotation/store", "secrets/awscfg", "secrets/awssm", "secrets/rdsiam", "wiring"}
+var mayUseAWS = []string{"check", "cmd/credproxy", "cmd/credproxy-rotation", "daemon", "iampolicy", "inventory", "rotation", "rotation/store", "secrets/awscfg", "secrets/awssm", "secrets/rdsiam", "wiring"}
 
 // What one reader can hold in mind, in lines without tests.
 const (

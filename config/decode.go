@@ -8,12 +8,14 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
+// MaxDatabases is the most that one configuration holds.
+const MaxDatabases = 1000
+
 // Caps on what one file may hold once its aliases are followed.
 const (
-	maxValues    = 200_000 // values visited, an alias counting each time it is used
-	maxDatabases = 1000
-	maxList      = 1000 // entries of any other list
-	maxKeys      = 1000 // of one mapping
+	maxValues = 200_000 // values visited, an alias counting each time it is used
+	maxList   = 1000    // entries of a list that is not of databases
+	maxKeys   = 1000    // of one mapping
 )
 
 // position is where something begins, counted from 1.
@@ -201,7 +203,7 @@ func (d *decoder) merge(path string, n *yaml.Node, v reflect.Value, seen map[str
 func (d *decoder) list(path string, n *yaml.Node, v reflect.Value, numbers bool) {
 	elem, limit := v.Type().Elem(), maxList
 	if elem.Kind() == reflect.Struct {
-		limit = maxDatabases
+		limit = MaxDatabases
 	}
 	if n.Kind != yaml.SequenceNode {
 		d.notAList(path, n, v, numbers)

@@ -19,8 +19,8 @@ func ForSecrets(arns []string) (*Config, error) {
 	if len(arns) == 0 {
 		return nil, errors.New("no secret; give at least one ARN")
 	}
-	if len(arns) > maxDatabases {
-		return nil, fmt.Errorf("%d secrets; the most is %d", len(arns), maxDatabases)
+	if len(arns) > MaxDatabases {
+		return nil, fmt.Errorf("%d secrets; the most is %d", len(arns), MaxDatabases)
 	}
 	c := new(Config)
 	given, taken := make(map[string]bool), make(map[string]bool)

@@ -1,0 +1,163 @@
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
+)
+
+const (
+	// attempts is how often a call that AWS throttles is made, with pauses of up to 20 s
+	// between.
+	attempts = 10
+	// maxPages caps the pages of one list, of up to 100 entries each.
+	maxPages = 500
+	// pageSize is the most that RDS and Secrets Manager put on a page.
+	pageSize = 100
+	// batchSize is the most secrets that BatchGetSecretValue takes.
+	batchSize = 20
+)
+
+// Options say whom to ask, and as whom.
+type Options struct {
+	Region      string      // default: the SDK's
+	Role        awscfg.Role // to assume first
+	ReadSecrets bool        // read the values of secrets that nothing else attaches to a database
+}
+
+// Account is what AWS says of the databases of one account and region.
+type Account struct {
+	Region    string
+	Clusters  []rdstypes.DBCluster
+	Instances []rdstypes.DBInstance
+	Secrets   []smtypes.SecretListEntry
+	// Hosts are those that the values of secrets name, by the ARN of the secret; nil: no value
+	// was read.
+	Hosts    map[string]string
+	Failures []Failure
+}
+
+// Failure is a call that did not tell all that it could have.
+type Failure struct {
+	Call string // such as rds:DescribeDBClusters
+	Err  error
+}
+
+func (f Failure) String() string { return f.Call + ": " + awscfg.Plain(f.Err).Error() }
+
+// Ask asks AWS for databases and secrets, page by page: DescribeDBClusters,
+// DescribeDBInstances, ListSecrets and, with ReadSecrets, BatchGetSecretValue. It asks for
+// all engines: some that DescribeDBInstances knows it refuses as a filter, depending on
+// the region. The error is that of the AWS configuration, or of all calls.
+func Ask(ctx context.Context, o Options) (*Account, error) {
+	cfg, err := awscfg.Load(ctx, awscfg.Options{Region: o.Region, Role: o.Role})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := cfg.Credentials(ctx); err != nil {
+		return nil, err
+	}
+	// The clients stay out of interfaces, and so of the SDK's paginators: the linker would
+	// keep each of their methods.
+	db := rds.NewFromConfig(cfg.AWS, func(o *rds.Options) { o.RetryMaxAttempts = attempts })
+	sm := secretsmanager.NewFromConfig(cfg.AWS, func(o *secretsmanager.Options) { o.RetryMaxAttempts = attempts })
+	a := &Account{Region: cfg.AWS.Region}
+	a.try("rds:DescribeDBClusters", pages(func(marker *string) (*string, error) {
+		out, err := db.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		if err != nil {
+			return nil, err
+		}
+		a.Clusters = append(a.Clusters, out.DBClusters...)
+		return out.Marker, nil
+	}))
+	a.try("rds:DescribeDBInstances", pages(func(marker *string) (*string, error) {
+		out, err := db.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		if err != nil {
+			return nil, err
+		}
+		a.Instances = append(a.Instances, out.DBInstances...)
+		return out.Marker, nil
+	}))
+	a.try("secretsmanager:ListSecrets", pages(func(token *string) (*string, error) {
+		out, err := sm.ListSecrets(ctx, &secretsmanager.ListSecretsInput{NextToken: token, MaxResults: aws.Int32(pageSize)})
+		if err != nil {
+			return nil, err
+		}
+		a.Secrets = append(a.Secrets, out.SecretList...)
+		return out.NextToken, nil
+	}))
+	const calls = 3
+	if len(a.Failures) == calls {
+		return nil, fmt.Errorf("AWS tells nothing of this account: %s", a.Failures[0])
+	}
+	if o.ReadSecrets {
+		a.readHosts(ctx, sm)
+	}
+	return a, nil
+}
+
+func (a *Account) try(call string, err error) {
+	if err != nil {
+		a.Failures = append(a.Failures, Failure{call, err})
+	}
+}
+
+// pages calls page with what the one before it returned, until that is nothing. What the
+// pages before an error held stays.
+func pages(page func(marker *string) (next *string, err error)) error {
+	var marker *string
+	for range maxPages {
+		next, err := page(marker)
+		if err != nil || aws.ToString(next) == "" {
+			return err
+		}
+		marker = next
+	}
+	return fmt.Errorf("more than %d pages; the rest is left out", maxPages)
+}
+
+// readHosts reads the secrets that say by their value alone whose they are.
+func (a *Account) readHosts(ctx context.Context, sm *secretsmanager.Client) {
+	var ids []string
+	for _, s := range a.Secrets {
+		if databaseOf(s) == "" && aws.ToString(s.OwningService) == "" {
+			ids = append(ids, aws.ToString(s.ARN))
+		}
+	}
+	a.Hosts = map[string]string{}
+	const call = "secretsmanager:BatchGetSecretValue"
+	refused := 0
+	var first error
+	for some := range slices.Chunk(ids, batchSize) {
+		out, err := sm.BatchGetSecretValue(ctx, &secretsmanager.BatchGetSecretValueInput{SecretIdList: some})
+		if err != nil {
+			a.try(call, err)
+			return
+		}
+		for _, e := range out.Errors {
+			if refused++; first == nil {
+				first = fmt.Errorf("%s: %s", aws.ToString(e.ErrorCode), aws.ToString(e.Message))
+			}
+		}
+		for _, v := range out.SecretValues {
+			// What is no secret of a database is of no use here.
+			c, err := secrets.ParseDocument([]byte(aws.ToString(v.SecretString)), secrets.Keys{})
+			if err == nil && c.Endpoint.Host != "" {
+				a.Hosts[aws.ToString(v.ARN)] = strings.ToLower(c.Endpoint.Host)
+			}
+		}
+	}
+	if first != nil {
+		a.try(call, fmt.Errorf("%d of %d secrets cannot be read, the first: %w", refused, len(ids), first))
+	}
+}

@@ -1,0 +1,232 @@
+package inventory
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
+
+	"github.com/credproxy/credproxy/config"
+)
+
+// Choice narrows what is served, and says what AWS cannot know.
+type Choice struct {
+	Tags       map[string]string // a database must have each; "": any value
+	IAMUser    string            // the user of databases with IAM authentication and no secret
+	CAFile     string            // tls.ca_file of each database
+	AssumeRole config.AssumeRole // of each credential
+}
+
+// Plan is which databases are served and how.
+type Plan struct {
+	Region string
+	Choice Choice
+	Served []Served  // by name
+	Left   []LeftOut // by name
+	Hidden []Failure // calls that failed, so that something may be missing
+	Other  int       // databases without the tags
+}
+
+// Served is one database of the configuration.
+type Served struct {
+	Name, About string // About is what it is, in words
+	Notes       []string
+	Engine      config.Engine
+	Role        config.Role
+	Listen      int // port on loopback
+	Host        string
+	Port        int
+	Database    string // "": not known
+	Secret      string // ARN; "": IAM
+}
+
+// LeftOut is a database that is not served.
+type LeftOut struct{ Name, About, Reason string }
+
+// Plan decides about each database.
+func (a *Account) Plan(c Choice) *Plan {
+	p := &planner{Plan: &Plan{Region: a.Region, Choice: c, Hidden: a.Failures}, account: a, secrets: a.attached(), instances: map[string]*rdstypes.DBInstance{}}
+	for i := range a.Instances {
+		p.instances[aws.ToString(a.Instances[i].DBInstanceIdentifier)] = &a.Instances[i]
+	}
+	for i := range a.Clusters {
+		p.cluster(&a.Clusters[i])
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.instances)) {
+		p.instance(p.instances[name])
+	}
+	p.finish()
+	return p.Plan
+}
+
+type planner struct {
+	*Plan
+	account   *Account
+	secrets   map[string][]secret             // by the ARN of the database
+	instances map[string]*rdstypes.DBInstance // by identifier
+}
+
+// engines are those that RDS offers and credproxy speaks with
+// ("CreateDBInstance", "CreateDBCluster" in the API reference of RDS).
+var engines = map[string]config.Engine{
+	"postgres": config.Postgres, "aurora-postgresql": config.Postgres,
+	"mysql": config.MySQL, "aurora-mysql": config.MySQL, "aurora": config.MySQL,
+	"mariadb": config.MariaDB,
+}
+
+// maxChain caps replicas of replicas; RDS has at most three behind one another.
+const maxChain = 8
+
+// What RDS takes as names of databases ("Naming constraints in Amazon RDS"), and gives as
+// endpoints.
+var (
+	identifier = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,62}$`)
+	hostName   = regexp.MustCompile(`^[A-Za-z0-9.:-]{1,253}$`)
+)
+
+func (p *planner) cluster(c *rdstypes.DBCluster) {
+	name, engine := aws.ToString(c.DBClusterIdentifier), aws.ToString(c.Engine)
+	about := engine + " cluster"
+	endpoint := aws.ToString(c.Endpoint)
+	found, reason := p.usable(name, engine, aws.ToString(c.Status), endpoint, c.TagList)
+	if !found {
+		return
+	}
+	arn, iam := aws.ToString(c.DBClusterArn), aws.ToBool(c.IAMDatabaseAuthenticationEnabled)
+	credential, notes, without := p.credential(iam, c.MasterUserSecret, arn)
+	if reason = cmp.Or(reason, without); reason != "" {
+		p.Left = append(p.Left, LeftOut{name, about, reason})
+		return
+	}
+	readers := 0
+	for _, m := range c.DBClusterMembers {
+		if !aws.ToBool(m.IsClusterWriter) {
+			readers++
+		}
+	}
+	notes = append(notes, statusNote(aws.ToString(c.Status))...)
+	for _, custom := range c.CustomEndpoints {
+		notes = append(notes, "Custom endpoint, not served: "+custom)
+	}
+	s := Served{Name: name, About: about + ", writer", Notes: notes, Engine: engines[engine], Role: config.Writer, Host: endpoint,
+		Port: int(aws.ToInt32(c.Port)), Database: aws.ToString(c.DatabaseName), Secret: credential}
+	p.Served = append(p.Served, s)
+	if reader := aws.ToString(c.ReaderEndpoint); reader != "" && readers > 0 {
+		s.Name, s.About, s.Notes, s.Role, s.Host = name+"-reader", fmt.Sprintf("%s, %s", about, plural(readers, "reader")), nil, config.Reader, reader
+		p.Served = append(p.Served, s)
+	}
+}
+
+func (p *planner) instance(i *rdstypes.DBInstance) {
+	name, engine := aws.ToString(i.DBInstanceIdentifier), aws.ToString(i.Engine)
+	about, cluster := engine+" instance", aws.ToString(i.DBClusterIdentifier)
+	host, port := "", 0
+	if i.Endpoint != nil {
+		host, port = aws.ToString(i.Endpoint.Address), int(aws.ToInt32(i.Endpoint.Port))
+	}
+	found, reason := p.usable(name, engine, aws.ToString(i.DBInstanceStatus), host, i.TagList)
+	if !found {
+		return
+	}
+	if cluster != "" {
+		if !slices.ContainsFunc(p.account.Clusters, func(c rdstypes.DBCluster) bool { return aws.ToString(c.DBClusterIdentifier) == cluster }) {
+			p.Left = append(p.Left, LeftOut{name, about, "it belongs to the cluster " + cluster + ", of which AWS did not tell"})
+		}
+		return // its cluster's endpoints lead to it
+	}
+	role, owners, master := config.AnyRole, []string{aws.ToString(i.DBInstanceArn)}, i.MasterUserSecret
+	if source := aws.ToString(i.ReadReplicaSourceDBInstanceIdentifier); source != "" {
+		about, role = about+", replica of "+source, config.Reader
+		// It has the users of its source, which may be a replica, too.
+		for of := p.instances[source]; of != nil && len(owners) < maxChain; of = p.instances[aws.ToString(of.ReadReplicaSourceDBInstanceIdentifier)] {
+			owners, master = append(owners, aws.ToString(of.DBInstanceArn)), cmp.Or(master, of.MasterUserSecret)
+		}
+	}
+	credential, notes, without := p.credential(aws.ToBool(i.IAMDatabaseAuthenticationEnabled), master, owners...)
+	if reason = cmp.Or(reason, without); reason != "" {
+		p.Left = append(p.Left, LeftOut{name, about, reason})
+		return
+	}
+	notes = append(notes, statusNote(aws.ToString(i.DBInstanceStatus))...)
+	p.Served = append(p.Served, Served{Name: name, About: about, Notes: notes, Engine: engines[engine], Role: role, Host: host,
+		Port: port, Database: aws.ToString(i.DBName), Secret: credential})
+}
+
+// usable reports whether a database has the tags, and if so what keeps it from being served.
+func (p *planner) usable(name, engine, status, host string, tags []rdstypes.Tag) (wanted bool, reason string) {
+	for key, value := range p.Choice.Tags {
+		if !slices.ContainsFunc(tags, func(t rdstypes.Tag) bool {
+			return aws.ToString(t.Key) == key && (value == "" || aws.ToString(t.Value) == value)
+		}) {
+			p.Other++
+			return false, ""
+		}
+	}
+	switch {
+	case !identifier.MatchString(name):
+		return true, "its name is none that RDS gives"
+	case engines[engine] == "":
+		return true, "credproxy does not speak the protocol of " + engine
+	case host != "" && !hostName.MatchString(host):
+		return true, "its endpoint is none that RDS gives"
+	case host == "":
+		return true, "it has no endpoint; its status is " + status
+	}
+	return true, ""
+}
+
+func statusNote(status string) []string {
+	if status == "available" {
+		return nil
+	}
+	return []string{"Its status was " + status + "."}
+}
+
+// finish puts all in order, and gives names and ports.
+func (p *planner) finish() {
+	byName := func(a, b Served) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortStableFunc(p.Served, byName)
+	slices.SortStableFunc(p.Left, func(a, b LeftOut) int { return cmp.Compare(a.Name, b.Name) })
+	if len(p.Served) > config.MaxDatabases {
+		for _, s := range p.Served[config.MaxDatabases:] {
+			p.Left = append(p.Left, LeftOut{s.Name, s.About, fmt.Sprintf("a configuration holds %d databases; narrow them by tags", config.MaxDatabases)})
+		}
+		p.Served = p.Served[:config.MaxDatabases]
+	}
+	taken, next := map[string]bool{}, map[int]int{}
+	for i := range p.Served {
+		s := &p.Served[i]
+		s.Name = free(s.Name, taken)
+		taken[s.Name] = true
+		first := s.Engine.Port()
+		s.Listen = first + next[first]
+		next[first]++
+	}
+}
+
+// free returns name, or one like it that is not taken and not too long.
+func free(name string, taken map[string]bool) string {
+	const longest = 64
+	suffix := ""
+	if len(name) > longest {
+		name, suffix = strings.TrimSuffix(name, "-reader"), "-reader"
+	}
+	candidate := name[:min(len(name), longest-len(suffix))] + suffix
+	for i := 2; taken[candidate]; i++ {
+		number := fmt.Sprintf("-%d", i)
+		candidate = name[:min(len(name), longest-len(suffix)-len(number))] + suffix + number
+	}
+	return candidate
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
