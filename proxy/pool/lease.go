@@ -10,9 +10,10 @@ type Lease struct {
 	pool       *Pool
 	key        string
 	generation uint64
-	session    *session // nil: the holder is to log in
-	aside      bool     // SetAside was called, and nothing since
-	settled    bool     // Claim or GiveBack was
+	began      time.Time // when the holder was told to log in
+	session    *session  // nil: the holder is to log in
+	aside      bool      // SetAside was called, and nothing since
+	settled    bool      // Claim or GiveBack was
 }
 
 // Conn returns the session, nil if the holder is to log in and to call Opened.
@@ -26,14 +27,20 @@ func (l *Lease) Conn() Conn {
 // Age returns how long ago the session was opened.
 func (l *Lease) Age() time.Duration { return time.Since(l.session.born) }
 
-// Opened says that the holder has logged in.
-func (l *Lease) Opened(c Conn) { l.session = l.pool.opened(c, l.key, l.generation) }
+// toLogIn returns a lease to log in with, in a place that is the holder's. p.mu is held.
+func (p *Pool) toLogIn(key string) *Lease {
+	return &Lease{pool: p, key: key, generation: p.generation, began: time.Now()}
+}
 
-func (p *Pool) opened(c Conn, key string, generation uint64) *session {
-	now := time.Now()
+// Opened says that the holder has logged in.
+func (l *Lease) Opened(c Conn) {
+	p, now := l.pool, time.Now()
 	life := time.Duration(float64(p.o.MaxLifetime) * (1 - lifetimeJitter*rand.Float64()))
+	l.session = &session{conn: c, key: l.key, generation: l.generation, born: now, dies: now.Add(life), since: now}
+	p.mu.Lock()
+	p.loggedIn(now.Sub(l.began))
+	p.mu.Unlock()
 	p.o.Observe(Event{Kind: Opened})
-	return &session{conn: c, key: key, generation: generation, born: now, dies: now.Add(life), since: now}
 }
 
 // Discard ends the lease: the session is closed, if there is one.

@@ -49,6 +49,7 @@ type Pool struct {
 	soon       list.List // of *waiter, for a session that comes back
 	returned   time.Time // when a session came back last, and of which key
 	returnedOf string
+	login      time.Duration // how long one takes, lately
 	closed     bool
 	lastKey    string // of the client seen last, and how to log in as it
 	lastOpen   Open
@@ -71,6 +72,8 @@ type waiter struct {
 	key   string
 	lease chan *Lease // capacity 1
 	soon  bool        // the latter
+
+	patience time.Duration // of the latter
 }
 
 // New returns an empty pool.
@@ -204,7 +207,7 @@ func (p *Pool) Acquire(ctx context.Context, key string, open Open) (*Lease, erro
 func (p *Pool) anew(key string) *Lease {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Lease{pool: p, key: key, generation: p.generation}
+	return p.toLogIn(key)
 }
 
 // lease returns what there is, or a waiter that is in a queue; in that for sessions that come
@@ -254,7 +257,7 @@ func (p *Pool) place(key string) *Lease {
 		return nil
 	}
 	p.open++
-	return &Lease{pool: p, key: key, generation: p.generation}
+	return p.toLogIn(key)
 }
 
 // seen remembers how to open sessions ahead; not, if open is nil. p.mu is held.
@@ -267,7 +270,7 @@ func (p *Pool) seen(key string, open Open) {
 // wait waits for w's turn.
 func (p *Pool) wait(ctx context.Context, w *waiter) (*Lease, error) {
 	began := time.Now()
-	timeout, err := soonTimeout, errNotSoon
+	timeout, err := w.patience, errNotSoon
 	if !w.soon {
 		timeout, err = p.o.WaitTimeout, ErrTimeout
 		defer func() { p.o.Observe(Event{Kind: Waited, Took: time.Since(began)}) }()
@@ -393,5 +396,5 @@ func (p *Pool) freed() {
 	}
 	w := p.waiters.Remove(first).(*waiter)
 	p.open++
-	w.lease <- &Lease{pool: p, key: w.key, generation: p.generation}
+	w.lease <- p.toLogIn(w.key)
 }

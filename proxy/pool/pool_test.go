@@ -685,6 +685,35 @@ func TestOneThatComesBackSoonIsAwaited(t *testing.T) {
 	})
 }
 
+// TestWhoWaitsDoesSoAsLongAsALoginTakes has logins take long, and then very long.
+func TestWhoWaitsDoesSoAsLongAsALoginTakes(t *testing.T) {
+	for login, want := range map[time.Duration]time.Duration{0: soonTimeout, 200 * time.Millisecond: 200 * time.Millisecond, time.Minute: soonTimeoutMost} {
+		in(t, Options{MaxIdle: 1}, func(t *testing.T, h *house) {
+			l, err := h.Acquire(t.Context(), "k", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 30 {
+				time.Sleep(login)
+				h.opened(l)
+				l.Discard()
+				l = h.AtOnce("k", nil)
+			}
+			time.Sleep(login)
+			conn := h.opened(l)
+			conn.hold = make(chan struct{})
+			defer close(conn.hold)
+			go l.Return()()
+			synctest.Wait()
+			began := time.Now()
+			_, _ = h.get("k")
+			if waited := time.Since(began).Round(time.Millisecond * 10); waited != want {
+				t.Errorf("logins of %s: waited for %s, want %s", login, waited, want)
+			}
+		})
+	}
+}
+
 // TestReserveAwaitsOneThatComesBackSoon has a client of whom nothing is known come meanwhile.
 func TestReserveAwaitsOneThatComesBackSoon(t *testing.T) {
 	in(t, Options{MaxIdle: 1}, func(t *testing.T, h *house) {

@@ -102,7 +102,7 @@ func (p *Pool) missing() (*Lease, Open) {
 		return nil, nil
 	}
 	p.open++
-	return &Lease{pool: p, key: p.lastKey, generation: p.generation}, p.lastOpen
+	return p.toLogIn(p.lastKey), p.lastOpen
 }
 
 // watchIdle begins to watch the sessions that nobody uses. A session that is used again and

@@ -5,6 +5,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -96,6 +97,25 @@ func TestRelayHoldsNoBufferWhileIdle(t *testing.T) {
 		if held > 0 {
 			t.Errorf("%T holds %d buffers", src, held)
 		}
+	}
+}
+
+// TestAwaitQuietHoldsNoBuffer waits on a connection that was read from by other means than a
+// relay's.
+func TestAwaitQuietHoldsNoBuffer(t *testing.T) {
+	a, b := nettest.Pair(t)
+	upstream, database := encrypt(t, a, b)
+	_, _ = database.Write([]byte("answer"))
+	if _, err := io.ReadFull(upstream, make([]byte, len("answer"))); err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if !AwaitQuiet(ended, upstream) {
+		t.Error("it is not quiet")
+	}
+	if holds(upstream.NetConn().(*recordConn).socket.buf) > 0 {
+		t.Error("it holds a buffer")
 	}
 }
 

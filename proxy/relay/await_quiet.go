@@ -17,6 +17,7 @@ func AwaitQuiet(ctx context.Context, c net.Conn) (quiet bool) {
 		if !ok || b.socket == nil || len(b.pending) > 0 {
 			return false
 		}
+		b.socket.end() // all that was in its buffer is read
 		c = b.Conn
 	}
 	raw := rawConn(c)
