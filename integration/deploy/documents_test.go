@@ -108,7 +108,7 @@ var (
 )
 
 // TestDocumentedStacks: commands that make a stack give the template the parameters that it has
-// and needs, and CloudFormation the word that it wants for named roles. An update keeps the
+// and needs, and CloudFormation the word that it wants for roles. An update keeps the
 // parameters that it does not give.
 func TestDocumentedStacks(t *testing.T) {
 	found := 0
@@ -133,8 +133,12 @@ func TestDocumentedStacks(t *testing.T) {
 					t.Errorf("%s: %s.yaml needs %s", name, file, parameter)
 				}
 			}
-			if named := namesRoles(tmpl); named != strings.Contains(rest, "--capabilities CAPABILITY_NAMED_IAM") {
-				t.Errorf("%s: %s.yaml names roles: %v, the command: %s", name, file, named, rest)
+			want, got := capabilities(tmpl), ""
+			if m := regexp.MustCompile(`--capabilities (\w+)`).FindStringSubmatch(rest); m != nil {
+				got = m[1]
+			}
+			if got != want {
+				t.Errorf("%s: %s.yaml wants --capabilities %q, the command has %q", name, file, want, got)
 			}
 		}
 	}
@@ -143,13 +147,18 @@ func TestDocumentedStacks(t *testing.T) {
 	}
 }
 
-// namesRoles reports whether a template has a role with a name of its own.
-func namesRoles(tmpl template) bool {
+// capabilities is what CloudFormation wants to hear before it makes a template's roles.
+func capabilities(tmpl template) string {
+	want := ""
 	for _, r := range tmpl.section("Resources") {
-		properties, _ := r.(map[string]any)["Properties"].(map[string]any)
+		resource := r.(map[string]any)
+		properties, _ := resource["Properties"].(map[string]any)
 		if _, has := properties["RoleName"]; has {
-			return true
+			return "CAPABILITY_NAMED_IAM"
+		}
+		if resource["Type"] == "AWS::IAM::Role" {
+			want = "CAPABILITY_IAM"
 		}
 	}
-	return false
+	return want
 }

@@ -166,7 +166,7 @@ func (a assumedRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
 func explainRole(arn string, err error) error {
 	e := &secrets.Error{Reason: ReasonOf(err), Err: fmt.Errorf("assume role %s: %w", arn, Plain(err))}
 	if e.Reason == secrets.Denied {
-		e.Err = fmt.Errorf("%w; allow sts:AssumeRole on the role, and name the caller and its external id in the role's trust policy", e.Err)
+		e.Err = fmt.Errorf("%w; allow sts:AssumeRole and sts:TagSession on the role, and have its trust policy name the caller and the external id, as credproxy policy prints it with --trust role", e.Err)
 		e.Hint = "Allow credproxy to take the role of assume_role, and see that the role trusts it; the log of credproxy names the role."
 	}
 	return e

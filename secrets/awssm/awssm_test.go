@@ -407,7 +407,7 @@ func TestAssumeRoleErrors(t *testing.T) {
 		reason secrets.Reason
 		text   string
 	}{
-		"denied":    {"AccessDenied", 403, secrets.Denied, "allow sts:AssumeRole on the role"},
+		"denied":    {"AccessDenied", 403, secrets.Denied, "allow sts:AssumeRole and sts:TagSession on the role"},
 		"throttled": {"Throttling", 400, secrets.Unavailable, "Throttling"},
 		"expired":   {"ExpiredToken", 403, secrets.Unavailable, "the AWS credentials have expired"},
 	} {
