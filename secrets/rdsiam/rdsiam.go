@@ -153,10 +153,20 @@ func (s *Source) mint(ctx context.Context, sign func(context.Context, aws.Creden
 	if err != nil {
 		return nil, secrets.Errorf(secrets.Unavailable, "%s user %s: sign a token: %w", s.kind, s.user, err)
 	}
-	c := secrets.NewCredential(s.user, token)
+	c := secrets.NewCredential(s.user, withPath(token))
 	c.UseLocalVersion()
 	c.Expires = expires
 	return c, nil
+}
+
+// withPath writes a token as the AWS CLI does, host/?query: clusters with an internet access
+// gateway refuse the SDK's form, which has no slash (aws-sdk-go-v2, issue 3365). The slash
+// is part of what is signed, in either form (SigV4, "Create a canonical request").
+func withPath(token string) string {
+	if host, query, ok := strings.Cut(token, "?"); ok && !strings.HasSuffix(host, "/") {
+		return host + "/?" + query
+	}
+	return token
 }
 
 // signer is a set of AWS credentials with some life left. Near their end it asks

@@ -80,8 +80,8 @@ func TestToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token.Host != endpoint {
-		t.Errorf("signed for %s", token.Host)
+	if token.Host != endpoint || token.Path != "/" {
+		t.Errorf("signed for %s, path %q", token.Host, token.Path)
 	}
 	query := token.Query()
 	for key, want := range map[string]string{"Action": "connect", "DBUser": "app&x", "X-Amz-Expires": "900"} {
@@ -117,7 +117,7 @@ func TestDSQLToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		query := token.Query()
-		if c.Username != user || token.Host != "abc.dsql.eu-west-1.on.aws" || query.Get("Action") != action || query.Has("DBUser") {
+		if c.Username != user || token.Host != "abc.dsql.eu-west-1.on.aws" || token.Path != "/" || query.Get("Action") != action || query.Has("DBUser") {
 			t.Errorf("%v, for %s, action %s", c, token.Host, query.Get("Action"))
 		}
 		if scope := query.Get("X-Amz-Credential"); !strings.HasPrefix(scope, "AKIDROLE") || !strings.HasSuffix(scope, "/eu-west-1/dsql/aws4_request") {
@@ -285,7 +285,7 @@ func TestTokenForAnotherServer(t *testing.T) {
 		return secretstest.Reveal(c)
 	}
 	first := at("One.abc.eu-west-1.rds.amazonaws.com.")
-	if !strings.HasPrefix(first, "one.abc.eu-west-1.rds.amazonaws.com:5432?") {
+	if !strings.HasPrefix(first, "one.abc.eu-west-1.rds.amazonaws.com:5432/?") {
 		t.Errorf("token %s", strings.SplitAfter(first, "?")[0])
 	}
 	if again := at("one.abc.eu-west-1.rds.amazonaws.com"); again != first || calls.Load() != 1 {
