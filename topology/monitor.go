@@ -84,14 +84,13 @@ type monitor struct {
 	*Servers
 	from   Credentials
 	engine Engine
-	asked  *server // for the others, at least once
 }
 
 // interval returns how long to wait before the next look.
 func (m *monitor) interval() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.trouble.IsZero() {
+	if !m.trouble.IsZero() || m.switchover.phase == SwitchoverInitiated || m.switchover.holds() {
 		return m.o.Monitor / 10
 	}
 	return m.o.Monitor
@@ -123,11 +122,9 @@ func (m *monitor) has(ctx context.Context, at *server, topology bool) bool {
 	role, _, err := at.conn.Role(asking)
 	cancel()
 	switch {
-	case err == nil && role == m.o.Role:
-		if topology || m.asked != at {
-			m.asked = at
-			m.learn(ctx, at.conn, at.Place)
-		}
+	case err == nil && role == m.o.Role && !m.asksTopology(at, topology):
+		return true
+	case err == nil && role == m.o.Role && !m.follow(m.learn(ctx, at.conn, at.Place)):
 		return true
 	case ctx.Err() != nil:
 		return true // nobody knows
@@ -139,7 +136,9 @@ func (m *monitor) has(ctx context.Context, at *server, topology bool) bool {
 	}
 	m.current = nil
 	name, what := at.Place, sayError(err)
-	if err == nil {
+	if err == nil && role == m.o.Role {
+		what = "is what a Blue/Green switchover left"
+	} else if err == nil {
 		what = "is a " + role.String()
 		m.depart(m.errLeft(at.Place.String() + " " + what + " by now"))
 	}
@@ -149,10 +148,23 @@ func (m *monitor) has(ctx context.Context, at *server, topology bool) bool {
 	return false
 }
 
+// asksTopology reports whether the server in use is to be asked for the others: in its turn,
+// for each look where the lag of readers counts, and during a switchover.
+func (m *monitor) asksTopology(at *server, turn bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.o.Role == Reader && !m.hasReader() {
+		delete(m.leftOut, at.Place)
+	}
+	return turn || m.o.Role == Reader || m.switchover.phase != NoSwitchover
+}
+
 // depart has the sessions at the addresses of the epoch end. m.mu is held.
 func (m *monitor) depart(why error) {
 	for addr := range m.members {
-		m.left.add(addr, why)
+		if m.o.Role == Writer {
+			m.left.add(addr, why)
+		}
 	}
 	clear(m.members)
 }
@@ -163,16 +175,16 @@ func (m *monitor) errLeft(what string) error {
 }
 
 // learn asks a server for the others.
-func (m *monitor) learn(ctx context.Context, c Conn, at Place) []Instance {
+func (m *monitor) learn(ctx context.Context, c Conn, at Place) Answer {
 	asking, cancel := context.WithTimeout(ctx, topologyTimeout)
 	defer cancel()
 	answer, err := c.Ask(asking, at, m.o.Hosts...)
 	if err != nil {
 		m.o.Log.Debug("a server does not tell of the others", zap.Stringer("server", at), zap.Error(err))
-		return nil
+		return Answer{}
 	}
 	if len(answer.Instances) == 0 {
-		return nil
+		return answer
 	}
 	m.mu.Lock()
 	before := m.known
@@ -181,7 +193,7 @@ func (m *monitor) learn(ctx context.Context, c Conn, at Place) []Instance {
 	if now := places(answer.Instances); !slices.Equal(places(before), now) {
 		m.o.Log.Info("servers of the database, as one of them says", zap.Stringer("server", at), zap.Strings("servers", now))
 	}
-	return answer.Instances
+	return answer
 }
 
 // places are where instances are, as far as that is known, in order.
@@ -199,7 +211,7 @@ func places(of []Instance) (all []string) {
 func (m *monitor) settle(now *server) {
 	m.mu.Lock()
 	was := m.trouble
-	same := m.members[now.addr] || m.epoch == 0
+	same := m.members[now.addr] || m.epoch == 0 || m.o.Role == Reader
 	m.current, m.trouble, m.failed = now, time.Time{}, nil
 	before := m.last
 	m.last = now.Place
@@ -212,6 +224,8 @@ func (m *monitor) settle(now *server) {
 		m.epoch++
 	}
 	m.members[now.addr] = true
+	m.switchover = switchover{}
+	delete(m.leftOut, now.Place)
 	m.left.remove(now.addr)
 	delete(m.unsure, now.addr)
 	m.mu.Unlock()

@@ -44,6 +44,7 @@ func (m *monitor) search(ctx context.Context) {
 	})
 	if found != nil {
 		m.settle(found)
+		m.follow(m.learn(ctx, found.conn, found.Place))
 		return
 	}
 	m.mu.Lock()
@@ -129,7 +130,7 @@ func (m *monitor) candidates(name Place) []Route {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.setName(name)
-	all := []Route{{Place: name}}
+	var all []Route
 	clear(m.said)
 	if m.current != nil { // learned from a predecessor
 		all = append(all, Route{Place: m.current.Place, Addr: m.current.addr})
@@ -140,11 +141,11 @@ func (m *monitor) candidates(name Place) []Route {
 	for _, i := range m.known {
 		all = append(all, Route{Place: i.Place})
 	}
-	for _, p := range m.o.Hosts {
-		if p.Port == 0 {
-			p.Port = name.Port
-		}
+	for _, p := range m.configured() {
 		all = append(all, Route{Place: p})
+	}
+	if g := m.switchover.green; g != nil && m.switchover.holds() {
+		all = append(all, Route{Place: *g})
 	}
 	return all
 }
@@ -207,11 +208,11 @@ func (s *search) watch(ctx context.Context, route Route, limit time.Duration, te
 		return err
 	}
 	conn := found.conn
-	for said := Unknown; role != s.o.Role; {
+	for said := Unknown; role != s.o.Role || !s.mayTakeOver(ctx, found); {
 		if role != said {
 			said = role
 			s.say(ctx, route.Place, "is a "+role.String())
-			tell(report{others: s.learn(ctx, conn, route.Place)})
+			tell(report{others: s.learn(ctx, conn, route.Place).Instances})
 		}
 		pause(ctx)
 		asking, cancel := context.WithTimeout(ctx, checkTimeout)

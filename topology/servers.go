@@ -29,9 +29,13 @@ type Options struct {
 	Hosts        []Place       // further servers; a port that is 0 is that of the name
 	Monitor      time.Duration // between two looks at the server in use
 	Drain        time.Duration // that sessions have to end which are not idle
+	Hold         time.Duration // that logins wait for a Blue/Green switchover at most
 	LoginTimeout time.Duration // of clients, and of one round of a search
-	Log          *zap.Logger
-	Database     func(*secrets.Credential) string // that the monitor logs in to; "": the default
+	MaxLag       time.Duration // of readers
+	// ReaderFallback has clients of role Reader get the writer while there is no reader.
+	ReaderFallback bool
+	Log            *zap.Logger
+	Database       func(*secrets.Credential) string // that the monitor logs in to; "": the default
 	// Token returns a token for a server, where the credential is a token that is for another;
 	// nil: the credential is for all.
 	Token func(context.Context, Place) (*secrets.Credential, error)
@@ -53,22 +57,25 @@ type Servers struct {
 	kicked chan struct{} // there is something to look at; capacity 1
 	left   departed
 
-	mu      sync.Mutex
-	name    Place                    // where the configuration, or the credential, leads to
-	known   []Instance               // as servers said last
-	said    map[Place]string         // what each server said or was, in the search that is under way
-	last    Place                    // of the one that was current last
-	current *server                  // that has the role; nil: it is not known, or nobody has it
-	epoch   uint64                   // how many servers have been current, one after another
-	members map[netip.AddrPort]bool  // addresses at which current was found
-	unsure  map[netip.AddrPort]Place // addresses at which a login found the role, and the monitor has not looked
-	trouble time.Time                // since when none is known; zero: one is, or nobody has looked yet
-	failed  error                    // why the last search failed, if it was not for lack of a server
-	begun   uint64                   // checks of the monitor
-	done    uint64
-	news    chan struct{}   // closed when a check is done
-	during  context.Context // the epoch; its end breaks off logins on the way to the server before
-	end     context.CancelCauseFunc
+	mu         sync.Mutex
+	name       Place                    // where the configuration, or the credential, leads to
+	known      []Instance               // as servers said last
+	said       map[Place]string         // what each server said or was, in the search that is under way
+	last       Place                    // of the one that was current last
+	current    *server                  // that has the role; nil: it is not known, or nobody has it
+	epoch      uint64                   // how many servers have been current, one after another
+	members    map[netip.AddrPort]bool  // addresses at which current was found
+	unsure     map[netip.AddrPort]Place // addresses at which a login found the role, and the monitor has not looked
+	trouble    time.Time                // since when none is known; zero: one is, or nobody has looked yet
+	failed     error                    // why the last search failed, if it was not for lack of a server
+	begun      uint64                   // checks of the monitor
+	done       uint64
+	news       chan struct{}       // closed when a check is done
+	turn       int                 // of readers
+	leftOut    map[Place]time.Time // readers, until when
+	switchover switchover
+	during     context.Context // the epoch; its end breaks off logins on the way to the server before
+	end        context.CancelCauseFunc
 }
 
 // server is one that has the role.
@@ -81,16 +88,17 @@ type server struct {
 
 // Route is the way to a server.
 type Route struct {
-	Place                // zero: where the configuration, or the credential, leads to
-	Addr  netip.AddrPort // at which the server was found; invalid: its name has to be looked up
-	epoch uint64
+	Place                   // zero: where the configuration, or the credential, leads to
+	Addr     netip.AddrPort // at which the server was found; invalid: its name has to be looked up
+	epoch    uint64
+	fallback bool // the writer will do
 }
 
 // New returns what knows nothing yet.
 func New(o Options) *Servers {
 	s := &Servers{
 		o: o, engine: make(chan Engine, 1), kicked: make(chan struct{}, 1), news: make(chan struct{}),
-		said: map[Place]string{}, members: map[netip.AddrPort]bool{}, unsure: map[netip.AddrPort]Place{},
+		said: map[Place]string{}, members: map[netip.AddrPort]bool{}, unsure: map[netip.AddrPort]Place{}, leftOut: map[Place]time.Time{},
 	}
 	s.left.changed = make(chan struct{}, 1)
 	s.during, s.end = context.WithCancelCause(context.Background())
@@ -117,19 +125,28 @@ func (s *Servers) LearnFrom(old *Servers) {
 	}
 }
 
-// Wanted returns the role that the clients want.
-func (s *Servers) Wanted() Role { return s.o.Role }
+// Wanted returns the role that a login hopes to find at the end of route.
+func (s *Servers) Wanted(route Route) Role {
+	if route.fallback {
+		return Writer
+	}
+	return s.o.Role
+}
 
 // Route returns the way to the server that a login is to use, where name is what the
-// configuration, or the login's credential, says. The login tells what it found there:
-// [Servers.Verify], or [Servers.Missed].
-func (s *Servers) Route(name Place) Route {
+// configuration, or the login's credential, says. Where several would do it is near, if that
+// is one of them, or else they take turns. The login tells what it found there:
+// [Servers.Verify], or [Missed].
+func (s *Servers) Route(name, near Place) Route {
 	if s == nil {
 		return Route{}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.setName(name)
+	if s.o.Role == Reader {
+		return s.readerRoute(near)
+	}
 	if s.current == nil {
 		return Route{epoch: s.epoch}
 	}
@@ -167,11 +184,12 @@ func (s *Servers) Verify(route Route, role Role, end net.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case route.fallback:
 	case role != s.o.Role:
-		return &missed{&fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s is a %s", addr, role)}}
-	case s.members[addr]:
+		return &missed{route, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s is a %s", addr, role)}}
+	case s.o.Role == Reader, s.members[addr]:
 	case route.epoch != s.epoch: // that was the case once
-		return &missed{&fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s has just been replaced", addr)}}
+		return &missed{route, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s has just been replaced", addr)}}
 	case len(s.unsure) < MaxInstances:
 		s.unsure[addr] = cmp.Or(route.Place, s.name)
 		s.kick()
@@ -180,15 +198,16 @@ func (s *Servers) Verify(route Route, role Role, end net.Addr) error {
 }
 
 // missed is the error of a login that another server may serve.
-type missed struct{ error }
+type missed struct {
+	route Route
+	error
+}
 
 func (m *missed) Unwrap() error { return m.error }
 
 // Missed marks the error of a login that found no server at the end of its route, or one
 // that is about to go or not ready yet, so that [Servers.Login] tries another.
-func Missed(err error) error { return &missed{err} }
-
-func isMissed(err error) bool { _, ok := errors.AsType[*missed](err); return ok }
+func Missed(route Route, err error) error { return &missed{route, err} }
 
 // Login calls login until it gets to a server with the role: again when [Servers.Verify]
 // or [Missed] told of another one, and the monitor has found one. While the monitor knows
@@ -209,7 +228,20 @@ func (s *Servers) Login(ctx context.Context, timeout time.Duration, login func(c
 			return s.errNone()
 		}
 		err := s.duringEpoch(ctx, login)
-		if !isMissed(err) || tries == maxTries {
+		missed, ok := errors.AsType[*missed](err)
+		switch {
+		case !ok:
+			return err
+		case s.o.Role == Reader:
+			others, hopeless := s.leaveOut(missed.route)
+			if hopeless || waiting.Err() != nil {
+				return err
+			}
+			if s.kick(); !others {
+				pause(waiting)
+			}
+			continue
+		case tries == maxTries:
 			return err
 		}
 		s.mu.Lock()
@@ -231,7 +263,7 @@ func (s *Servers) duringEpoch(ctx context.Context, login func(context.Context) e
 }
 
 // errReplaced ends the login at a server that another one has taken over from.
-var errReplaced = Missed(&fault.Error{Kind: fault.Unreachable, Message: "another server has just taken over"})
+var errReplaced = Missed(Route{}, &fault.Error{Kind: fault.Unreachable, Message: "another server has just taken over"})
 
 // await returns when that many checks are done and there is a server, or nothing that the
 // monitor could know of.
@@ -239,6 +271,10 @@ func (s *Servers) await(ctx context.Context, checks uint64) error {
 	for {
 		s.mu.Lock()
 		ready := s.done >= checks && (s.trouble.IsZero() || s.failed != nil)
+		if s.o.Role == Reader {
+			ready = s.hasReader() || s.failed != nil
+		}
+		ready = ready && !s.switchover.holds()
 		news := s.news
 		s.mu.Unlock()
 		if ready {

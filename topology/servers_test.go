@@ -34,6 +34,8 @@ type host struct {
 	fails    error // of logins, and of what is asked
 	silent   bool  // nothing answers
 	knows    []Instance
+	deploys  Switchover
+	green    *Place
 	sessions int // of the monitor
 }
 
@@ -105,7 +107,9 @@ func (c *conn) Role(ctx context.Context) (Role, string, error) {
 }
 
 func (c *conn) Ask(context.Context, Place, ...Place) (Answer, error) {
-	return Answer{Self: c.h.role, Instances: c.h.knows}, nil
+	c.c.mu.Lock()
+	defer c.c.mu.Unlock()
+	return Answer{Self: c.h.role, Instances: c.h.knows, Switchover: c.h.deploys, Green: c.h.green}, nil
 }
 
 func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.h.addr) }
@@ -134,12 +138,12 @@ type watched struct {
 }
 
 // watch runs f with a Servers that watches c, in a bubble.
-func watch(t *testing.T, c *fleet, f func(t *testing.T, w *watched)) {
+func watch(t *testing.T, c *fleet, f func(t *testing.T, w *watched), change ...func(*Options)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &watched{fleet: c, ended: map[netip.AddrPort][]bool{}}
-		w.Servers = New(Options{
-			Role: Writer, Hosts: []Place{{Host: "b"}}, Monitor: time.Second, Drain: 5 * time.Second, LoginTimeout: 15 * time.Second,
+		o := Options{
+			Role: Writer, Hold: 30 * time.Second, Hosts: []Place{{Host: "b"}}, Monitor: time.Second, Drain: 5 * time.Second, LoginTimeout: 15 * time.Second,
 			Log: zap.NewNop(), Database: func(*secrets.Credential) string { return "" },
 			Changed: func(time.Duration) { w.mu.Lock(); defer w.mu.Unlock(); w.changes++ },
 			End: func(_ error, onlyIdle bool, at func(net.Addr) bool) {
@@ -151,7 +155,11 @@ func watch(t *testing.T, c *fleet, f func(t *testing.T, w *watched)) {
 					}
 				}
 			},
-		})
+		}
+		for _, f := range change {
+			f(&o)
+		}
+		w.Servers = New(o)
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { w.Run(ctx, once{}) })
@@ -168,18 +176,23 @@ func watch(t *testing.T, c *fleet, f func(t *testing.T, w *watched)) {
 	})
 }
 
+func isMissed(err error) bool {
+	_, ok := errors.AsType[*missed](err)
+	return ok
+}
+
 // login logs in as a client does, and returns the address that it got to.
 func (w *watched) login(ctx context.Context) (addr netip.AddrPort, err error) {
 	err = w.Login(ctx, 10*time.Second, func(ctx context.Context) error {
-		route := w.Route(Place{"db", 1})
+		route := w.Route(Place{"db", 1}, Place{})
 		c, err := w.Open(ctx, nil, "", route)
 		if err != nil {
-			return cmp.Or(context.Cause(ctx), Missed(err))
+			return cmp.Or(context.Cause(ctx), Missed(route, err))
 		}
 		defer c.Close()
 		role, _, err := c.Role(ctx)
 		if err != nil {
-			return Missed(err)
+			return Missed(route, err)
 		}
 		addr = addrPort(c.RemoteAddr())
 		return w.Verify(route, role, c.RemoteAddr())
@@ -294,7 +307,7 @@ func TestRestart(t *testing.T) {
 // TestLateVerdict has a login find a writer that is none any more when it says so.
 func TestLateVerdict(t *testing.T) {
 	watch(t, newFleet(), func(t *testing.T, w *watched) {
-		route, a := w.Route(Place{"db", 1}), net.TCPAddrFromAddrPort(w.hosts["a"].addr)
+		route, a := w.Route(Place{"db", 1}, Place{}), net.TCPAddrFromAddrPort(w.hosts["a"].addr)
 		if err := w.Verify(route, Writer, a); err != nil {
 			t.Error(err)
 		}
@@ -303,7 +316,7 @@ func TestLateVerdict(t *testing.T) {
 		if err := w.Verify(route, Writer, a); !isMissed(err) {
 			t.Errorf("late: %v", err)
 		}
-		if err := w.Verify(w.Route(Place{"db", 1}), Reader, a); !isMissed(err) {
+		if err := w.Verify(w.Route(Place{"db", 1}, Place{}), Reader, a); !isMissed(err) {
 			t.Errorf("a reader: %v", err)
 		}
 	})
@@ -316,7 +329,7 @@ func TestOtherAddress(t *testing.T) {
 	c.hosts["six"], c.hosts["other"] = &host{addr: netip.MustParseAddrPort("[fd00::1]:1")}, &host{addr: netip.MustParseAddrPort("10.0.0.9:1"), role: Writer}
 	c.hosts["a"].silent = true
 	watch(t, c, func(t *testing.T, w *watched) {
-		route := w.Route(Place{"db", 1})
+		route := w.Route(Place{"db", 1}, Place{})
 		for _, name := range []string{"six", "other"} {
 			if err := w.Verify(route, Writer, net.TCPAddrFromAddrPort(w.hosts[name].addr)); err != nil {
 				t.Error(err)

@@ -29,6 +29,8 @@ func NewServers(cfg *config.Database, src secrets.Source, o topology.Options) *t
 			return iam.At(ctx, p.Host, p.Port)
 		}
 	}
-	o.Monitor, o.Drain, o.LoginTimeout = cfg.Failover.Monitor, cfg.Failover.Drain, cfg.Limits.LoginTimeout
+	f := cfg.Failover
+	o.Monitor, o.Drain, o.Hold, o.LoginTimeout = f.Monitor, f.Drain, f.Hold, cfg.Limits.LoginTimeout
+	o.MaxLag, o.ReaderFallback = f.MaxLag, f.ReaderFallback == config.FallbackWriter
 	return topology.New(o)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // answerChangeUser answers a client's COM_CHANGE_USER: any password will do for the
@@ -64,7 +65,7 @@ func (l *login) changeUser(want wire.ChangeUser) (refusal *wire.ServerError, err
 		return nil, err
 	}
 	p, old := l.params(), l.up
-	if cred, _, err = l.engine.toServer(l.ctx, &p, cred); err != nil {
+	if cred, _, err = l.engine.toServer(l.ctx, &p, topology.Place{Host: old.Host, Port: old.Port}, cred); err != nil {
 		return nil, err
 	}
 	if !old.LeadsTo(p.Dialer, cred) {

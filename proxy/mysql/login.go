@@ -16,6 +16,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // login is one client's login, over as many attempts as it takes.
@@ -126,7 +127,7 @@ func (l *login) dial(cred *secrets.Credential) (up *backend.PreLoginConn, err er
 		ctx, cancel := context.WithTimeout(ctx, l.session.LoginTimeout())
 		defer cancel()
 		up, err = l.engine.dial(ctx, l.session.Phase, cred)
-		return elsewhere(err)
+		return err
 	})
 	return up, err
 }
@@ -135,7 +136,11 @@ func (l *login) dial(cred *secrets.Credential) (up *backend.PreLoginConn, err er
 // greeted from if that is still there.
 func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	p := l.params()
-	there, route, err := l.engine.toServer(ctx, &p, cred)
+	var near topology.Place // where the client was greeted from
+	if l.preLogin != nil {
+		near.Host, near.Port = l.preLogin.up.Place()
+	}
+	there, route, err := l.engine.toServer(ctx, &p, near, cred)
 	if err != nil {
 		return err
 	}
@@ -154,7 +159,7 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	began := time.Now()
 	if up == nil {
 		if up, err = backend.Dial(ctx, p, there); err != nil {
-			return elsewhere(err)
+			return elsewhere(route, err)
 		}
 	}
 	if what := l.client.told.Differs(up.Greeting(), *l.client.want); what != "" {
@@ -175,7 +180,7 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 		}
 	}
 	if err != nil {
-		return elsewhere(err)
+		return elsewhere(route, err)
 	}
 	l.engine.refused.CompareAndSwap(cred, nil)
 	l.up = conn
@@ -215,18 +220,19 @@ func (e *Engine) params(phase upstream.Phase) backend.Params {
 
 func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.Credential) (*backend.PreLoginConn, error) {
 	p := e.params(phase)
-	cred, _, err := e.toServer(ctx, &p, cred)
+	cred, route, err := e.toServer(ctx, &p, topology.Place{}, cred)
 	if err != nil {
 		return nil, err
 	}
-	return backend.Dial(ctx, p, cred)
+	up, err := backend.Dial(ctx, p, cred)
+	return up, elsewhere(route, err)
 }
 
 // Query runs statements of credproxy's own, as [backend.Query] does. Databases does not
 // apply.
 func (e *Engine) Query(ctx context.Context, cred *secrets.Credential, database string, statements ...string) (rows [][]string, err error) {
 	p := e.params(nil)
-	there, _, err := e.toServer(ctx, &p, cred)
+	there, _, err := e.toServer(ctx, &p, topology.Place{}, cred)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // pooled is a server session that may have several clients, one after another. It is a
@@ -79,7 +80,7 @@ func (e *Engine) openAhead(ctx context.Context, want *wire.HandshakeResponse, ti
 		if err := e.checkDatabase(p.DatabaseFor(cred)); err != nil {
 			return err
 		}
-		cred, route, err := e.toServer(ctx, &p, cred)
+		cred, route, err := e.toServer(ctx, &p, topology.Place{}, cred)
 		if err != nil {
 			return err
 		}

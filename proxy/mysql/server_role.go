@@ -14,9 +14,9 @@ import (
 	"github.com/credproxy/credproxy/topology"
 )
 
-// toServer has p lead to the server that logins are to use now, and returns what to log in
-// with there.
-func (e *Engine) toServer(ctx context.Context, p *backend.Params, cred *secrets.Credential) (*secrets.Credential, topology.Route, error) {
+// toServer has p lead to the server that a login is to use, near if that is one of several, and
+// returns what to log in with there.
+func (e *Engine) toServer(ctx context.Context, p *backend.Params, near topology.Place, cred *secrets.Credential) (*secrets.Credential, topology.Route, error) {
 	if e.Servers == nil {
 		return cred, topology.Route{}, nil
 	}
@@ -24,7 +24,7 @@ func (e *Engine) toServer(ctx context.Context, p *backend.Params, cred *secrets.
 	if err != nil {
 		return nil, topology.Route{}, err
 	}
-	route := e.Servers.Route(name)
+	route := e.Servers.Route(name, near)
 	cred, err = e.along(ctx, p, route, cred)
 	return cred, route, err
 }
@@ -45,9 +45,9 @@ func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, rou
 	if e.Servers == nil {
 		return nil
 	}
-	readOnly, err := up.IsReadOnly(ctx, flags, e.Servers.Wanted() == topology.Reader)
+	readOnly, err := up.IsReadOnly(ctx, flags, e.Servers.Wanted(route) == topology.Reader)
 	if err != nil {
-		return elsewhere(err)
+		return elsewhere(route, err)
 	}
 	role := topology.Writer
 	if readOnly {
@@ -62,18 +62,18 @@ func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, rou
 
 // elsewhere marks the error of a login that says of the server that it cannot be used, where
 // another may.
-func elsewhere(err error) error {
+func elsewhere(route topology.Route, err error) error {
 	if err == nil {
 		return nil
 	}
 	switch fault.As(err).Kind {
 	case fault.Unreachable, fault.UpstreamBroken:
-		return topology.Missed(err)
+		return topology.Missed(route, err)
 	}
 	if said, ok := errors.AsType[*wire.ServerError](err); ok {
 		switch said.Code {
 		case mysql.ER_SERVER_SHUTDOWN, mysql.ER_NORMAL_SHUTDOWN, serverOfflineMode:
-			return topology.Missed(err)
+			return topology.Missed(route, err)
 		}
 	}
 	return err

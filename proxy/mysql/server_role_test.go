@@ -18,7 +18,7 @@ type allAlike struct{ *Engine }
 
 // Open implements topology.Engine.
 func (allAlike) Open(context.Context, *secrets.Credential, string, topology.Route) (topology.Conn, error) {
-	return nil, elsewhere(errMoved("for the test"))
+	return nil, elsewhere(topology.Route{}, errMoved("for the test"))
 }
 
 // TestRoleIsAskedBeforeOK has servers answer the question for their role in all ways there are.

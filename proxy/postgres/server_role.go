@@ -20,11 +20,11 @@ func (e *Engine) beginWithRole(ctx context.Context, p backend.Params, want wire.
 	}
 	up, err := e.begin(ctx, p, want, cred)
 	if err != nil {
-		return nil, away(err)
+		return nil, away(route, err)
 	}
 	standby, err := up.InRecovery(ctx)
 	if err != nil {
-		return nil, away(err)
+		return nil, away(route, err)
 	}
 	role := topology.Writer
 	if standby {
@@ -47,7 +47,7 @@ func (e *Engine) toServer(ctx context.Context, p *backend.Params, cred *secrets.
 	if err != nil {
 		return nil, topology.Route{}, err
 	}
-	route := e.Servers.Route(name)
+	route := e.Servers.Route(name, topology.Place{})
 	cred, err = e.along(ctx, p, route, cred)
 	return cred, route, err
 }
@@ -63,15 +63,15 @@ func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Ro
 
 // away marks the error of a login that says of the server that it cannot be used, where
 // another may.
-func away(err error) error {
+func away(route topology.Route, err error) error {
 	switch fault.As(err).Kind {
 	case fault.Unreachable, fault.UpstreamBroken:
-		return topology.Missed(err)
+		return topology.Missed(route, err)
 	}
 	if said, ok := errors.AsType[*backend.ServerError](err); ok {
 		switch said.Fields.Code {
 		case adminShutdown, "57P02", cannotConnectNow: // crash_shutdown is in between
-			return topology.Missed(err)
+			return topology.Missed(route, err)
 		}
 	}
 	return err

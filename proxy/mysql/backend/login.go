@@ -76,6 +76,9 @@ type PreLoginConn struct{ conn *Conn }
 // Greeting returns what the database said.
 func (c *PreLoginConn) Greeting() wire.Greeting { return c.conn.Greeting }
 
+// Place returns the host and the port that were dialled.
+func (c *PreLoginConn) Place() (host string, port int) { return c.conn.Host, c.conn.Port }
+
 // Cred returns the credential that led to the database.
 func (c *PreLoginConn) Cred() *secrets.Credential { return c.conn.Cred }
 

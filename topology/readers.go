@@ -1,0 +1,98 @@
+package topology
+
+import (
+	"slices"
+	"time"
+)
+
+// leaveOutFor is how long a server that served no reader is left out.
+const leaveOutFor = 10 * time.Second
+
+// readerRoute returns the way to the reader whose turn it is, or to near if that is one. s.mu
+// is held.
+func (s *Servers) readerRoute(near Place) Route {
+	places, fallback := s.present(s.readers()), false
+	if len(places) == 0 && s.o.ReaderFallback {
+		places, fallback = s.present(s.writers()), true
+	}
+	if len(places) == 0 { // nobody waits for that: see await
+		places, fallback = append(s.readers(), s.name), false
+	}
+	r := Route{Place: places[s.turn%len(places)], epoch: s.epoch, fallback: fallback}
+	if slices.Contains(places, near) {
+		r.Place = near
+	} else {
+		s.turn++
+	}
+	if r.Place == s.name {
+		r.Place = Place{}
+	}
+	return r
+}
+
+// hasReader reports whether there is a server for clients of role reader. s.mu is held.
+func (s *Servers) hasReader() bool {
+	return len(s.present(s.readers())) > 0 || s.o.ReaderFallback && len(s.present(s.writers())) > 0
+}
+
+// readers returns the readers that servers name, if they are not too far behind the writer.
+// Where none is named, any server may be one. s.mu is held.
+func (s *Servers) readers() (places []Place) {
+	if len(s.known) == 0 {
+		return s.configured()
+	}
+	measured := slices.ContainsFunc(s.known, func(i Instance) bool { return i.Role == Reader && i.Lag >= 0 })
+	for _, i := range s.known {
+		if i.Role == Reader && i.Lag <= s.o.MaxLag && (i.Lag >= 0 || !measured) {
+			places = append(places, i.Place)
+		}
+	}
+	return places
+}
+
+// writers returns where the writer may be. s.mu is held.
+func (s *Servers) writers() (places []Place) {
+	for _, i := range s.known {
+		if i.Role == Writer {
+			places = append(places, i.Place)
+		}
+	}
+	if len(places) == 0 {
+		return s.configured()
+	}
+	return places
+}
+
+// configured returns where the configuration and the credential lead to. s.mu is held.
+func (s *Servers) configured() []Place {
+	places := []Place{s.name}
+	for _, p := range s.o.Hosts {
+		if p.Port == 0 {
+			p.Port = s.name.Port
+		}
+		places = append(places, p)
+	}
+	return places
+}
+
+// present returns those of places that are not left out. s.mu is held.
+func (s *Servers) present(places []Place) []Place {
+	return slices.DeleteFunc(slices.Clone(places), func(p Place) bool { return time.Now().Before(s.leftOut[p]) })
+}
+
+// leaveOut has logins not go along route for a while. It reports whether there are other
+// servers to go to, and, if not, whether the monitor cannot find any either.
+func (s *Servers) leaveOut(route Route) (others, hopeless bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.leftOut) >= MaxInstances {
+		clear(s.leftOut)
+	}
+	p := route.Place
+	if p == (Place{}) {
+		p = s.name
+	}
+	s.leftOut[p] = time.Now().Add(leaveOutFor)
+	others = s.hasReader()
+	return others, !others && s.failed != nil
+}

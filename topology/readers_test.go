@@ -1,0 +1,215 @@
+package topology
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credproxy/credproxy/proxy/fault"
+)
+
+// newReaders returns a fleet of the writer a and the readers b, c and d, which all name all.
+func newReaders() *fleet {
+	f := newFleet()
+	f.dns = "b"
+	f.hosts["c"] = &host{addr: netip.MustParseAddrPort("10.0.0.3:1"), role: Reader}
+	f.hosts["d"] = &host{addr: netip.MustParseAddrPort("10.0.0.4:1"), role: Reader}
+	f.lags(0, 0, 0)
+	return f
+}
+
+// lags has all servers say how far b, c and d are behind; negative: nobody knows.
+func (f *fleet) lags(b, c, d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := []Instance{{Place: Place{"a", 1}, Role: Writer}}
+	for i, lag := range []time.Duration{b, c, d} {
+		all = append(all, Instance{Place: Place{string("bcd"[i]), 1}, Role: Reader, Lag: lag})
+	}
+	for _, h := range f.hosts {
+		h.knows = all
+	}
+}
+
+func asReader(o *Options) { o.Role, o.Hosts, o.MaxLag = Reader, nil, time.Second }
+
+// wantOf has twelve logins get to the servers named, each as often as any other.
+func (w *watched) wantOf(t *testing.T, names string) {
+	t.Helper()
+	times := map[netip.AddrPort]int{}
+	for range 12 {
+		addr, err := w.login(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		times[addr]++
+	}
+	for name, h := range w.hosts {
+		want := 0
+		if strings.Contains(names, name) {
+			want = 12 / len(names)
+		}
+		if times[h.addr] != want {
+			t.Errorf("%d logins at %s, want %d", times[h.addr], name, want)
+		}
+	}
+}
+
+func TestReadersTakeTurns(t *testing.T) {
+	watch(t, newReaders(), func(t *testing.T, w *watched) {
+		w.wantOf(t, "bcd")
+		w.lags(time.Second, 1001*time.Millisecond, 0)
+		time.Sleep(1100 * time.Millisecond)
+		w.wantOf(t, "bd")
+		w.lags(0, -1, -1) // new ones, say
+		time.Sleep(1100 * time.Millisecond)
+		w.wantOf(t, "b")
+		w.lags(-1, -1, -1) // of servers that do not say
+		time.Sleep(1100 * time.Millisecond)
+		w.wantOf(t, "bcd")
+	}, asReader)
+}
+
+// TestReaderFails has a reader go, and one take the writer's place: nobody is sent there, and
+// they come back.
+func TestReaderFails(t *testing.T) {
+	watch(t, newReaders(), func(t *testing.T, w *watched) {
+		w.change(func(_, b *host) { b.fails = &fault.Error{Kind: fault.Unreachable, Message: "b refuses"} })
+		w.server("c").role = Writer
+		for range 6 {
+			w.wantAt(t, "d")
+		}
+		w.change(func(_, b *host) { b.fails = nil })
+		w.server("c").role = Reader
+		time.Sleep(leaveOutFor)
+		w.wantOf(t, "bcd")
+		if w.changes != 0 || len(w.ended) != 0 {
+			t.Errorf("%d changes, ended %v", w.changes, w.ended)
+		}
+	}, asReader)
+}
+
+// server returns one, which the caller may change while all waits.
+func (w *watched) server(name string) *host { return w.hosts[name] }
+
+// TestNoReader has no reader at all: logins wait in vain, or get the writer if they may.
+func TestNoReader(t *testing.T) {
+	none := func() *fleet {
+		f := newReaders()
+		for _, h := range f.hosts {
+			h.role = Writer // of the others nobody is there
+		}
+		f.dns = "a"
+		f.hosts["a"].knows = []Instance{{Place: Place{"a", 1}, Role: Writer}}
+		return f
+	}
+	watch(t, none(), func(t *testing.T, w *watched) {
+		began := time.Now()
+		_, err := w.login(t.Context())
+		if e := fault.As(err); e.Kind != fault.Unreachable || !strings.Contains(e.Message, "no reader that can be reached: ") || time.Since(began) != 10*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		w.server("b").role = Reader
+		w.fleet.mu.Lock()
+		w.hosts["a"].knows = append(slices.Clone(w.hosts["a"].knows), Instance{Place: Place{"b", 1}, Role: Reader})
+		w.fleet.mu.Unlock()
+		w.wantAt(t, "b")
+	}, asReader)
+	watch(t, none(), func(t *testing.T, w *watched) {
+		time.Sleep(time.Second)
+		w.wantAt(t, "a")
+	}, asReader, func(o *Options) { o.ReaderFallback = true })
+}
+
+// TestReadersOfHosts has servers that name none: each is tried, and the writer left out.
+func TestReadersOfHosts(t *testing.T) {
+	f := newFleet() // db leads to a
+	f.hosts["c"] = &host{addr: netip.MustParseAddrPort("10.0.0.3:1"), role: Reader}
+	watch(t, f, func(t *testing.T, w *watched) {
+		w.wantOf(t, "bc")
+	}, asReader, func(o *Options) { o.Hosts = []Place{{Host: "b"}, {Host: "c"}} })
+}
+
+// TestSwitchover has a Blue/Green deployment lead from a to g, which says that it is a writer
+// all the time: logins wait while it is under way, then get g, and a's sessions end.
+func TestSwitchover(t *testing.T) {
+	blueGreen := func() *fleet {
+		f := newFleet()
+		f.hosts["g"] = &host{addr: netip.MustParseAddrPort("10.0.0.7:1"), role: Writer}
+		return f
+	}
+	say := func(w *watched, phase Switchover) {
+		w.fleet.mu.Lock()
+		defer w.fleet.mu.Unlock()
+		for _, h := range w.hosts {
+			h.deploys, h.green = phase, &Place{"g", 1}
+		}
+	}
+	watch(t, blueGreen(), func(t *testing.T, w *watched) {
+		say(w, SwitchoverInitiated)
+		time.Sleep((topologyEvery + 1) * time.Second)
+		w.wantAt(t, "a")
+		say(w, SwitchoverUnderWay)
+		time.Sleep(200 * time.Millisecond)
+		began := time.Now()
+		time.AfterFunc(4*time.Second, func() { say(w, SwitchoverDone) })
+		w.wantAt(t, "g")
+		if took := time.Since(began); took < 4*time.Second || took > 4500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		time.Sleep(time.Minute)
+		w.wantAt(t, "g")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.changes != 1 || len(w.ended) != 1 || w.ended[w.hosts["a"].addr] == nil {
+			t.Errorf("%d changes, ended %v", w.changes, w.ended)
+		}
+	})
+	t.Run("hangs", func(t *testing.T) {
+		watch(t, blueGreen(), func(t *testing.T, w *watched) {
+			say(w, SwitchoverUnderWay)
+			time.Sleep((topologyEvery + 1) * time.Second)
+			for range 3 { // until failover.hold is over
+				if _, err := w.login(t.Context()); err == nil {
+					break
+				}
+			}
+			w.wantAt(t, "a")
+		})
+	})
+	t.Run("taken back", func(t *testing.T) {
+		watch(t, blueGreen(), func(t *testing.T, w *watched) {
+			say(w, SwitchoverUnderWay)
+			time.Sleep((topologyEvery + 1) * time.Second)
+			time.AfterFunc(time.Second, func() { say(w, NoSwitchover) })
+			w.wantAt(t, "a")
+		})
+	})
+	t.Run("long ago", func(t *testing.T) {
+		watch(t, blueGreen(), func(t *testing.T, w *watched) {
+			say(w, SwitchoverDone)
+			time.Sleep(20 * time.Second)
+			w.wantAt(t, "a")
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.changes != 0 || len(w.ended) != 0 {
+				t.Errorf("%d changes, ended %v", w.changes, w.ended)
+			}
+		})
+	})
+	t.Run("the old one dies", func(t *testing.T) {
+		watch(t, blueGreen(), func(t *testing.T, w *watched) {
+			say(w, SwitchoverUnderWay)
+			time.Sleep((topologyEvery + 1) * time.Second)
+			w.change(func(a, _ *host) { a.fails = &fault.Error{Kind: fault.Unreachable, Message: "a refuses"} })
+			time.AfterFunc(5*time.Second, func() { say(w, SwitchoverDone) })
+			began := time.Now()
+			w.wantAt(t, "g")
+			if took := time.Since(began); took < 5*time.Second {
+				t.Errorf("after %v, before it was done", took)
+			}
+		})
+	})
+}
