@@ -11,9 +11,9 @@ const leaveOutFor = 10 * time.Second
 // readerRoute returns the way to the reader whose turn it is, or to near if that is one. s.mu
 // is held.
 func (s *Servers) readerRoute(near Place) Route {
-	places, fallback := s.present(s.readers()), false
+	places, fallback := s.present(s.readers(), Reader), false
 	if len(places) == 0 && s.o.ReaderFallback {
-		places, fallback = s.present(s.writers()), true
+		places, fallback = s.present(s.writers(), Writer), true
 	}
 	if len(places) == 0 { // nobody waits for that: see await
 		places, fallback = append(s.readers(), s.name), false
@@ -32,7 +32,7 @@ func (s *Servers) readerRoute(near Place) Route {
 
 // hasReader reports whether there is a server for clients of role reader. s.mu is held.
 func (s *Servers) hasReader() bool {
-	return len(s.present(s.readers())) > 0 || s.o.ReaderFallback && len(s.present(s.writers())) > 0
+	return len(s.present(s.readers(), Reader)) > 0 || s.o.ReaderFallback && len(s.present(s.writers(), Writer)) > 0
 }
 
 // readers returns the readers that servers name, if they are not too far behind the writer.
@@ -75,24 +75,33 @@ func (s *Servers) configured() []Place {
 	return places
 }
 
-// present returns those of places that are not left out. s.mu is held.
-func (s *Servers) present(places []Place) []Place {
-	return slices.DeleteFunc(slices.Clone(places), func(p Place) bool { return time.Now().Before(s.leftOut[p]) })
+// absence is why a server is left out.
+type absence struct {
+	until time.Time
+	has   Role // that it has; Unknown: none, it is away
 }
 
-// leaveOut has logins not go along route for a while. It reports whether there are other
+// present returns those of places that are not left out for clients of role. s.mu is held.
+func (s *Servers) present(places []Place, role Role) []Place {
+	return slices.DeleteFunc(slices.Clone(places), func(p Place) bool {
+		a := s.leftOut[p]
+		return time.Now().Before(a.until) && a.has != role
+	})
+}
+
+// leaveOut has logins not go where one has missed for a while. It reports whether there are other
 // servers to go to, and, if not, whether the monitor cannot find any either.
-func (s *Servers) leaveOut(route Route) (others, hopeless bool) {
+func (s *Servers) leaveOut(m *missed) (others, hopeless bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.leftOut) >= MaxInstances {
 		clear(s.leftOut)
 	}
-	p := route.Place
+	p := m.route.Place
 	if p == (Place{}) {
 		p = s.name
 	}
-	s.leftOut[p] = time.Now().Add(leaveOutFor)
+	s.leftOut[p] = absence{time.Now().Add(leaveOutFor), m.has}
 	others = s.hasReader()
 	return others, !others && s.failed != nil
 }

@@ -77,12 +77,12 @@ func TestReadersTakeTurns(t *testing.T) {
 func TestReaderFails(t *testing.T) {
 	watch(t, newReaders(), func(t *testing.T, w *watched) {
 		w.change(func(_, b *host) { b.fails = &fault.Error{Kind: fault.Unreachable, Message: "b refuses"} })
-		w.server("c").role = Writer
+		w.become("c", Writer)
 		for range 6 {
 			w.wantAt(t, "d")
 		}
 		w.change(func(_, b *host) { b.fails = nil })
-		w.server("c").role = Reader
+		w.become("c", Reader)
 		time.Sleep(leaveOutFor)
 		w.wantOf(t, "bcd")
 		if w.changes != 0 || len(w.ended) != 0 {
@@ -91,8 +91,12 @@ func TestReaderFails(t *testing.T) {
 	}, asReader)
 }
 
-// server returns one, which the caller may change while all waits.
-func (w *watched) server(name string) *host { return w.hosts[name] }
+// become has a server take a role.
+func (w *watched) become(name string, role Role) {
+	w.fleet.mu.Lock()
+	defer w.fleet.mu.Unlock()
+	w.hosts[name].role = role
+}
 
 // TestNoReader has no reader at all: logins wait in vain, or get the writer if they may.
 func TestNoReader(t *testing.T) {
@@ -111,7 +115,7 @@ func TestNoReader(t *testing.T) {
 		if e := fault.As(err); e.Kind != fault.Unreachable || !strings.Contains(e.Message, "no reader that can be reached: ") || time.Since(began) != 10*time.Second {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
-		w.server("b").role = Reader
+		w.become("b", Reader)
 		w.fleet.mu.Lock()
 		w.hosts["a"].knows = append(slices.Clone(w.hosts["a"].knows), Instance{Place: Place{"b", 1}, Role: Reader})
 		w.fleet.mu.Unlock()

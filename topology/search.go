@@ -23,9 +23,6 @@ const (
 	firstAttempt = time.Second
 )
 
-// errNoServer is the error of a search in which servers answered, and none had the role.
-var errNoServer = errors.New("no server has the role")
-
 // login has try log in as a client would.
 func (m *monitor) login(ctx context.Context, try func(context.Context, *secrets.Credential) error) error {
 	return m.from.Login(secrets.WithoutGrace(ctx), func(ctx context.Context, cred *secrets.Credential) error {
@@ -35,13 +32,29 @@ func (m *monitor) login(ctx context.Context, try func(context.Context, *secrets.
 	})
 }
 
-// search makes one round of a search.
+// search makes one round of a search. The login lasts only until there is a verdict on the
+// credential, because the logins of clients wait for that; the search goes on without it.
 func (m *monitor) search(ctx context.Context) {
-	var found *server
-	err := m.login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
-		found, err = m.find(ctx, cred)
-		return err
+	round, cancel := context.WithTimeout(ctx, m.o.LoginTimeout)
+	defer cancel()
+	var s *search
+	err := m.login(round, func(ctx context.Context, cred *secrets.Credential) (err error) {
+		if s != nil {
+			s.end() // with another credential
+		}
+		if s, err = m.newSearch(round, cred); err != nil {
+			return err
+		}
+		return s.await(ctx, func() bool { return s.accepted || len(s.failed) == len(s.seen) })
 	})
+	var found *server
+	if s != nil {
+		if !secrets.IsRejected(err) {
+			_ = s.await(round, func() bool { return false })
+		}
+		s.end()
+		found = s.found
+	}
 	if found != nil {
 		m.settle(found)
 		m.follow(m.learn(ctx, found.conn, found.Place))
@@ -53,76 +66,89 @@ func (m *monitor) search(ctx context.Context) {
 		return
 	}
 	m.failed = nil
-	if e, ok := errors.AsType[*fault.Error](err); !errors.Is(err, errNoServer) && (!ok || !e.Kind.NoReply()) {
+	if e, ok := errors.AsType[*fault.Error](err); err != nil && (!ok || !e.Kind.NoReply()) {
 		m.failed = err // the logins of clients find out more
 	}
+	m.inTrouble(err)
+}
+
+// inTrouble notes that no server with the role is known. m.mu is held.
+func (m *monitor) inTrouble(err error) {
 	if m.trouble.IsZero() {
 		m.trouble = time.Now()
 		m.o.Log.Warn("no "+m.o.Role.String()+" of the database is known: looking for one", zap.Error(err), zap.Bool("audit", true))
 	}
 }
 
-// find asks all servers that are known, and those that they name, until one has the role or
-// ctx ends. If none does the error says whether the credential came into it: it is marked as
-// secrets.MarkRejected if a server refused it and none took it.
-func (m *monitor) find(ctx context.Context, cred *secrets.Credential) (*server, error) {
+// search asks all servers that are known, and those that they name, until one has the role.
+type search struct {
+	*monitor
+	cred   *secrets.Credential
+	ctx    context.Context // until end
+	cancel context.CancelFunc
+	said   chan report
+	asking sync.WaitGroup
+
+	seen     map[Route]bool
+	failed   map[Route]error // why those failed that did
+	accepted bool            // a server took the credential
+	found    *server
+}
+
+func (m *monitor) newSearch(ctx context.Context, cred *secrets.Credential) (*search, error) {
 	name, err := m.engine.Name(cred)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
 	s := &search{monitor: m, cred: cred, said: make(chan report), seen: map[Route]bool{}, failed: map[Route]error{}}
-	defer s.asking.Wait()
-	defer cancel()
+	s.ctx, s.cancel = context.WithCancel(ctx)
 	for _, route := range m.candidates(name) {
-		s.begin(ctx, route)
+		s.begin(route)
 	}
-	for {
+	return s, nil
+}
+
+// end ends the search, and waits for all that runs for it.
+func (s *search) end() {
+	s.cancel()
+	s.asking.Wait()
+}
+
+// await hears what servers say until one has the role, enough says so, or ctx ends. The error
+// is a verdict on the credential: a server's refusal counts when no other took it, since
+// one may lag behind a rotation.
+func (s *search) await(ctx context.Context, enough func() bool) error {
+	for s.found == nil && !enough() {
 		select {
 		case r := <-s.said:
 			switch {
-			case r.found != nil:
-				return r.found, nil
 			case r.err != nil:
 				s.failed[r.route] = r.err
+			case r.found != nil:
+				s.found, s.accepted = r.found, true
 			default:
 				s.accepted = true
 				for _, i := range r.others {
-					s.begin(ctx, Route{Place: i.Place})
+					s.begin(Route{Place: i.Place})
 				}
 			}
-			if err := s.rejection(); err != nil {
-				return nil, err
-			}
 		case <-ctx.Done():
-			return nil, s.noServer(ctx)
+			return s.verdict(context.Cause(ctx))
 		}
 	}
+	return s.verdict(nil)
 }
 
-// rejection returns a server's refusal of the credential when each server has been asked, and
-// none took it: one may lag behind a rotation.
-func (s *search) rejection() (rejected error) {
-	if s.accepted || len(s.failed) < len(s.seen) {
+func (s *search) verdict(why error) error {
+	if s.accepted {
 		return nil
 	}
 	for _, err := range s.failed {
-		if secrets.IsRejected(err) {
-			return err
+		if why = err; secrets.IsRejected(err) {
+			break
 		}
 	}
-	return nil
-}
-
-// noServer is why the search ended without one.
-func (s *search) noServer(ctx context.Context) error {
-	if s.accepted {
-		return secrets.MarkAccepted(errNoServer)
-	}
-	for _, err := range s.failed {
-		return err
-	}
-	return &fault.Error{Kind: fault.Unreachable, Message: "no server of the database answers", Err: context.Cause(ctx)}
+	return why
 }
 
 // candidates returns whom to ask first. It forgets what was said in the last search.
@@ -150,17 +176,6 @@ func (m *monitor) candidates(name Place) []Route {
 	return all
 }
 
-// search is one round.
-type search struct {
-	*monitor
-	cred     *secrets.Credential
-	said     chan report
-	asking   sync.WaitGroup
-	seen     map[Route]bool
-	accepted bool            // a server took the credential
-	failed   map[Route]error // why those failed that did
-}
-
 // report is what one server said.
 type report struct {
 	route  Route
@@ -170,11 +185,12 @@ type report struct {
 }
 
 // begin has a goroutine ask a server again and again.
-func (s *search) begin(ctx context.Context, route Route) {
+func (s *search) begin(route Route) {
 	if s.seen[route] || len(s.seen) >= MaxInstances {
 		return
 	}
 	s.seen[route] = true
+	ctx := s.ctx
 	s.asking.Go(func() {
 		tell := func(r report) {
 			select {

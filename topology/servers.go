@@ -70,9 +70,9 @@ type Servers struct {
 	failed     error                    // why the last search failed, if it was not for lack of a server
 	begun      uint64                   // checks of the monitor
 	done       uint64
-	news       chan struct{}       // closed when a check is done
-	turn       int                 // of readers
-	leftOut    map[Place]time.Time // readers, until when
+	news       chan struct{} // closed when a check is done
+	turn       int           // of readers
+	leftOut    map[Place]absence
 	switchover switchover
 	during     context.Context // the epoch; its end breaks off logins on the way to the server before
 	end        context.CancelCauseFunc
@@ -98,7 +98,7 @@ type Route struct {
 func New(o Options) *Servers {
 	s := &Servers{
 		o: o, engine: make(chan Engine, 1), kicked: make(chan struct{}, 1), news: make(chan struct{}),
-		said: map[Place]string{}, members: map[netip.AddrPort]bool{}, unsure: map[netip.AddrPort]Place{}, leftOut: map[Place]time.Time{},
+		said: map[Place]string{}, members: map[netip.AddrPort]bool{}, unsure: map[netip.AddrPort]Place{}, leftOut: map[Place]absence{},
 	}
 	s.left.changed = make(chan struct{}, 1)
 	s.during, s.end = context.WithCancelCause(context.Background())
@@ -186,10 +186,10 @@ func (s *Servers) Verify(route Route, role Role, end net.Addr) error {
 	switch {
 	case route.fallback:
 	case role != s.o.Role:
-		return &missed{route, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s is a %s", addr, role)}}
+		return &missed{route, role, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s is a %s", addr, role)}}
 	case s.o.Role == Reader, s.members[addr]:
 	case route.epoch != s.epoch: // that was the case once
-		return &missed{route, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s has just been replaced", addr)}}
+		return &missed{route, role, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s has just been replaced", addr)}}
 	case len(s.unsure) < MaxInstances:
 		s.unsure[addr] = cmp.Or(route.Place, s.name)
 		s.kick()
@@ -200,6 +200,7 @@ func (s *Servers) Verify(route Route, role Role, end net.Addr) error {
 // missed is the error of a login that another server may serve.
 type missed struct {
 	route Route
+	has   Role // the server's at its end; Unknown: there is none
 	error
 }
 
@@ -207,7 +208,7 @@ func (m *missed) Unwrap() error { return m.error }
 
 // Missed marks the error of a login that found no server at the end of its route, or one
 // that is about to go or not ready yet, so that [Servers.Login] tries another.
-func Missed(route Route, err error) error { return &missed{route, err} }
+func Missed(route Route, err error) error { return &missed{route, Unknown, err} }
 
 // Login calls login until it gets to a server with the role: again when [Servers.Verify]
 // or [Missed] told of another one, and the monitor has found one. While the monitor knows
@@ -233,7 +234,7 @@ func (s *Servers) Login(ctx context.Context, timeout time.Duration, login func(c
 		case !ok:
 			return err
 		case s.o.Role == Reader:
-			others, hopeless := s.leaveOut(missed.route)
+			others, hopeless := s.leaveOut(missed)
 			if hopeless || waiting.Err() != nil {
 				return err
 			}

@@ -25,8 +25,8 @@ type couple struct {
 
 const coupleSecret = "prod/couple"
 
-// startCouple starts all three, with more YAML of the database.
-func startCouple(t *testing.T, version int, more ...string) *couple {
+// startCouple starts all three, for clients of a role, with more YAML of the database.
+func startCouple(t *testing.T, version int, role string, more ...string) *couple {
 	t.Helper()
 	primary := servers.RunPostgres(t, servers.PostgresOptions{Version: version})
 	if err := errors.Join(primary.CreateRole(t.Context(), "app", "planted-Couple-1"), primary.Exec(t.Context(), "CREATE TABLE t (n int); GRANT ALL ON t TO app")); err != nil {
@@ -39,8 +39,8 @@ func startCouple(t *testing.T, version int, more ...string) *couple {
 	}
 	t.Cleanup(aws.Close)
 	aws.CreateSecret(coupleSecret, fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":"app","password":"planted-Couple-1","dbname":"postgres"}`, primary.Host, primary.Port))
-	config := fmt.Sprintf("databases:\n  - name: orders\n    listen: 127.0.0.1:0\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: {ca_file: %q}\n    role: writer\n    hosts: [%q]\n",
-		coupleSecret, primary.CAFile, standby.Addr())
+	config := fmt.Sprintf("databases:\n  - name: orders\n    listen: 127.0.0.1:0\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: {ca_file: %q}\n    role: %s\n    hosts: [%q]\n",
+		coupleSecret, primary.CAFile, role, standby.Addr())
 	for _, line := range more {
 		config += "    " + line + "\n"
 	}
@@ -76,7 +76,7 @@ func port(t *testing.T, conn *pgx.Conn) (p int) {
 func TestStandbyIsPromoted(t *testing.T) {
 	for _, version := range servers.PostgresVersions() {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
-			c := startCouple(t, version)
+			c := startCouple(t, version, "writer")
 			if at := port(t, c.connect(t)); at != c.primary.Port {
 				t.Fatalf("at port %d, want the primary's, %d", at, c.primary.Port)
 			}
@@ -114,7 +114,7 @@ func becomeReader(t *testing.T, pg *servers.Postgres) {
 // TestDemotedServerLosesItsSessions has a writer become a reader and keep its sessions: the
 // idle ones hear why they end, one in a transaction goes on until the drain is over.
 func TestDemotedServerLosesItsSessions(t *testing.T) {
-	c := startCouple(t, 18, "failover: {drain: 2s}")
+	c := startCouple(t, 18, "writer", "failover: {drain: 2s}")
 	idle, busy := c.connect(t), c.connect(t)
 	port(t, idle)
 	if _, err := busy.Exec(t.Context(), "BEGIN; SELECT 1"); err != nil {
@@ -135,5 +135,27 @@ func TestDemotedServerLosesItsSessions(t *testing.T) {
 	}
 	if at := port(t, c.connect(t)); at != c.standby.Port {
 		t.Errorf("at port %d, want the new primary's, %d", at, c.standby.Port)
+	}
+}
+
+// TestReaderFallsBack has clients of role reader, who get the standby, though the secret names
+// the primary; and the primary when the standby is gone, if they may.
+func TestReaderFallsBack(t *testing.T) {
+	c := startCouple(t, 15, "reader", "failover: {reader_fallback: writer}")
+	at := func() (p int, standby bool) {
+		conn := c.connect(t)
+		if err := conn.QueryRow(t.Context(), "SELECT inet_server_port(), pg_is_in_recovery()").Scan(&p, &standby); err != nil {
+			t.Error(err)
+		}
+		return p, standby
+	}
+	for range 4 {
+		if p, standby := at(); !standby {
+			t.Errorf("at port %d, want the standby's, %d", p, c.standby.Port)
+		}
+	}
+	c.standby.Stop()
+	if p, _ := at(); p != c.primary.Port {
+		t.Errorf("at port %d, want the primary's, %d", p, c.primary.Port)
 	}
 }

@@ -60,7 +60,7 @@ func TestAnyAsksNothing(t *testing.T) {
 	if n := taps["any"].Logins(); n != 3 || !slices.Equal(got, []string{"SELECT 1", "SELECT 2", "SELECT 2"}) {
 		t.Errorf("role any: %d logins, statements %q", n, got)
 	}
-	if n := taps["writer"].Logins(); n != 4 || count("writer", "SELECT pg_catalog.pg_is_in_recovery()") != count("writer", question) {
+	if n := taps["writer"].Logins(); n != 4 || slices.Contains(taps["writer"].Statements(), "SELECT pg_catalog.pg_is_in_recovery()") {
 		t.Errorf("role writer: %d logins, statements %q", n, taps["writer"].Statements())
 	}
 }
