@@ -36,14 +36,14 @@ func (s *Servers) hasReader() bool {
 }
 
 // readers returns the readers that servers name, if they are not too far behind the writer.
-// Where none is named, any server may be one. s.mu is held.
+// Where they name no place, any server may be one. s.mu is held.
 func (s *Servers) readers() (places []Place) {
-	if len(s.known) == 0 {
+	if !slices.ContainsFunc(s.known, func(i Instance) bool { return i.Place != (Place{}) }) {
 		return s.configured()
 	}
 	measured := slices.ContainsFunc(s.known, func(i Instance) bool { return i.Role == Reader && i.Lag >= 0 })
 	for _, i := range s.known {
-		if i.Role == Reader && i.Lag <= s.o.MaxLag && (i.Lag >= 0 || !measured) {
+		if i.Role == Reader && i.Place != (Place{}) && i.Lag <= s.o.MaxLag && (i.Lag >= 0 || !measured) {
 			places = append(places, i.Place)
 		}
 	}
@@ -53,7 +53,7 @@ func (s *Servers) readers() (places []Place) {
 // writers returns where the writer may be. s.mu is held.
 func (s *Servers) writers() (places []Place) {
 	for _, i := range s.known {
-		if i.Role == Writer {
+		if i.Role == Writer && i.Place != (Place{}) {
 			places = append(places, i.Place)
 		}
 	}

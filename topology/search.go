@@ -186,7 +186,7 @@ type report struct {
 
 // begin has a goroutine ask a server again and again.
 func (s *search) begin(route Route) {
-	if s.seen[route] || len(s.seen) >= MaxInstances {
+	if route.Place == (Place{}) || s.seen[route] || len(s.seen) >= MaxInstances {
 		return
 	}
 	s.seen[route] = true
