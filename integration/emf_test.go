@@ -23,7 +23,7 @@ func TestEMF(t *testing.T) {
 	aws := startAWS(t, awsstub.Options{})
 	arn := aws.CreateSecret("prod/main", secretJSON(pg, "app", appPassword))
 	var out bytes.Buffer
-	w := watch(t, sidecar.Options{Env: aws.Env(), Stdout: &out, Config: "metrics: {emf: true, service: orders, environment: test}\n" + oneDatabase(pg, arn)}, appPassword)
+	w := watch(t, sidecar.Options{Env: append(aws.Env(), "CREDPROXY_METRICS_ENVIRONMENT=test"), Stdout: &out, Config: "metrics: {emf: true, service: orders}\n" + oneDatabase(pg, arn)}, appPassword)
 	for range 3 {
 		if err := w.logIn(t.Context(), w.Addr(t, "main"), "postgres"); err != nil {
 			t.Fatal(err)
