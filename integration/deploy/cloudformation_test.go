@@ -18,6 +18,7 @@ const (
 	secretARN    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf"
 	keyARN       = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 	userARN      = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/app"
+	clusterARN   = "arn:aws:dsql:eu-west-1:123456789012:cluster/abc123def456"
 	readerARN    = "arn:aws:iam::210987654321:role/credproxy-reader"
 	credproxyARN = "arn:aws:iam::123456789012:role/orders-credproxy"
 	oidcARN      = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"
@@ -234,7 +235,7 @@ func policiesIn(properties map[string]any) map[string]map[string]any {
 // TestCloudFormationPolicies holds the roles against what credproxy policy prints for
 // the configuration that they are for.
 func TestCloudFormationPolicies(t *testing.T) {
-	all := map[string]string{"Name": "orders", "SecretArns": secretARN, "KmsKeyArns": keyARN, "DatabaseUserArns": userARN, "ReaderRoleArn": readerARN}
+	all := map[string]string{"Name": "orders", "SecretArns": secretARN, "KmsKeyArns": keyARN, "DatabaseUserArns": userARN, "DsqlClusterArns": clusterARN, "ReaderRoleArn": readerARN}
 	for platform, flags := range trusts() {
 		all["Platform"] = platform
 		all["Namespace"], all["ServiceAccount"] = "shop", "orders"

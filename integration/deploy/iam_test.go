@@ -24,6 +24,10 @@ const usersConfig = `databases:
     engine: mysql
     host: reports.cluster-abc.eu-west-1.rds.amazonaws.com
     credentials: {iam: {user: app}}
+  - name: carts
+    listen: 127.0.0.1:5434
+    host: abc123def456.dsql.eu-west-1.on.aws
+    credentials: {dsql: {user: app}}
   - name: partner
     listen: 127.0.0.1:5433
     credentials: {secrets_manager: {secret_id: "` + partnerARN + `", assume_role: {role_arn: "` + readerARN + `", external_id: shop}}}

@@ -183,7 +183,7 @@ func TestTerraformPolicies(t *testing.T) {
 			given = `"platform":"eks","oidc_provider_arn":"` + oidcARN + `"`
 		}
 		m.evaluate(t, `{"name":"orders",`+given+`,"namespace":"shop","service_account":"orders","secret_arns":["`+secretARN+
-			`"],"kms_key_arns":["`+keyARN+`"],"database_user_arns":["`+userARN+`"],"reader_role_arn":"`+readerARN+`"}`)
+			`"],"kms_key_arns":["`+keyARN+`"],"database_user_arns":["`+userARN+`"],"dsql_cluster_arns":["`+clusterARN+`"],"reader_role_arn":"`+readerARN+`"}`)
 		samePolicy(t, platform, policyAt(t, m.made["aws_iam_role.this"], "assume_role_policy"), policyOf(t, flags...))
 		samePolicy(t, platform, policyAt(t, m.made["aws_iam_role_policy.this"], "policy"), ownPolicy(t))
 	}

@@ -72,6 +72,12 @@ variable "database_user_arns" {
   default     = []
 }
 
+variable "dsql_cluster_arns" {
+  description = "Clusters of Aurora DSQL, for roles other than admin."
+  type        = list(string)
+  default     = []
+}
+
 variable "reader_role_arn" {
   description = "Role in another account to take first, which reader makes there once this role exists."
   type        = string
@@ -175,6 +181,12 @@ locals {
       Action   = ["sts:AssumeRole", "sts:TagSession"]
       Resource = [var.reader_role_arn]
     }],
+    length(var.dsql_cluster_arns) == 0 ? [] : [{
+      Sid      = "ConnectToClusters"
+      Effect   = "Allow"
+      Action   = ["dsql:DbConnect"]
+      Resource = var.dsql_cluster_arns
+    }],
     length(var.database_user_arns) == 0 ? [] : [{
       Sid      = "ConnectToDatabases"
       Effect   = "Allow"
@@ -211,7 +223,7 @@ resource "aws_iam_role" "this" {
   lifecycle {
     precondition {
       condition     = length(local.policy) > 0
-      error_message = "One of secret_arns, database_user_arns and reader_role_arn is needed."
+      error_message = "One of secret_arns, database_user_arns, dsql_cluster_arns and reader_role_arn is needed."
     }
   }
 }

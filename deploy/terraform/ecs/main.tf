@@ -65,6 +65,12 @@ variable "database_user_arns" {
   default     = []
 }
 
+variable "dsql_cluster_arns" {
+  description = "Aurora DSQL, as in module credproxy."
+  type        = list(string)
+  default     = []
+}
+
 variable "reader_role_arn" {
   description = "Another account, as in module credproxy."
   type        = string
@@ -201,6 +207,7 @@ module "credproxy" {
   secret_arns        = concat(var.secret_arns, var.emergency_secret_arns)
   kms_key_arns       = var.kms_key_arns
   database_user_arns = var.database_user_arns
+  dsql_cluster_arns  = var.dsql_cluster_arns
   reader_role_arn    = var.reader_role_arn
   reader_secret_arn  = var.reader_secret_arn
 }
