@@ -117,7 +117,11 @@ func (p *Plan) served(b *strings.Builder, s Served) {
 		line("    region: %s", p.Region)
 	}
 	if role := p.Choice.AssumeRole; role.RoleARN != "" {
-		line("    assume_role: {role_arn: %s, external_id: %s}", quoted(role.RoleARN), quoted(role.ExternalID))
+		line("    assume_role:")
+		line("      role_arn: %s", quoted(role.RoleARN))
+		if role.ExternalID != "" {
+			line("      external_id: %s", quoted(role.ExternalID))
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func TestInitNarrowed(t *testing.T) {
 	c.mustSay(t, 0, "databases without the tags")
 	if strings.Contains(c.stdout, `"bank"`) || !strings.Contains(c.stdout, "with env, team=bank: ") ||
 		!strings.Contains(c.stdout, "no secret is attached to it, and IAM database authentication is off; --read-secrets finds those that name its host") ||
-		strings.Count(c.stdout, "\n      iam:\n        user: \"shop app\"\n        region: eu-west-1\n        assume_role: {role_arn: \""+role+"\", external_id: \"x7\"}\n") == 0 ||
+		strings.Count(c.stdout, "\n      iam:\n        user: \"shop app\"\n        region: eu-west-1\n        assume_role:\n          role_arn: \""+role+"\"\n          external_id: \"x7\"\n") == 0 ||
 		strings.Contains(c.stdout, "orders-000") || !strings.Contains(c.stdout, "- name: orders-012\n") {
 		t.Errorf("%.3000s", c.stdout)
 	}
