@@ -21,7 +21,7 @@ set -euo pipefail
 
 cache=/var/cache/credproxy-test # also in servers/servers.go
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-packages=(ca-certificates openssl iproute2 systemd tzdata debian-archive-keyring gcc libc6-dev
+packages=(ca-certificates openssl iproute2 rpm systemd tzdata debian-archive-keyring gcc libc6-dev
 	php-cli php-mysql python3-pymysql libdbd-mysql-perl libmariadb-java
 	python3-psycopg2 libdbd-pg-perl libpostgresql-jdbc-java)
 drivers=$(dirname "$0")/testdata/drivers # programs that use these, and what node needs

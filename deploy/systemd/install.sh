@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs credproxy as a systemd service, or removes it.
 #
-#   install.sh install BINARY   safe to repeat; keeps a configuration that is there
+#   install.sh install BINARY   safe to repeat; keeps a configuration that is there, and
+#                               restarts a service that runs
 #   install.sh remove           leaves the configuration, and a socket unit that was edited
 #   install.sh purge            removes these too
 #
@@ -28,6 +29,7 @@ install)
 	# The service's user is not known before it runs, and a configuration holds no secret.
 	[ -e "$config" ] || install -m 0644 "$here/credproxy.yaml" "$config"
 	systemd daemon-reload
+	systemd try-restart credproxy.service # of an upgrade; one that does not run is left alone
 	echo "installed. Write $config, then: systemctl enable --now credproxy"
 	;;
 remove | purge)
@@ -47,7 +49,7 @@ remove | purge)
 	systemd daemon-reload
 	;;
 *)
-	sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+	sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Boots a systemd in namespaces of its own (pid, mount, ipc, uts, cgroup; the network stays
 # the machine's) on this machine's files. What it writes is in memory. It knows no units but
-# those in its /etc/systemd/system. It says its process id when everything is prepared, and
+# those in its /etc/systemd/system, and what is installed later in /usr/lib/systemd/system. It says its process id when everything is prepared, and
 # ends when standard input closes, which the death of who started this does too.
 set -eu
 
@@ -57,6 +57,8 @@ prepare() {
 		systemd-journald.service systemd-journald.socket; do
 		cp "/lib/systemd/system/$unit" /etc/systemd/system
 	done
+	rm -rf /usr/lib/systemd/system
+	mkdir /usr/lib/systemd/system
 	ln -s ../systemd-journald.service /etc/systemd/system/sysinit.target.wants
 	printf '[Journal]\nStorage=volatile\nAudit=no\nReadKMsg=no\n' >/etc/systemd/journald.conf
 }
@@ -71,7 +73,7 @@ case $# in
 2)
 	prepare
 	echo "$2"
-	exec env -i container=credproxy-test PATH="$PATH" SYSTEMD_UNIT_PATH=/etc/systemd/system \
+	exec env -i container=credproxy-test PATH="$PATH" SYSTEMD_UNIT_PATH=/etc/systemd/system:/usr/lib/systemd/system \
 		SYSTEMD_GENERATOR_PATH=/nowhere SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/nowhere \
 		/lib/systemd/systemd --system --unit=multi-user.target --log-target=journal --show-status=no
 	;;
