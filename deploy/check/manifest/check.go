@@ -203,7 +203,7 @@ func (c *checker) pod(name, namespace string, pod *core.PodSpec) {
 	}
 }
 
-// confined holds a container of credproxy to what docs/deploy.md promises of it.
+// confined holds a container of credproxy to what docs/kubernetes.md promises of it.
 func (c *checker) confined(name string, container *core.Container) {
 	s := container.SecurityContext
 	if s == nil || !isTrue(s.RunAsNonRoot) || !isTrue(s.ReadOnlyRootFilesystem) || s.AllowPrivilegeEscalation == nil ||
@@ -215,7 +215,7 @@ func (c *checker) confined(name string, container *core.Container) {
 	}
 }
 
-// proxy holds the container that runs credproxy to what docs/deploy.md promises of it.
+// proxy holds the container that runs credproxy to what docs/kubernetes.md promises of it.
 func (c *checker) proxy(name string, pod *core.PodSpec, container *core.Container) {
 	for what, probe := range map[string]*core.Probe{"startup": container.StartupProbe, "readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
 		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != "/"+what || !hasPort(pod, probe.HTTPGet.Port) {

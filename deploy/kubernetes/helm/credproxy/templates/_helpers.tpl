@@ -106,7 +106,7 @@ its clients, or a network policy of which somebody has seen that it is enforced.
 {{- if not (.access | default dict).allow_remote }}
 {{- fail (printf "database %q takes no clients from other pods: give it listen: :PORT and client_tls with client_ca_file (values.yaml, clientTLS)" .name) }}
 {{- else if not $.Values.networkPolicy.enforced }}
-{{- fail (printf "database %q has access.allow_remote and takes every client that the network lets through: use client_tls (values.yaml, clientTLS), or prove that the cluster enforces network policies (docs/deploy.md) and set networkPolicy.enforced: true" .name) }}
+{{- fail (printf "database %q has access.allow_remote and takes every client that the network lets through: use client_tls (values.yaml, clientTLS), or prove that the cluster enforces network policies (docs/kubernetes.md) and set networkPolicy.enforced: true" .name) }}
 {{- end }}
 {{- end }}
 {{- end }}
