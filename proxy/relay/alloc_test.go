@@ -114,7 +114,7 @@ func TestAwaitQuietHoldsNoBuffer(t *testing.T) {
 	if !AwaitQuiet(ended, upstream) {
 		t.Error("it is not quiet")
 	}
-	if holds(upstream.NetConn().(*recordConn).socket.buf) > 0 {
+	if below := upstream.NetConn().(*recordConn); below.socket.buf != nil || below.pending != nil {
 		t.Error("it holds a buffer")
 	}
 }

@@ -17,7 +17,8 @@ func AwaitQuiet(ctx context.Context, c net.Conn) (quiet bool) {
 		if !ok || b.socket == nil || len(b.pending) > 0 {
 			return false
 		}
-		b.socket.end() // all that was in its buffer is read
+		b.pending = nil // it is of no length, but in the buffer
+		b.socket.end()
 		c = b.Conn
 	}
 	raw := rawConn(c)
