@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	writers  = 8                // clients of a load
-	patience = 15 * time.Second // of a client, for a session and for a write
-	breath   = 25 * time.Millisecond
+	writers  = 8                     // clients of a load
+	patience = 15 * time.Second      // of a client, for a session and for a write
+	breath   = 50 * time.Millisecond // between two writes
 )
 
 // visit is a client's try to write.

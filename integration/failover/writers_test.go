@@ -67,7 +67,9 @@ func TestWritersUnderFailover(t *testing.T) {
 				awaitWrites(t, c.to, loadsOf(loads)...) // while the old name names a reader
 				for name, l := range loads {
 					visits := l.since(marks[name])
-					seen[name] = append(seen[name], measure(c, visits))
+					o := measure(c, visits)
+					t.Logf("failover %d, %s: %+v", i+1, name, o)
+					seen[name] = append(seen[name], o)
 					switch {
 					case strings.Contains(name, "pool"): // its sessions are not asked each time
 						noticed.judge(t, name, visits)
