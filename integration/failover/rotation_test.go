@@ -73,6 +73,7 @@ func TestRotationAndFailover(t *testing.T) {
 						continue
 					}
 					refused++
+					t.Logf("refused: %v", v.err)
 					if v.begun.After(c.promoted) || v.ended.Before(c.begun) {
 						t.Errorf("refused while there is a writer: %v", v.err)
 					}

@@ -10,6 +10,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql/backend"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
 )
@@ -66,8 +67,8 @@ func elsewhere(route topology.Route, err error) error {
 	if err == nil {
 		return nil
 	}
-	switch fault.As(err).Kind {
-	case fault.Unreachable, fault.UpstreamBroken:
+	switch kind := fault.As(err).Kind; {
+	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err):
 		return topology.Missed(route, err)
 	}
 	if said, ok := errors.AsType[*wire.ServerError](err); ok {

@@ -8,6 +8,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/postgres/backend"
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
+	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
 )
@@ -64,8 +65,8 @@ func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Ro
 // away marks the error of a login that says of the server that it cannot be used, where
 // another may.
 func away(route topology.Route, err error) error {
-	switch fault.As(err).Kind {
-	case fault.Unreachable, fault.UpstreamBroken:
+	switch kind := fault.As(err).Kind; {
+	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err):
 		return topology.Missed(route, err)
 	}
 	if said, ok := errors.AsType[*backend.ServerError](err); ok {

@@ -7,8 +7,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/credproxy/credproxy/proxy/fault"
 )
@@ -35,6 +37,20 @@ func tlsError(err error, name string) error {
 		e.Message, e.Hint = handshakeError(err.Error())
 	}
 	return e
+}
+
+// CutOff reports whether err is of a handshake that broke off because the connection did, or
+// because nothing came: a server that ends does that. It says nothing of the server's TLS.
+func CutOff(err error) bool {
+	if fault.As(err).Kind != fault.UpstreamTLS {
+		return false
+	}
+	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, context.DeadlineExceeded, os.ErrDeadlineExceeded} {
+		if errors.Is(err, cut) {
+			return true
+		}
+	}
+	return false
 }
 
 // handshakeError tells by its text why a handshake failed: crypto/tls has no other word

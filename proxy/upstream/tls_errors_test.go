@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -126,8 +128,32 @@ func TestHandshakeErrorsNameCauseAndCure(t *testing.T) {
 				}
 				return
 			}
-			if e := fault.As(err); err == nil || e.Kind != fault.UpstreamTLS || !strings.Contains(e.Message, tt.message) || !strings.Contains(e.Hint, tt.hint) {
+			if e := fault.As(err); err == nil || e.Kind != fault.UpstreamTLS || !strings.Contains(e.Message, tt.message) || !strings.Contains(e.Hint, tt.hint) || CutOff(err) {
 				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+// TestHandshakeCutOff has servers that end, or say nothing, in a handshake.
+func TestHandshakeCutOff(t *testing.T) {
+	for name, end := range map[string]func(server net.Conn){
+		"closed": func(server net.Conn) { _, _ = server.Read(make([]byte, 16<<10)); _ = server.Close() },
+		"reset":  func(server net.Conn) { _ = server.Close() }, // before it has read what came
+		"silent": func(net.Conn) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, server := nettest.Pair(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if name == "silent" {
+				ctx, cancel = context.WithTimeout(ctx, 10*time.Millisecond)
+				defer cancel()
+			}
+			go end(server)
+			_, err := (&Dialer{Mode: config.Require, TLS: new(tls.Config)}).Handshake(ctx, client, "db.example")
+			if !CutOff(err) {
+				t.Errorf("not cut off: %v", err)
 			}
 		})
 	}
