@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
 	"inventory":              {"config", "secrets", "secrets/awscfg"},
 	"logging":                {},
-	"metrics":                {"metrics/recent", "probe", "proxy/fault", "proxy/pool", "secrets"},
+	"metrics":                {"metrics/recent", "probe", "proxy/fault", "proxy/pool", "secrets", "topology"},
 	"metrics/recent":         {},
 	"probe":                  {"config", "proxy/fault", "secrets"},
 	"proxy":                  {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},

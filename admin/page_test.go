@@ -31,11 +31,14 @@ func exampleStatus(now time.Time) Status {
 		Replacement: "no credential yet: not_found",
 		Recent:      exampleWindow(now),
 		Pool:        &Pool{Idle: 3, InUse: 2, Waiting: 1, Opened: 17, Reused: 4700, Closed: map[string]int64{"unfit": 4, "retired": 8}},
-		BreakGlass:  &BreakGlass{}, Probe: &Probe{At: now.Add(-5 * time.Hour), OK: true, Seconds: .023},
+		Servers: &Servers{Role: "writer", Server: "orders-1.example:5432", Address: "10.0.0.1:5432", Changes: 1,
+			Instances: []Instance{{Name: "orders-1", Role: "writer"}, {Name: "orders-2", Role: "reader", LagSeconds: new(float64)}}},
+		BreakGlass: &BreakGlass{}, Probe: &Probe{At: now.Add(-5 * time.Hour), OK: true, Seconds: .023},
 	}
 	broken := fine
 	broken.Name, broken.Ready, broken.Reason = "billing", false, "the database refused the credential"
 	broken.Replacement = ""
+	broken.Servers = &Servers{Role: "writer", Trouble: now.Add(-3 * time.Second), Switchover: "under way"}
 	broken.Credential.Accepted, broken.Credential.Refused = false, true
 	broken.Credential.Stale, broken.Credential.FetchError = true, "access_denied"
 	broken.DatabaseBreaker = &Breaker{State: BreakerOpen, Since: now.Add(-time.Minute), RetryAt: now.Add(12 * time.Second), Error: "it refuses connections"}
@@ -93,6 +96,8 @@ func TestPageSays(t *testing.T) {
 		"logins per second at most 31 ", "login time p50 0.2 ms, p99 24 ms", "sessions at most 12", "failures 45",
 		"The last 15 minutes; the credential rotated at 05:03:07 UTC (dashed).",
 		"idle in the pool 3", "in use 2", "clients waiting 1", "reused 4700", "opened 17", "Pool closed 8 retired 4 unfit",
+		"Servers the writer is orders-1.example:5432 at 10.0.0.1:5432 ; 1 failover seen orders-1 writer orders-2 reader, 0 ms behind",
+		"Servers no writer since 05:06:04 UTC, Blue/Green switchover under way; 0 failovers seen",
 		"the database refused the credential", "last answer: access_denied , stale", "refused",
 		"open since 05:05:07 UTC, tries again in 12 s: it refuses connections", "unreachable no &lt;route&gt; 211 3.0 s ago",
 	} {

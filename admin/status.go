@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -63,6 +64,8 @@ type Database struct {
 	Recent *recent.Window `json:"recent,omitempty"`
 	Pool   *Pool          `json:"pool,omitempty"` // only with pool.mode session
 
+	Servers *Servers `json:"servers,omitempty"` // only with role writer or reader
+
 	SourceBreaker   *Breaker    `json:"source_breaker,omitempty"`   // in front of the credential's source
 	DatabaseBreaker *Breaker    `json:"database_breaker,omitempty"` // in front of the database
 	BreakGlass      *BreakGlass `json:"break_glass,omitempty"`      // only if one is configured
@@ -122,6 +125,45 @@ type Pool struct {
 	Opened  int64            `json:"opened"`  // since the start
 	Reused  int64            `json:"reused"`
 	Closed  map[string]int64 `json:"closed,omitempty"` // by the label "reason" of credproxy_pool_closed_total
+}
+
+// Servers are what is known of the servers of a database.
+type Servers struct {
+	Role       string     `json:"role"`                 // that clients want: writer or reader
+	Server     string     `json:"server,omitempty"`     // host:port of the one that has it; of readers, of the one that is watched
+	Address    string     `json:"address,omitempty"`    // at which it was found
+	Trouble    time.Time  `json:"trouble,omitzero"`     // since when none is known
+	Changes    int        `json:"changes"`              // times that another server took the role over, since the start
+	Switchover string     `json:"switchover,omitempty"` // of a Blue/Green deployment: initiated, under way or done
+	Instances  []Instance `json:"instances,omitempty"`  // as the servers say; at most 64
+}
+
+// String says it in words, for "credproxy status".
+func (v *Servers) String() string {
+	said := "nobody has looked for the " + v.Role + " yet"
+	switch {
+	case v.Server != "":
+		said = fmt.Sprintf("the %s is %s at %s", v.Role, v.Server, v.Address)
+	case !v.Trouble.IsZero():
+		said = fmt.Sprintf("no %s since %s", v.Role, v.Trouble.UTC().Format("2006-01-02 15:04:05Z"))
+	}
+	for _, i := range v.Instances {
+		said += fmt.Sprintf("; %s %s", i.Name, i.Role)
+		if i.LagSeconds != nil {
+			said += ", " + human(*i.LagSeconds) + " behind"
+		}
+	}
+	if v.Switchover != "" {
+		said += "; Blue/Green switchover " + v.Switchover
+	}
+	return fmt.Sprintf("%s; %d failovers since the start", said, v.Changes)
+}
+
+// Instance is one server of a database.
+type Instance struct {
+	Name       string   `json:"name"` // its identifier, else host:port
+	Role       string   `json:"role"` // writer, reader or server of unknown role
+	LagSeconds *float64 `json:"lag_seconds,omitempty"`
 }
 
 // Failure counts the sessions that ended for one reason. Reason is the label

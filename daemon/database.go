@@ -131,6 +131,9 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	if db.pool != nil {
 		observer.ObservePool(db.pool)
 	}
+	if db.servers != nil {
+		observer.ObserveServers(db.servers.Status)
+	}
 	observer.Observe(db.server, db.cache.Status, func() bool { return !db.retired.Load() && db.trouble() == "" })
 	return db, nil
 }

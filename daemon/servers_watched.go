@@ -4,6 +4,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/probe"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
@@ -17,13 +18,38 @@ func (db *database) newServers(src secrets.Source) *topology.Servers {
 		Log:      db.log,
 		Database: func(cred *secrets.Credential) string { return probe.OwnDatabase(db.cfg, db.cfg.Engine, cred) },
 		End:      func(why error, onlyIdle bool, at func(net.Addr) bool) { db.server.EndAt(why, onlyIdle, at) },
-		Changed: func(time.Duration) {
+		Changed: func(after time.Duration) {
+			db.observer.WriterChanged(after)
 			if db.pool != nil {
 				db.pool.Retire()
 			}
 			db.upstream.Breaker.Forget()
 		},
 	})
+}
+
+// serversStatus says what is known of the servers, nil if clients get any.
+func (db *database) serversStatus() *admin.Servers {
+	if db.servers == nil {
+		return nil
+	}
+	s := db.servers.Status()
+	shown := &admin.Servers{Role: s.Role.String(), Trouble: s.Trouble.Round(0), Changes: s.Changes}
+	if s.Server != (topology.Place{}) {
+		shown.Server, shown.Address = s.Server.String(), s.Address.String()
+	}
+	if s.Switchover != topology.NoSwitchover {
+		shown.Switchover = s.Switchover.String()
+	}
+	for _, i := range s.Instances {
+		one := admin.Instance{Name: i.Label(), Role: i.Role.String()}
+		if i.Lag >= 0 {
+			lag := i.Lag.Seconds()
+			one.LagSeconds = &lag
+		}
+		shown.Instances = append(shown.Instances, one)
+	}
+	return shown
 }
 
 // watchServers watches the servers until serving ends.

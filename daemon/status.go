@@ -50,7 +50,7 @@ func (db *database) status() admin.Database {
 	}
 	s.Ready = s.Reason == ""
 	db.tally.fill(&s)
-	s.Recent, s.Pool = db.observer.Recent(), db.poolStatus()
+	s.Recent, s.Pool, s.Servers = db.observer.Recent(), db.poolStatus(), db.serversStatus()
 	known := db.cache.Status()
 	s.BreakGlass = db.breakGlassStatus(known)
 	s.SourceBreaker = sourceBreaker(known)

@@ -92,6 +92,7 @@ type Database struct {
 	breaker   prometheus.Gauge
 	probes    probes
 	pools     *pools
+	instances *instances
 	recent    *recent.Ring
 }
 
@@ -135,7 +136,7 @@ func (m *Metrics) newDatabase(name string) *Database {
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "upstream_up", Help: "1 if the last login that tried reached the database, 0 if it did not.",
 		}, nil),
-		breaker: breakerGauge(), probes: newProbes(), pools: newPools(), recent: recent.New(),
+		breaker: breakerGauge(), probes: newProbes(), pools: newPools(), instances: newInstances(), recent: recent.New(),
 	}
 	d.countFromZero()
 	d.reg.MustRegister(d.sessions, d.phases, d.cancels, d.attempts, d.refreshes, d.apiCalls, d.rotations, d.stale, d.up, &d.servers)

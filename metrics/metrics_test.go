@@ -13,6 +13,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/topology"
 )
 
 // fill makes every metric have a value.
@@ -36,6 +37,9 @@ func fill(m *Metrics) *Database {
 	p := pool.New(pool.Options{MaxLifetime: time.Hour})
 	defer p.Close()
 	d.ObservePool(p)
+	d.ObserveServers(func() topology.Status {
+		return topology.Status{Role: topology.Writer, Instances: []topology.Instance{{Name: "orders-1", Role: topology.Writer}, {Name: "orders-2", Role: topology.Reader, Lag: time.Second}}}
+	})
 	m.Draining()
 	return d
 }

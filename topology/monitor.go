@@ -217,6 +217,7 @@ func (m *monitor) settle(now *server) {
 	m.last = now.Place
 	if !same {
 		m.depart(m.errLeft(fmt.Sprintf("the database failed over from %s to %s", before, now.Place)))
+		m.changes++
 		m.end(errReplaced)
 		m.during, m.end = context.WithCancelCause(context.Background())
 	}

@@ -72,6 +72,7 @@ type Servers struct {
 	done       uint64
 	news       chan struct{} // closed when a check is done
 	turn       int           // of readers
+	changes    int           // of the server that has the role
 	leftOut    map[Place]absence
 	switchover switchover
 	during     context.Context // the epoch; its end breaks off logins on the way to the server before

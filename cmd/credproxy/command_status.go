@@ -118,6 +118,9 @@ func doings(s admin.Status) (lines []string) {
 				say("the credential rotated %s", admin.Ago(s.Now, at))
 			}
 		}
+		if v := db.Servers; v != nil {
+			say("%s", v)
+		}
 		if p := db.Pool; p != nil {
 			closed := ""
 			for _, reason := range slices.Sorted(maps.Keys(p.Closed)) {

@@ -95,9 +95,7 @@ func TestStandbyIsPromoted(t *testing.T) {
 					t.Errorf("at port %d, want the new primary's, %d", at, c.standby.Port)
 				}
 			}
-			if !strings.Contains(c.proxy.Log(), "the database failed over") {
-				t.Error("the log does not say so")
-			}
+			await(t, "line in the log", func() bool { return strings.Contains(c.proxy.Log(), "the database failed over") })
 		})
 	}
 }
