@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -227,4 +228,27 @@ func program(t *testing.T, my *servers.MySQL, args ...string) (string, error) {
 	must(t, err)
 	out, err := exec.CommandContext(t.Context(), path, append(args, "--batch", "--skip-column-names", "--execute=SELECT @@bind_address")...).Output()
 	return string(out), err
+}
+
+// TestMySQLWithoutWriter has all servers be readers: who logs in hears so in the end, and the
+// credential is none the worse for it.
+func TestMySQLWithoutWriter(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, s *stand) {
+		s.mySQL(t).host(t)
+		must(t, s.demote(t.Context(), s.servers[s.writer], s.servers[s.replica]))
+		await(t, "loss of the writer", func() bool { return strings.Contains(s.proxy.Log(), "the writer is gone") })
+		_, err := s.connect(t.Context(), s.door(t))
+		said, ok := errors.AsType[*mysql.MySQLError](err)
+		if !ok || said.Number != 2003 || string(said.SQLState[:]) != "08S01" ||
+			!strings.Contains(said.Message, nameA+":") || !strings.Contains(said.Message, nameB+":") || !strings.Contains(said.Message, "is a reader") {
+			t.Errorf("a login hears %v", err)
+		}
+		if strings.Contains(s.proxy.Log(), "rejected") {
+			t.Error("the credential was blamed")
+		}
+		c := s.promote(t, time.Now())
+		if at := s.mySQL(t).host(t); at != c.to {
+			t.Errorf("at %s, want %s", at, c.to)
+		}
+	}, "limits: {login_timeout: 2s}")
 }

@@ -115,22 +115,12 @@ func TestServersTellOfEachOther(t *testing.T) {
 			f.found(t, p)
 			visits := p.thief(t)
 			s := p.run(t, "role: writer", "host: "+rdsCluster, "failover: {monitor: 100ms}")
-			visit := func() (at string) {
-				session, err := s.connect(t.Context(), s.door(t))
-				must(t, err)
-				defer session.close()
-				at, reader, err := session.who(t.Context())
-				if err != nil || reader {
-					t.Errorf("at %s, reader %v (%v)", at, reader, err)
-				}
-				return at
-			}
-			if at := visit(); at != hostA {
+			if at := s.visit(t); at != hostA {
 				t.Fatalf("at %s, want %s", at, hostA)
 			}
 			await(t, "knowledge of the servers", func() bool { return strings.Contains(s.proxy.Log(), rdsInstance[hostB]) })
 			c := s.handOver(t)
-			if at := visit(); at != c.to {
+			if at := s.visit(t); at != c.to {
 				t.Errorf("at %s, want %s", at, c.to)
 			}
 			if n := visits.Load(); n > 0 {
