@@ -170,17 +170,18 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	if l.lacksDefault(err) {
 		return l.attempt(ctx, cred)
 	}
-	if err == nil {
-		err = l.engine.verify(ctx, conn, l.client.want.Capabilities, route)
-	}
-	if err == nil && l.change != nil && l.change.Charset[1] != 0 {
-		// A handshake response has one byte for the character set.
-		if err = conn.ChangeUser(ctx, p, *l.change, there); err != nil {
-			_ = conn.TCP.Close()
-		}
-	}
 	if err != nil {
 		return elsewhere(route, err)
+	}
+	if err := l.engine.verify(ctx, conn, l.client.want.Capabilities, route); err != nil {
+		return err
+	}
+	if l.change != nil && l.change.Charset[1] != 0 {
+		// A handshake response has one byte for the character set.
+		if err := conn.ChangeUser(ctx, p, *l.change, there); err != nil {
+			_ = conn.TCP.Close()
+			return elsewhere(route, err)
+		}
 	}
 	l.engine.refused.CompareAndSwap(cred, nil)
 	l.up = conn
