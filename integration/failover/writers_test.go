@@ -132,6 +132,7 @@ func (c change) judge(t *testing.T, load string, visits []visit) {
 type outage struct {
 	away     time.Duration // from the promotion to the end of the first write at the new writer
 	refused  int           // visits without a session
+	why      error         // of the first of them
 	readOnly int           // writes refused as at a reader
 	late     int           // visits that ended at the old writer 5 s after its demotion or later
 }
@@ -144,6 +145,7 @@ func measure(c change, visits []visit) (o outage) {
 			o.away = v.ended.Sub(c.promoted)
 		case !v.in:
 			o.refused++
+			o.why = cmp.Or(o.why, v.err)
 		case v.readOnly:
 			o.readOnly++
 		}

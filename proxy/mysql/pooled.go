@@ -66,6 +66,9 @@ func (e *Engine) newPooled(ctx context.Context, up *backend.Conn, p backend.Para
 		made.unfit, err = true, nil
 	}
 	made.unfit = made.unfit || made.fresh.InitConnect // it is not run again
+	if e.Servers != nil {
+		made.fresh.OnlyAt(e.Servers.Wanted(topology.Route{}) == topology.Reader)
+	}
 	return made, err
 }
 

@@ -27,6 +27,17 @@ func failIf(condition string) string {
 	return "SET SESSION net_retry_count = @@SESSION.net_retry_count + 0 * (9223372036854775807 + (" + condition + "))"
 }
 
+// failUnless fails at a server that is read-only, or at one that is not.
+func failUnless(readOnly bool) string {
+	if readOnly {
+		return failIf(isWritable)
+	}
+	return failIf(isReadOnly)
+}
+
+// OnlyAt has a reset fail unless the server is, or is not, read-only by then.
+func (f *Fresh) OnlyAt(readOnly bool) { f.role = failUnless(readOnly) }
+
 // IsReadOnly reports whether the server takes no writes but those of its administrators, of a
 // session that has just begun. client are the capabilities that the database was told.
 //
@@ -36,10 +47,7 @@ func failIf(condition string) string {
 // The error is marked as secrets.MarkAccepted: the database took the credential. The
 // connection is closed then.
 func (c *Conn) IsReadOnly(ctx context.Context, client uint32, hoped bool) (yes bool, err error) {
-	sql := failIf(isReadOnly)
-	if hoped {
-		sql = failIf(isWritable)
-	}
+	sql := failUnless(hoped)
 	f := Fresh{Capabilities: client & c.Greeting.Capabilities}
 	err = upstream.BreakOff(ctx, c.TCP, func() error {
 		_, err := c.command(f.query(sql))

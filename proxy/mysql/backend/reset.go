@@ -19,6 +19,7 @@ type Fresh struct {
 	Capabilities uint32 // that both sides have set
 	Database     string // "" for none
 	InitConnect  bool   // the server runs statements of its own at each login
+	role         string // the statement that fails where the session is of no use; "" if it is everywhere
 	profiles     bool   // a reset leaves profiling on, whatever the variable says
 	settings     string // the statement that brings settings back
 	changed      string // the query that has a row if something is not as it was: 1, or 0 if it is the database alone
@@ -122,6 +123,11 @@ func (c *Conn) reset(f Fresh) (status uint16, err error) {
 	}
 	if f.profiles {
 		if _, err = c.command(f.query("SET profiling = 0")); err != nil {
+			return 0, err
+		}
+	}
+	if f.role != "" {
+		if _, err = c.command(f.query(f.role)); err != nil {
 			return 0, err
 		}
 	}
