@@ -44,9 +44,10 @@ func (m *module) evaluateWith(t *testing.T, given map[string]cty.Value) {
 		"path": object(map[string]cty.Value{"module": cty.StringVal(m.dir)}),
 		"var":  m.variables(t, given),
 		"data": object(map[string]cty.Value{
-			"aws_caller_identity": object(map[string]cty.Value{"this": object(map[string]cty.Value{"account_id": cty.StringVal(account)})}),
-			"aws_partition":       object(map[string]cty.Value{"this": object(map[string]cty.Value{"partition": cty.StringVal("aws"), "dns_suffix": cty.StringVal("amazonaws.com")})}),
-			"aws_region":          object(map[string]cty.Value{"this": object(map[string]cty.Value{"region": cty.StringVal(region)})}),
+			"aws_secretsmanager_secret_versions": object(map[string]cty.Value{"this": object(map[string]cty.Value{"versions": m.versions})}),
+			"aws_caller_identity":                object(map[string]cty.Value{"this": object(map[string]cty.Value{"account_id": cty.StringVal(account)})}),
+			"aws_partition":                      object(map[string]cty.Value{"this": object(map[string]cty.Value{"partition": cty.StringVal("aws"), "dns_suffix": cty.StringVal("amazonaws.com")})}),
+			"aws_region":                         object(map[string]cty.Value{"this": object(map[string]cty.Value{"region": cty.StringVal(region)})}),
 		}),
 		"ephemeral": object(map[string]cty.Value{
 			"aws_secretsmanager_random_password": object(map[string]cty.Value{"first": object(map[string]cty.Value{"random_password": cty.StringVal("made-up")})}),

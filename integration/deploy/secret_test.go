@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/zclconf/go-cty/cty"
 )
 
 // TestFirstVersion: a secret's first value is the JSON that credproxy and the rotation functions
@@ -45,6 +47,19 @@ func TestValueIsWrittenOnce(t *testing.T) {
 	for _, b := range readModule(t, "secret").blocks {
 		if b.Type == "resource" && b.Labels[0] == "aws_secretsmanager_secret_version" || b.Type == "ephemeral" {
 			t.Errorf("module secret has %s %v", b.Type, b.Labels)
+		}
+	}
+	for versions, refuses := range map[int]bool{-1: false, 0: false, 1: true} {
+		m := readModule(t, "first-version")
+		switch {
+		case versions < 0: // as the provider may list none
+			m.versions = cty.NullVal(cty.List(cty.String))
+		case versions > 0:
+			m.versions = cty.TupleVal([]cty.Value{cty.StringVal("the first")})
+		}
+		m.evaluate(t, ofFirstVersion(``))
+		if m.refused() != refuses {
+			t.Errorf("module first-version, where the secret has %d versions: %v", versions, m.conditions)
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(root, "deploy", "cloudformation", "secret-stack-policy.json"))

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
@@ -211,6 +212,7 @@ func policyAt(t *testing.T, resource map[string]cty.Value, key string) (document
 
 // module is a Terraform module: its blocks, and after evaluate what it makes.
 type module struct {
+	versions   cty.Value // of a secret, as AWS would list them
 	dir        string
 	blocks     []*hclsyntax.Block
 	scope      *hcl.EvalContext
@@ -223,7 +225,7 @@ type module struct {
 
 func readModule(t *testing.T, name string) *module {
 	t.Helper()
-	m := &module{dir: filepath.Join(root, "deploy", "terraform", name)}
+	m := &module{versions: cty.EmptyTupleVal, dir: filepath.Join(root, "deploy", "terraform", name)}
 	files, err := filepath.Glob(filepath.Join(m.dir, "*.tf"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no module %s: %v", name, err)
@@ -309,7 +311,7 @@ func checkBlock(t *testing.T, schema map[string]map[string]bool, kind string, bo
 
 var functions = map[string]function.Function{
 	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "flatten": stdlib.FlattenFunc, "jsonencode": stdlib.JSONEncodeFunc, "join": stdlib.JoinFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "merge": stdlib.MergeFunc, "replace": stdlib.ReplaceFunc, "reverse": stdlib.ReverseListFunc, "values": stdlib.ValuesFunc,
-	"split": stdlib.SplitFunc, "tostring": stdlib.MakeToFunc(cty.String), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+	"split": stdlib.SplitFunc, "try": tryfunc.TryFunc, "tostring": stdlib.MakeToFunc(cty.String), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 	"alltrue": function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
 		Type:   function.StaticReturnType(cty.Bool),

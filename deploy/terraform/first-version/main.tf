@@ -7,9 +7,9 @@
 #     lifecycle { destroy = false }
 #   }
 #
-# Else Terraform writes a new password some day, which the database does not know: once
-# Secrets Manager has deleted the version of long ago, the provider takes it for missing.
-# docs/deploy.md says how host, port or database change later.
+# Until then each plan fails. Else Terraform would write a new password some day, which the
+# database does not know: once Secrets Manager has deleted the version of long ago, the provider
+# takes it for missing. docs/aws.md says how host, port or database change later.
 
 variable "secret_id" {
   description = "ARN or name. Output of secret."
@@ -65,6 +65,10 @@ ephemeral "aws_secretsmanager_random_password" "first" {
   exclude_characters = " \"'%/:@\\"
 }
 
+data "aws_secretsmanager_secret_versions" "this" {
+  secret_id = var.secret_id
+}
+
 resource "aws_secretsmanager_secret_version" "first" {
   secret_id                = var.secret_id
   secret_string_wo         = jsonencode(merge(local.login, local.superuser))
@@ -72,5 +76,10 @@ resource "aws_secretsmanager_secret_version" "first" {
 
   lifecycle {
     ignore_changes = [version_stages]
+
+    precondition {
+      condition     = try(length(data.aws_secretsmanager_secret_versions.this.versions), 0) == 0
+      error_message = "The secret has a value, which belongs to the rotation from now on. Replace this module by a removed block with destroy = false, as docs/aws.md says."
+    }
   }
 }
