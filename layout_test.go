@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"admin/chart":            {},
 	"admin/client":           {"admin"},
 	"audit":                  {"secrets"},
-	"check":                  {"config", "probe", "proxy/fault", "proxy/mysql/backend", "proxy/postgres/backend", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "wiring"},
+	"check":                  {"config", "probe", "proxy/fault", "proxy/mysql/backend", "proxy/postgres/backend", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "topology", "wiring"},
 	"cmd/credproxy":          {"*"},
 	"cmd/credproxy-rotation": {"config", "logging", "rotation", "wiring"},
 	"config":                 {"secrets"},

@@ -48,11 +48,12 @@ func checkDatabase(ctx context.Context, db *config.Database, vars *env.Variables
 	}
 	up := Report{Database: db.Name, OK: true}
 	missing := map[string]bool{} // failed or skipped
-	for _, next := range []struct {
+	type step struct {
 		name  string
 		needs []string
 		do    func(context.Context) Step
-	}{
+	}
+	steps := []step{
 		{"configuration", nil, c.configuration},
 		{"credential", []string{"configuration"}, c.credential},
 		{"dns", where, c.dns},
@@ -60,7 +61,11 @@ func checkDatabase(ctx context.Context, db *config.Database, vars *env.Variables
 		{"tls", how, c.tls},
 		{"login", []string{"credential", "tls"}, c.login},
 		{"rights", []string{"login"}, c.rights},
-	} {
+	}
+	if db.Role != config.AnyRole {
+		steps = append(steps, step{"servers", []string{"login"}, c.servers})
+	}
+	for _, next := range steps {
 		s := Step{Result: Skipped}
 		if i := slices.IndexFunc(next.needs, func(n string) bool { return missing[n] }); i >= 0 {
 			s.Detail = "needs " + next.needs[i]

@@ -19,8 +19,8 @@ type instances struct {
 }
 
 var (
-	instanceWriterDesc = prometheus.NewDesc(namespace+"_instance_writer", "1 for the server that takes writes, as the servers of the database say.", []string{"instance"}, nil)
-	instanceLagDesc    = prometheus.NewDesc(namespace+"_instance_lag_seconds", "How far a server is behind the writer, as the servers of the database say.", []string{"instance"}, nil)
+	instanceWriterDesc = prometheus.NewDesc(namespace+"_instance_writer", "1 for the server that takes writes, as the servers of the database say.", []string{"server"}, nil)
+	instanceLagDesc    = prometheus.NewDesc(namespace+"_instance_lag_seconds", "How far a server is behind the writer, as the servers of the database say.", []string{"server"}, nil)
 )
 
 func newInstances() *instances {

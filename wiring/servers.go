@@ -20,10 +20,7 @@ func NewServers(cfg *config.Database, src secrets.Source, o topology.Options) *t
 	default:
 		return nil
 	}
-	for _, s := range cfg.Hosts {
-		host, port, _ := config.SplitHost(s) // it was checked
-		o.Hosts = append(o.Hosts, topology.Place{Host: host, Port: port})
-	}
+	o.Hosts = Hosts(cfg)
 	if iam, ok := src.(*rdsiam.Source); ok && cfg.Credentials.IAM != nil && cfg.Credentials.IAM.SigningHost == "" {
 		o.Token = func(ctx context.Context, p topology.Place) (*secrets.Credential, error) {
 			return iam.At(ctx, p.Host, p.Port)
@@ -33,4 +30,13 @@ func NewServers(cfg *config.Database, src secrets.Source, o topology.Options) *t
 	o.Monitor, o.Drain, o.Hold, o.LoginTimeout = f.Monitor, f.Drain, f.Hold, cfg.Limits.LoginTimeout
 	o.MaxLag, o.ReaderFallback = f.MaxLag, f.ReaderFallback == config.FallbackWriter
 	return topology.New(o)
+}
+
+// Hosts returns the places that hosts of the configuration names.
+func Hosts(cfg *config.Database) (all []topology.Place) {
+	for _, s := range cfg.Hosts {
+		host, port, _ := config.SplitHost(s) // it was checked
+		all = append(all, topology.Place{Host: host, Port: port})
+	}
+	return all
 }

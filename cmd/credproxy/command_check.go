@@ -28,6 +28,7 @@ database, a line per step, with what to do where one fails:
   tls            the certificates hold, and until when
   login          the database takes the credential
   rights         what the configuration asks of the user: IAM, session.role
+  servers        which server that is, and the others, with role writer or reader
 
 It listens nowhere and changes nothing. Certificates that end within 30 days and
 rotations that hang are warnings, which fail no check.
