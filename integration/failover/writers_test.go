@@ -61,6 +61,7 @@ func TestWritersUnderFailover(t *testing.T) {
 				}
 				awaitWrites(t, c.to, through...)
 				s.noSessionsAt(t, c.from)
+				t.Logf("failover %d: no writer for %v", i+1, c.promoted.Sub(c.begun))
 				noticed := c
 				noticed.demoted = time.Now()
 				s.heal(t)
