@@ -152,13 +152,3 @@ func (s *stand) rotate(t *testing.T) string {
 	t.Helper()
 	return s.must(t, append([]string{"rotate", s.secret}, s.strategy...)...)
 }
-
-// await waits until cond holds.
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s in 30 s", what)
-		}
-	}
-}
