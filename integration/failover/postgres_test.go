@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +24,7 @@ type couple struct {
 	primary, standby *servers.Postgres
 	proxy            *sidecar.Proxy
 	addr             string
+	file, config     string
 }
 
 const coupleSecret = "prod/couple"
@@ -39,13 +43,17 @@ func startCouple(t *testing.T, version int, role string, more ...string) *couple
 	}
 	t.Cleanup(aws.Close)
 	aws.CreateSecret(coupleSecret, fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":"app","password":"planted-Couple-1","dbname":"postgres"}`, primary.Host, primary.Port))
+	caFile, err := primary.CA.Write(t.TempDir(), "ca") // outlives the primary's
+	must(t, err)
 	config := fmt.Sprintf("databases:\n  - name: orders\n    listen: 127.0.0.1:0\n    credentials: {secrets_manager: {secret_id: %s}}\n    tls: {ca_file: %q}\n    role: %s\n    hosts: [%q]\n",
-		coupleSecret, primary.CAFile, role, standby.Addr())
+		coupleSecret, caFile, role, standby.Addr())
 	for _, line := range more {
 		config += "    " + line + "\n"
 	}
-	proxy := sidecar.Run(t, sidecar.Options{Binary: binary, Config: config, Env: aws.Env()}, "planted-Couple-1")
-	return &couple{primary, standby, proxy, proxy.Addr(t, "orders")}
+	file := filepath.Join(t.TempDir(), "credproxy.yaml")
+	must(t, os.WriteFile(file, []byte(config), 0o600))
+	proxy := sidecar.Run(t, sidecar.Options{Binary: binary, Args: []string{"-c", file}, Env: aws.Env()}, "planted-Couple-1")
+	return &couple{primary, standby, proxy, proxy.Addr(t, "orders"), file, config}
 }
 
 // connect connects through credproxy.
@@ -155,5 +163,30 @@ func TestReaderFallsBack(t *testing.T) {
 	c.standby.Stop()
 	if p, _ := at(); p != c.primary.Port {
 		t.Errorf("at port %d, want the primary's, %d", p, c.primary.Port)
+	}
+}
+
+// TestReloadKeepsTheWriter has a configuration change after a failover: clients go on to the
+// new primary, while the secret names one that is gone.
+func TestReloadKeepsTheWriter(t *testing.T) {
+	c := startCouple(t, 18, "writer")
+	port(t, c.connect(t))
+	if err := c.primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.standby.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	port(t, c.connect(t))
+	must(t, os.WriteFile(c.file, []byte(strings.Replace(c.config, "role: writer", "role: writer\n    limits: {max_connections: 7}", 1)), 0o600))
+	c.proxy.Signal(syscall.SIGHUP)
+	await(t, "reload", func() bool {
+		n, err := c.proxy.Metric("credproxy_config_reload_total", `result="ok"`)
+		return err == nil && n > 0
+	})
+	for range 3 {
+		if at := port(t, c.connect(t)); at != c.standby.Port {
+			t.Errorf("at port %d, want the new primary's, %d", at, c.standby.Port)
+		}
 	}
 }
