@@ -53,7 +53,9 @@ func startCouple(t *testing.T, version int, role string, more ...string) *couple
 	file := filepath.Join(t.TempDir(), "credproxy.yaml")
 	must(t, os.WriteFile(file, []byte(config), 0o600))
 	proxy := sidecar.Run(t, sidecar.Options{Binary: binary, Args: []string{"-c", file}, Env: aws.Env()}, "planted-Couple-1")
-	return &couple{primary, standby, proxy, proxy.Addr(t, "orders"), file, config}
+	addr := proxy.Addr(t, "orders")
+	await(t, "first look at the servers", func() bool { return strings.Contains(proxy.Log(), "the "+role+" is known") })
+	return &couple{primary, standby, proxy, addr, file, config}
 }
 
 // connect connects through credproxy.
