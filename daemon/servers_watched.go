@@ -20,11 +20,10 @@ func (db *database) newServers(src secrets.Source) *topology.Servers {
 		End:      func(why error, onlyIdle bool, at func(net.Addr) bool) { db.server.EndAt(why, onlyIdle, at) },
 		Changed: func(after time.Duration) {
 			db.observer.WriterChanged(after)
-			if db.pool != nil {
-				db.pool.Retire()
-			}
+			db.retirePool()
 			db.upstream.Breaker.Forget()
 		},
+		Left: db.retirePool,
 	})
 }
 

@@ -23,9 +23,6 @@ func newPool(cfg config.Pool, observer *metrics.Database) *pool.Pool {
 // retireSessions has sessions of another credential than e leaves in force close. A new
 // token is no other credential.
 func (db *database) retireSessions(e secrets.Event) {
-	if db.pool == nil {
-		return
-	}
 	switch e.Kind {
 	case secrets.Rotated:
 		if e.Credential != nil && e.Credential.Kind() == secrets.Token {
@@ -35,7 +32,14 @@ func (db *database) retireSessions(e secrets.Event) {
 	default:
 		return
 	}
-	db.pool.Retire()
+	db.retirePool()
+}
+
+// retirePool has all sessions that are kept close, those in use at their return.
+func (db *database) retirePool() {
+	if db.pool != nil {
+		db.pool.Retire()
+	}
 }
 
 // poolStatus says how the pool does, nil if there is none.

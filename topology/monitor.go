@@ -145,6 +145,9 @@ func (m *monitor) has(ctx context.Context, at *server, topology bool) bool {
 	m.mu.Unlock()
 	m.o.Log.Warn("the "+m.o.Role.String()+" is gone: looking for another", zap.Stringer("server", name), zap.String("what", what),
 		zap.Stringer("address", at.addr), zap.Bool("audit", true))
+	if err == nil {
+		m.o.Left()
+	}
 	return false
 }
 

@@ -45,6 +45,9 @@ type Options struct {
 	// Changed is called when another server has taken the role over, after the time given
 	// since trouble was noticed first; 0: it was not noticed before.
 	Changed func(after time.Duration)
+	// Left is called when the server in use has just said that it has lost the role, or that a Blue/Green
+	// switchover leads elsewhere: no idle session there is for a client any more.
+	Left func()
 }
 
 // Servers knows the servers of one database, and has its clients get one with the role that
@@ -224,10 +227,7 @@ func (s *Servers) Login(ctx context.Context, timeout time.Duration, login func(c
 	defer cancel()
 	for tries, checked := 1, uint64(0); ; tries++ {
 		if err := s.await(waiting, checked); err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return s.errNone()
+			return s.errWaited(ctx)
 		}
 		err := s.duringEpoch(ctx, login)
 		missed, ok := errors.AsType[*missed](err)
@@ -251,6 +251,28 @@ func (s *Servers) Login(ctx context.Context, timeout time.Duration, login func(c
 		s.mu.Unlock()
 		s.kick()
 	}
+}
+
+// Await waits as [Servers.Login] does before it calls login: for a client that is to get a session that is
+// open already.
+func (s *Servers) Await(ctx context.Context, timeout time.Duration) error {
+	if s == nil {
+		return nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := s.await(waiting, 0); err != nil {
+		return s.errWaited(ctx)
+	}
+	return nil
+}
+
+// errWaited is the error of one that waited in vain, or whose ctx ended.
+func (s *Servers) errWaited(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return s.errNone()
 }
 
 // duringEpoch calls login with a context that ends when another server takes over.

@@ -134,6 +134,7 @@ type watched struct {
 	*fleet
 	mu      sync.Mutex
 	changes int
+	left    int
 	ended   map[netip.AddrPort][]bool // by the address of the server: only the idle sessions
 }
 
@@ -146,6 +147,7 @@ func watch(t *testing.T, c *fleet, f func(t *testing.T, w *watched), change ...f
 			Role: Writer, Hold: 30 * time.Second, Hosts: []Place{{Host: "b"}}, Monitor: time.Second, Drain: 5 * time.Second, LoginTimeout: 15 * time.Second,
 			Log: zap.NewNop(), Database: func(*secrets.Credential) string { return "" },
 			Changed: func(time.Duration) { w.mu.Lock(); defer w.mu.Unlock(); w.changes++ },
+			Left:    func() { w.mu.Lock(); defer w.mu.Unlock(); w.left++ },
 			End: func(_ error, onlyIdle bool, at func(net.Addr) bool) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
@@ -363,6 +365,30 @@ func TestCredentialRefused(t *testing.T) {
 		err := w.Login(t.Context(), 10*time.Second, func(context.Context) error { return errPassword })
 		if err != errPassword || time.Since(began) > 0 {
 			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// TestLeft has the daemon hear of a server that has lost the role before there is another,
+// and one that is to get an open session wait.
+func TestLeft(t *testing.T) {
+	watch(t, newFleet(), func(t *testing.T, w *watched) {
+		if err := w.Await(t.Context(), time.Second); err != nil {
+			t.Error(err)
+		}
+		w.change(func(a, _ *host) { a.role = Reader })
+		time.Sleep(1100 * time.Millisecond)
+		w.mu.Lock()
+		if w.left != 1 || w.changes != 0 {
+			t.Errorf("left %d times, %d changes", w.left, w.changes)
+		}
+		w.mu.Unlock()
+		if err := w.Await(t.Context(), time.Second); fault.As(err).Kind != fault.Unreachable {
+			t.Error(err)
+		}
+		w.change(func(_, b *host) { b.role = Writer })
+		if err := w.Await(t.Context(), time.Second); err != nil {
+			t.Error(err)
 		}
 	})
 }
