@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,8 +19,9 @@ var (
 	notInSlug = regexp.MustCompile("[^a-z0-9 _-]")
 )
 
-// TestDocuments holds that the tests which documents call as witnesses exist, that
-// links lead somewhere, and that README leads to each guide.
+// TestDocuments holds that the tests which documents call as witnesses exist, that pages for
+// users call none (CONTRIBUTING.md has them), that links lead somewhere, and that README leads
+// to each guide.
 func TestDocuments(t *testing.T) {
 	tests := map[string]bool{}
 	for _, path := range files(t, ".", "_test.go") {
@@ -37,6 +39,9 @@ func TestDocuments(t *testing.T) {
 		for _, match := range namedTest.FindAllStringSubmatch(text, -1) {
 			if !tests[match[1]] {
 				t.Errorf("%s: there is no %s", path, match[1])
+			}
+			if path == "README.md" || slices.Contains(guides, path) && path != filepath.Join("docs", "design.md") {
+				t.Errorf("%s names %s, which belongs in CONTRIBUTING.md", path, match[1])
 			}
 		}
 		for _, match := range link.FindAllStringSubmatch(text, -1) {

@@ -30,7 +30,7 @@ const (
 const away = "08S01"
 
 // codes maps what went wrong at a login to what clients do about it;
-// README.md has the table.
+// docs/troubleshooting.md has the table.
 var codes = map[fault.Kind]code{
 	fault.ClientProtocol: {mysql.ER_MALFORMED_PACKET, "HY000"},
 	fault.NotAllowed:     {mysql.ER_ACCESS_DENIED_ERROR, "28000"},
