@@ -34,12 +34,13 @@ type Dialer struct {
 
 	AllowUnverifiedPassword bool // tls.allow_unverified_password
 
-	pinned   netip.AddrPort             // dialled in place of the host's addresses; invalid: none
-	of       *Dialer                    // the one that At was called on; nil: none
-	resolver *net.Resolver              // nil: the system's
-	renewed  atomic.Pointer[tls.Config] // by Renew; nil: not yet
-	last     atomic.Pointer[applied]    // the one in use; sessions share it
-	known    lastLookup
+	pinned     netip.AddrPort             // dialled in place of the host's addresses; invalid: none
+	of         *Dialer                    // the one that At was called on; nil: none
+	fromSecret bool                       // that one's place is the secret's
+	resolver   *net.Resolver              // nil: the system's
+	renewed    atomic.Pointer[tls.Config] // by Renew; nil: not yet
+	last       atomic.Pointer[applied]    // the one in use; sessions share it
+	known      lookups                    // of the one that all At came from
 }
 
 // Encrypts reports whether links are to be encrypted: all but in mode disable.
@@ -63,14 +64,26 @@ func (u *Dialer) Link(conn net.Conn) secrets.Link {
 // At returns a dialer for another server of the same database, whatever the credential
 // says of the place. addr, if it is valid, is dialled in place of the addresses that host
 // has by now. Certificates, those of Renew too, the name to verify if there is one, and the
-// limits are u's. It has no breaker.
+// limits are u's, and so are the addresses that were found last: they serve while name servers do
+// not answer. It has no breaker.
 func (u *Dialer) At(host string, port int, addr netip.AddrPort) *Dialer {
 	return &Dialer{
 		Host: host, Port: port, LookupTimeout: u.LookupTimeout, DialTimeout: u.DialTimeout, ServerTimeout: u.ServerTimeout,
 		Mode: u.Mode, ServerName: u.ServerName, Log: u.Log, AllowUnverifiedPassword: u.AllowUnverifiedPassword,
-		resolver: u.resolver, pinned: addr, of: u,
+		resolver: u.resolver, pinned: addr, of: u, fromSecret: u.followsSecret(),
 	}
 }
+
+// first returns the dialer that At was called on first.
+func (u *Dialer) first() *Dialer {
+	for u.of != nil {
+		u = u.of
+	}
+	return u
+}
+
+// followsSecret reports whether the secret says where the database is.
+func (u *Dialer) followsSecret() bool { return u.fromSecret || u.Host == "" || u.Port == 0 }
 
 // Target returns host and port to dial with cred.
 func (u *Dialer) Target(cred *secrets.Credential) (host string, port int, err error) {
@@ -108,7 +121,8 @@ func (u *Dialer) DialFor(ctx context.Context, cred *secrets.Credential, phase Ph
 // Dial opens a TCP connection. The name is resolved anew; its last known addresses serve
 // while name servers do not answer. The addresses, IPv6 and IPv4, race each other (RFC 8305): one that says nothing holds up no login. At most
 // 32 are tried. While the Breaker is open nothing is tried. The error is a *fault.Error of
-// kind Unreachable, marked as secrets.MarkWrongEndpoint if the secret named the place, or of
+// kind Unreachable, marked as secrets.MarkWrongEndpoint if the secret named the place, or that of
+// the dialer that [Dialer.At] was called on, or of
 // kind TooMany if no descriptor is left, or the cause of ctx if that was cancelled.
 func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
 	target := net.JoinHostPort(host, strconv.Itoa(port))
@@ -127,7 +141,7 @@ func (u *Dialer) Dial(ctx context.Context, host string, port int) (conn net.Conn
 	} else {
 		conn, err = u.Breaker.dial(target, dial)
 	}
-	if _, failed := unreachable(err); failed && (u.Host == "" || u.Port == 0) {
+	if _, failed := unreachable(err); failed && u.followsSecret() {
 		return nil, secrets.MarkWrongEndpoint(err)
 	}
 	return conn, err

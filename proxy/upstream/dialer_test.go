@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,30 @@ func TestDialErrors(t *testing.T) {
 	}
 	if _, _, err := u.Target(secrets.NewCredential("a", "b")); fault.As(err).Kind != fault.SecretProblem {
 		t.Errorf("no host: %v", err)
+	}
+}
+
+// TestUnreachedPlaceOfTheSecret has nobody listen at another server of a database: whoever has the
+// place from a secret is to look there again.
+func TestUnreachedPlaceOfTheSecret(t *testing.T) {
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.MustParseAddrPort(refusing.Addr().String())
+	_ = refusing.Close()
+	for _, tt := range []struct {
+		u    *Dialer
+		want bool
+	}{
+		{&Dialer{DialTimeout: 5 * time.Second}, true},
+		{&Dialer{Host: "db.example", DialTimeout: 5 * time.Second}, true},
+		{&Dialer{Host: "db.example", Port: 5432, DialTimeout: 5 * time.Second}, false},
+	} {
+		_, err := tt.u.At("one.example", 5432, addr).Dial(t.Context(), "one.example", 5432)
+		if fault.As(err).Kind != fault.Unreachable || secrets.IsWrongEndpoint(err) != tt.want {
+			t.Errorf("host %q, port %d: wrong endpoint %v (%v), want %v", tt.u.Host, tt.u.Port, !tt.want, err, tt.want)
+		}
 	}
 }
 

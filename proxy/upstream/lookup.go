@@ -11,11 +11,47 @@ import (
 	"go.uber.org/zap"
 )
 
-// lastLookup is what the name servers said last, and whether they still answer.
+// maxHosts is of how many hosts the last addresses are kept: of the servers of one database.
+const maxHosts = 64
+
+// lookups are what the name servers said last of each host.
+type lookups struct {
+	mu sync.Mutex
+	of map[string]*lastLookup
+}
+
+// last returns what was said of host.
+func (l *lookups) last(host string) *lastLookup {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.of[host]; k != nil {
+		return k
+	}
+	if l.of == nil || len(l.of) >= maxHosts {
+		l.of = map[string]*lastLookup{}
+	}
+	k := &lastLookup{}
+	l.of[host] = k
+	return k
+}
+
+// all returns the addresses that are known, by host.
+func (l *lookups) all() map[string][]net.IPAddr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := map[string][]net.IPAddr{}
+	for host, k := range l.of {
+		k.mu.Lock()
+		all[host] = k.addrs // read-only, as everybody's
+		k.mu.Unlock()
+	}
+	return all
+}
+
+// lastLookup is what the name servers said last of one host, and whether they still answer.
 type lastLookup struct {
 	mu     sync.Mutex
-	host   string
-	addrs  []net.IPAddr // of host
+	addrs  []net.IPAddr // nil: none were found yet
 	silent bool         // they have not answered since
 	asking bool         // one login waits for them although they are silent
 }
@@ -29,8 +65,8 @@ type lastLookup struct {
 // time that ctx has left, so that the other half is for the dial. While the name servers are
 // known to be silent one login at a time waits for them; the others do not.
 func (u *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) {
-	timeout, k := u.LookupTimeout, &u.known
-	addrs, known := k.begin(host)
+	timeout, k := u.LookupTimeout, u.first().known.last(host)
+	addrs, known := k.begin()
 	if addrs != nil {
 		return addrs, nil
 	}
@@ -48,11 +84,11 @@ func (u *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) 
 		if k.silent {
 			log.Info("the database's host can be looked up again")
 		}
-		k.host, k.addrs, k.silent = host, addrs[:min(len(addrs), maxAddresses)], false
+		k.addrs, k.silent = addrs[:min(len(addrs), maxAddresses)], false
 		return k.addrs, nil
 	}
 	dns, ok := errors.AsType[*net.DNSError](err)
-	if ctx.Err() != nil || !ok || dns.IsNotFound || k.host != host || noDescriptor(err) {
+	if ctx.Err() != nil || !ok || dns.IsNotFound || k.addrs == nil || noDescriptor(err) {
 		return nil, err
 	}
 	if !k.silent {
@@ -66,24 +102,24 @@ func (u *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) 
 // LearnFrom takes over the addresses that old knows: a reload must not forget them while
 // the name servers do not answer.
 func (u *Dialer) LearnFrom(old *Dialer) {
-	old.known.mu.Lock()
-	host, addrs := old.known.host, old.known.addrs // read-only, as everybody's
-	old.known.mu.Unlock()
-	u.known.mu.Lock()
-	defer u.known.mu.Unlock()
-	if u.known.host == "" {
-		u.known.host, u.known.addrs = host, addrs
+	for host, addrs := range old.known.all() {
+		k := u.known.last(host)
+		k.mu.Lock()
+		if k.addrs == nil {
+			k.addrs = addrs
+		}
+		k.mu.Unlock()
 	}
 }
 
-// begin reports whether addresses of host are known. It returns them if they serve without
+// begin reports whether addresses are known. It returns them if they serve without
 // a look-up, because another login waits for the silent name servers; nil tells the caller
 // to ask these.
-func (k *lastLookup) begin(host string) (addrs []net.IPAddr, known bool) {
+func (k *lastLookup) begin() (addrs []net.IPAddr, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case k.host != host:
+	case k.addrs == nil:
 		return nil, false
 	case k.silent && k.asking:
 		return k.addrs, true

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,8 @@ func TestLookup(t *testing.T) {
 			{"db.test.", "10.0.0.2", 0, "10.0.0.2", 0},
 			{"db.test.", "fails", 0, "10.0.0.2", 0},
 			{"other.test.", "10.0.0.3", 0, "10.0.0.3", 0},
-			{"db.test.", "fails", 0, "server misbehaving", 0},
+			{"db.test.", "fails", 0, "10.0.0.2", 0}, // although another was looked up since
+			{"third.test.", "fails", 0, "server misbehaving", 0},
 			{"other.test.", "fails", 0, "10.0.0.3", 0},
 		} {
 			mode.Store(tt.mode)
@@ -84,8 +86,8 @@ func TestLookup(t *testing.T) {
 		if n := logs.FilterMessageSnippet("last known addresses").Len(); n != 3 {
 			t.Errorf("%d lines for three times in which no name server answered", n)
 		}
-		if n := logs.FilterMessageSnippet("can be looked up again").Len(); n != 2 {
-			t.Errorf("%d lines for two ends of that", n)
+		if n := logs.FilterMessageSnippet("can be looked up again").Len(); n != 1 {
+			t.Errorf("%d lines for the end of that", n)
 		}
 		next := &Dialer{LookupTimeout: time.Second, resolver: u.resolver}
 		next.LearnFrom(u)
@@ -131,8 +133,8 @@ func TestSilentNameServersHoldUpOneLogin(t *testing.T) {
 			}
 		}
 		silent.Store(false)
-		if took := lookup(); took > 0 || u.known.silent {
-			t.Errorf("when they answer again: %v, silent %v", took, u.known.silent)
+		if took := lookup(); took > 0 || u.known.last("db.test.").silent {
+			t.Errorf("when they answer again: %v, silent %v", took, u.known.last("db.test.").silent)
 		}
 	})
 }
@@ -163,4 +165,36 @@ func TestSilentNameServersAreNamed(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	})
+}
+
+// TestSilentNameServersForAnotherServer has a server of the database looked up by one dialer, and
+// again by the next login's while name servers are silent.
+func TestSilentNameServersForAnotherServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var silent atomic.Bool
+		u := &Dialer{LookupTimeout: 10 * time.Second, resolver: nameServer(t, func(query []byte) []byte {
+			if silent.Load() {
+				return nil
+			}
+			return answerTo(query, []string{"10.0.0.1"})
+		})}
+		for range 2 {
+			at := u.At("reader.test.", 5432, netip.AddrPort{})
+			if addrs, err := at.lookup(t.Context(), at.Host); err != nil || addrs[0].String() != "10.0.0.1" {
+				t.Errorf("%v, %v; silent %v", addrs, err, silent.Load())
+			}
+			silent.Store(true)
+		}
+	})
+}
+
+// TestHostsAreForgotten looks up more hosts than are kept.
+func TestHostsAreForgotten(t *testing.T) {
+	var l lookups
+	for i := range 3 * maxHosts {
+		l.last(fmt.Sprint(i))
+	}
+	if n := len(l.of); n > maxHosts {
+		t.Errorf("%d hosts are kept", n)
+	}
 }
