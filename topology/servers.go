@@ -36,9 +36,9 @@ type Options struct {
 	ReaderFallback bool
 	Log            *zap.Logger
 	Database       func(*secrets.Credential) string // that the monitor logs in to; "": the default
-	// Token returns a token for a server, where the credential is a token that is for another;
+	// Token returns a token for a server in place of the one in force, which is for another;
 	// nil: the credential is for all.
-	Token func(context.Context, Place) (*secrets.Credential, error)
+	Token func(ctx context.Context, inForce *secrets.Credential, to Place) (*secrets.Credential, error)
 	// End ends the sessions that at picks by the address of the database's end, with a word to their clients:
 	// the idle ones, or all.
 	End func(why error, onlyIdle bool, at func(net.Addr) bool)
@@ -162,7 +162,7 @@ func (s *Servers) Credential(ctx context.Context, route Route, cred *secrets.Cre
 	if s.o.Token == nil || cred.Kind() != secrets.Token || route.Place == (Place{}) {
 		return cred, nil
 	}
-	return s.o.Token(ctx, route.Place)
+	return s.o.Token(ctx, cred, route.Place)
 }
 
 // setName begins anew if the database is somewhere else now. Sessions that are under way

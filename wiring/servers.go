@@ -22,8 +22,8 @@ func NewServers(cfg *config.Database, src secrets.Source, o topology.Options) *t
 	}
 	o.Hosts = Hosts(cfg)
 	if iam, ok := src.(*rdsiam.Source); ok && cfg.Credentials.IAM != nil && cfg.Credentials.IAM.SigningHost == "" {
-		o.Token = func(ctx context.Context, p topology.Place) (*secrets.Credential, error) {
-			return iam.At(ctx, p.Host, p.Port)
+		o.Token = func(ctx context.Context, inForce *secrets.Credential, p topology.Place) (*secrets.Credential, error) {
+			return iam.At(ctx, inForce, p.Host, p.Port)
 		}
 	}
 	f := cfg.Failover

@@ -108,13 +108,14 @@ const (
 )
 
 // At returns a token of RDS for another server of the same database, by its endpoint: the last
-// one made for it while that has a minute to live.
-func (s *Source) At(ctx context.Context, host string, port int) (*secrets.Credential, error) {
+// one made for it while that has a minute to live, unless the token in force was made
+// later, which a refusal leads to.
+func (s *Source) At(ctx context.Context, inForce *secrets.Credential, host string, port int) (*secrets.Credential, error) {
 	endpoint := net.JoinHostPort(strings.ToLower(strings.TrimSuffix(host, ".")), strconv.Itoa(port))
 	s.mu.Lock()
 	last := s.there[endpoint]
 	s.mu.Unlock()
-	if last != nil && !last.Expired(time.Now().Add(renewToken)) {
+	if last != nil && !last.Expired(time.Now().Add(renewToken)) && !inForce.Expires.After(last.Expires) {
 		return last, nil
 	}
 	c, err := s.mint(ctx, s.signFor(endpoint))

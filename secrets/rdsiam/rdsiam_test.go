@@ -277,8 +277,12 @@ func TestTokenForAnotherServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inForce, err := source.Fetch(t.Context(), secrets.Current)
+	if err != nil {
+		t.Fatal(err)
+	}
 	at := func(host string) string {
-		c, err := source.At(t.Context(), host, 5432)
+		c, err := source.At(t.Context(), inForce, host, 5432)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,5 +297,13 @@ func TestTokenForAnotherServer(t *testing.T) {
 	}
 	if other := at("two.abc.eu-west-1.rds.amazonaws.com"); !strings.HasPrefix(other, "two.") {
 		t.Error("a token for another server")
+	}
+	kept, err := source.At(t.Context(), inForce, "one.abc.eu-west-1.rds.amazonaws.com", 5432)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inForce.Expires = kept.Expires.Add(time.Second) // made after a refusal
+	if c, err := source.At(t.Context(), inForce, "one.abc.eu-west-1.rds.amazonaws.com", 5432); err != nil || c == kept {
+		t.Errorf("a token is kept that is older than the one in force (%v)", err)
 	}
 }
