@@ -103,7 +103,7 @@ func (l *login) proven() (*secrets.Credential, error) {
 		if err != nil {
 			return err
 		}
-		err = up.CloseCleanly(ctx, l.engine.params(l.session.Phase), cred)
+		err = up.CloseCleanly(ctx, l.engine.params(l.session.Phase), up.Cred()) // cred's, or the token for where it leads
 		if err == nil {
 			l.engine.refused.CompareAndSwap(cred, nil)
 		}

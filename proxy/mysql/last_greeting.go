@@ -27,7 +27,7 @@ func (l *login) learnGreeting() {
 		if err != nil {
 			return nil, err
 		}
-		if up, err := l.dial(cred); err == nil {
+		if up, err := l.dialWhile(l.ctx, cred); err == nil {
 			l.engine.closeCleanly(l.ctx, l.session.Phase, up)
 		}
 		return nil, err

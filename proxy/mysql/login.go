@@ -99,17 +99,32 @@ func (l *login) search(try func(context.Context, *secrets.Credential) error) err
 	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
 	defer stop()
 	return l.engine.Servers.Login(waiting, l.session.LoginTimeout(), func(during context.Context) error {
-		return l.engine.Credentials.Login(during, l.each(func(ctx context.Context, cred *secrets.Credential) error {
-			ctx, cancel := context.WithCancelCause(ctx)
-			defer cancel(nil)
-			defer context.AfterFunc(during, func() {
-				if waiting.Err() == nil { // another server has taken over
-					cancel(context.Cause(during))
-				}
-			})()
+		return l.engine.Credentials.Login(during, func(_ context.Context, cred *secrets.Credential) error {
+			ctx, cancel := l.outlive(waiting, during)
+			defer cancel()
 			return try(ctx, cred)
-		}))
+		})
 	})
+}
+
+// outlive returns the context of an attempt that has its time whether or not the client still
+// waits, which waiting tells. It ends before that with during: another server has taken over.
+func (l *login) outlive(waiting, during context.Context) (context.Context, context.CancelFunc) {
+	if l.engine.Servers == nil {
+		return context.WithTimeout(l.ctx, l.session.LoginTimeout())
+	}
+	ctx, expire := context.WithTimeout(l.ctx, l.session.LoginTimeout())
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(during, func() {
+		if waiting.Err() == nil {
+			cancel(context.Cause(during))
+		}
+	})
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		expire()
+	}
 }
 
 // each gives each try its time, whether or not the client still waits for it.
@@ -121,10 +136,24 @@ func (l *login) each(try func(context.Context, *secrets.Credential) error) func(
 	}
 }
 
-// dial dials before a login, whose time begins when there is a server to dial.
+// dial dials before a login, whose time begins when there is a server to dial. Who leaves
+// meanwhile waits no longer for one.
 func (l *login) dial(cred *secrets.Credential) (up *backend.PreLoginConn, err error) {
-	err = l.engine.Servers.Login(l.ctx, l.session.LoginTimeout(), func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, l.session.LoginTimeout())
+	if l.engine.Servers == nil {
+		return l.dialWhile(l.ctx, cred)
+	}
+	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
+	defer func() {
+		stop()
+		_ = l.client.SetReadDeadline(l.session.Deadline()) // as it was
+	}()
+	return l.dialWhile(waiting, cred)
+}
+
+// dialWhile dials before a login that somebody waits for until waiting ends.
+func (l *login) dialWhile(waiting context.Context, cred *secrets.Credential) (up *backend.PreLoginConn, err error) {
+	err = l.engine.Servers.Login(waiting, l.session.LoginTimeout(), func(during context.Context) error {
+		ctx, cancel := l.outlive(waiting, during)
 		defer cancel()
 		up, err = l.engine.dial(ctx, l.session.Phase, cred)
 		return err
@@ -144,6 +173,9 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	if err != nil {
 		return err
 	}
+	whole := ctx
+	ctx, cancel := l.engine.Servers.Attempt(ctx, route)
+	defer cancel()
 	checked := l.engine.checkDatabase(p.DatabaseFor(cred))
 	var up *backend.PreLoginConn
 	if l.preLogin != nil {
@@ -159,7 +191,7 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	began := time.Now()
 	if up == nil {
 		if up, err = backend.Dial(ctx, p, there); err != nil {
-			return elsewhere(route, err)
+			return l.engine.elsewhere(route, err)
 		}
 	}
 	if what := l.client.told.Differs(up.Greeting(), *l.client.want); what != "" {
@@ -168,10 +200,10 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 	}
 	conn, err := up.Login(ctx, p, there, began)
 	if l.lacksDefault(err) {
-		return l.attempt(ctx, cred)
+		return l.attempt(whole, cred)
 	}
 	if err != nil {
-		return elsewhere(route, err)
+		return l.engine.elsewhere(route, err)
 	}
 	if err := l.engine.verify(ctx, conn, l.client.want.Capabilities, route); err != nil {
 		return err
@@ -180,7 +212,7 @@ func (l *login) attempt(ctx context.Context, cred *secrets.Credential) error {
 		// A handshake response has one byte for the character set.
 		if err := conn.ChangeUser(ctx, p, *l.change, there); err != nil {
 			_ = conn.TCP.Close()
-			return elsewhere(route, err)
+			return l.engine.elsewhere(route, err)
 		}
 	}
 	l.engine.refused.CompareAndSwap(cred, nil)
@@ -225,8 +257,10 @@ func (e *Engine) dial(ctx context.Context, phase upstream.Phase, cred *secrets.C
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := e.Servers.Attempt(ctx, route)
+	defer cancel()
 	up, err := backend.Dial(ctx, p, cred)
-	return up, elsewhere(route, err)
+	return up, e.elsewhere(route, err)
 }
 
 // Query runs statements of credproxy's own, as [backend.Query] does. Databases does not

@@ -75,33 +75,13 @@ func (e *Engine) newPooled(ctx context.Context, up *backend.Conn, p backend.Para
 // openAhead logs in for no client, as one that wants the same would.
 func (e *Engine) openAhead(ctx context.Context, want *wire.HandshakeResponse, timeout time.Duration) (pool.Conn, error) {
 	var made *pooled
-	err := e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) error {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		p := e.params(nil)
-		p.Response = want
-		if err := e.checkDatabase(p.DatabaseFor(cred)); err != nil {
+	err := e.Servers.Login(ctx, timeout, func(ctx context.Context) error {
+		return e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			made, err = e.openShared(ctx, want, cred)
 			return err
-		}
-		cred, route, err := e.toServer(ctx, &p, topology.Place{}, cred)
-		if err != nil {
-			return err
-		}
-		up, err := backend.Login(ctx, p, cred)
-		if err != nil {
-			return err
-		}
-		if err := e.verify(ctx, up, want.Capabilities, route); err != nil {
-			return err
-		}
-		if made, err = e.newPooled(ctx, up, p); err != nil {
-			return secrets.MarkAccepted(err)
-		}
-		if made.unfit || len(up.Detach()) > 0 {
-			_ = up.TCP.Close()
-			return secrets.MarkAccepted(errors.New("a session that only one client could use"))
-		}
-		return nil
+		})
 	})
 	if err != nil {
 		return nil, err // not made, which is a nil of another type
@@ -109,8 +89,56 @@ func (e *Engine) openAhead(ctx context.Context, want *wire.HandshakeResponse, ti
 	return made, nil
 }
 
+// openShared makes one attempt at a session that several clients can use.
+func (e *Engine) openShared(ctx context.Context, want *wire.HandshakeResponse, cred *secrets.Credential) (*pooled, error) {
+	p := e.params(nil)
+	p.Response = want
+	if err := e.checkDatabase(p.DatabaseFor(cred)); err != nil {
+		return nil, err
+	}
+	cred, route, err := e.toServer(ctx, &p, topology.Place{}, cred)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := e.Servers.Attempt(ctx, route)
+	defer cancel()
+	up, err := backend.Login(ctx, p, cred)
+	if err != nil {
+		return nil, e.elsewhere(route, err)
+	}
+	if err := e.verify(ctx, up, want.Capabilities, route); err != nil {
+		return nil, err
+	}
+	made, err := e.newPooled(ctx, up, p)
+	if err != nil {
+		return nil, secrets.MarkAccepted(err)
+	}
+	if made.unfit || len(up.Detach()) > 0 {
+		_ = up.TCP.Close()
+		return nil, secrets.MarkAccepted(errors.New("a session that only one client could use"))
+	}
+	return made, nil
+}
+
+// awaitServer has a client wait while there is no server for it: a session that is kept is at
+// one that was.
+func (l *login) awaitServer() error {
+	if l.engine.Servers == nil {
+		return nil
+	}
+	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
+	defer func() {
+		stop()
+		_ = l.client.SetReadDeadline(l.session.Deadline()) // as it was
+	}()
+	return l.engine.Servers.Await(waiting, l.session.LoginTimeout())
+}
+
 // share serves a client with a session of the pool, or with a new one that becomes one.
 func (l *login) share() (*proxy.Legs, error) {
+	if err := l.awaitServer(); err != nil {
+		return nil, err
+	}
 	reserved, err := l.meet()
 	if err != nil {
 		return nil, err

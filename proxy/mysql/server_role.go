@@ -48,7 +48,7 @@ func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, rou
 	}
 	readOnly, err := up.IsReadOnly(ctx, flags, e.Servers.Wanted(route) == topology.Reader)
 	if err != nil {
-		return elsewhere(route, err)
+		return e.elsewhere(route, err)
 	}
 	role := topology.Writer
 	if readOnly {
@@ -63,12 +63,12 @@ func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, rou
 
 // elsewhere marks the error of a login that says of the server that it cannot be used, where
 // another may.
-func elsewhere(route topology.Route, err error) error {
-	if err == nil {
-		return nil
+func (e *Engine) elsewhere(route topology.Route, err error) error {
+	if err == nil || e.Servers == nil {
+		return err
 	}
 	switch kind := fault.As(err).Kind; {
-	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err):
+	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err), e.Servers.IsSilent(route, err):
 		return topology.Missed(route, err)
 	}
 	if said, ok := errors.AsType[*wire.ServerError](err); ok {

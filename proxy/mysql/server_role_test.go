@@ -17,8 +17,8 @@ import (
 type allAlike struct{ *Engine }
 
 // Open implements topology.Engine.
-func (allAlike) Open(context.Context, *secrets.Credential, string, topology.Route) (topology.Conn, error) {
-	return nil, elsewhere(topology.Route{}, errMoved("for the test"))
+func (a allAlike) Open(context.Context, *secrets.Credential, string, topology.Route) (topology.Conn, error) {
+	return nil, a.elsewhere(topology.Route{}, errMoved("for the test"))
 }
 
 // TestRoleIsAskedBeforeOK has servers answer the question for their role in all ways there are.

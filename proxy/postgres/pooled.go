@@ -57,6 +57,9 @@ func mayShare(want wire.Startup) bool { return !want.Replication() }
 // lease gets the right to a server session for a client, and one if the pool has it.
 func (e *Engine) lease(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (*pool.Lease, error) {
 	key, open := want.Key(), func(ctx context.Context) (pool.Conn, error) { return e.openAhead(ctx, want, s.LoginTimeout()) }
+	if err := e.awaitServer(ctx, s, c); err != nil {
+		return nil, err
+	}
 	if l := e.Pool.AtOnce(key, open); l != nil {
 		return l, nil
 	}
@@ -69,20 +72,33 @@ func (e *Engine) lease(ctx context.Context, s *proxy.Session, c *client, want wi
 	return l, err
 }
 
+// awaitServer has a client wait while there is no server for it: a session that is kept is at
+// one that was.
+func (e *Engine) awaitServer(ctx context.Context, s *proxy.Session, c *client) error {
+	if e.Servers == nil {
+		return nil
+	}
+	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
+	defer stop()
+	return e.Servers.Await(waiting, s.LoginTimeout())
+}
+
 // openAhead logs in for no client, as a client that wants the same would.
 func (e *Engine) openAhead(ctx context.Context, want wire.Startup, timeout time.Duration) (pool.Conn, error) {
 	var p *pooled
-	err := e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) error {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		up, err := e.beginFor(ctx, want, nil, cred)
-		if err != nil {
-			return err
-		}
-		if p, err = awaitReady(ctx, up); err != nil {
-			return secrets.MarkAccepted(err)
-		}
-		return nil
+	err := e.Servers.Login(ctx, timeout, func(ctx context.Context) error {
+		return e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) error {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			up, err := e.beginFor(ctx, want, nil, cred)
+			if err != nil {
+				return err
+			}
+			if p, err = awaitReady(ctx, up); err != nil {
+				return secrets.MarkAccepted(err)
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err // not p, which is a nil of another type

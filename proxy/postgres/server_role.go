@@ -19,13 +19,15 @@ func (e *Engine) beginWithRole(ctx context.Context, p backend.Params, want wire.
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := e.Servers.Attempt(ctx, route)
+	defer cancel()
 	up, err := e.begin(ctx, p, want, cred)
 	if err != nil {
-		return nil, away(route, err)
+		return nil, e.away(route, err)
 	}
 	standby, err := up.InRecovery(ctx)
 	if err != nil {
-		return nil, away(route, err)
+		return nil, e.away(route, err)
 	}
 	role := topology.Writer
 	if standby {
@@ -64,9 +66,9 @@ func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Ro
 
 // away marks the error of a login that says of the server that it cannot be used, where
 // another may.
-func away(route topology.Route, err error) error {
+func (e *Engine) away(route topology.Route, err error) error {
 	switch kind := fault.As(err).Kind; {
-	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err):
+	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err), e.Servers.IsSilent(route, err):
 		return topology.Missed(route, err)
 	}
 	if said, ok := errors.AsType[*backend.ServerError](err); ok {
