@@ -28,8 +28,8 @@ type Config struct {
 // Admin is the HTTP side: probes, /metrics and the status page.
 type Admin struct {
 	Listen    string    `yaml:"listen"`       // host:port; "" turns it off; default 127.0.0.1:9090
-	Control   string    `yaml:"control"`      // unix:/path of the socket for shutdown, profiles and break-glass; "": none; auto: unix:/run/credproxy/control.sock where that folder is, else an abstract socket named after listen; default auto
-	UIDs      []string  `yaml:"uids,numbers"` // numeric or names; who may control, beside credproxy's own user and root
+	Control   string    `yaml:"control"`      // unix:/path of the socket for shutdown, profiles and break-glass; "": none; auto: unix:/run/credproxy/control.sock if that folder exists, else an abstract socket named after listen; default auto
+	UIDs      []string  `yaml:"uids,numbers"` // who may control, beside credproxy's own user and root; numeric or names
 	Readiness Readiness `yaml:"readiness"`    // serving: off only before the first acceptance and while draining; strict: whenever new logins would fail; default serving
 }
 
@@ -57,7 +57,7 @@ type Metrics struct {
 
 // Shutdown bounds the two phases that follow SIGTERM.
 type Shutdown struct {
-	MinDelay     time.Duration `yaml:"min_delay"`     // keep accepting this long; default 0
+	MinDelay     time.Duration `yaml:"min_delay"`     // keep accepting connections this long after SIGTERM; default 0
 	DrainTimeout time.Duration `yaml:"drain_timeout"` // then wait this long for sessions to end; default 30s
 }
 
@@ -69,8 +69,8 @@ type Database struct {
 	Host        string      `yaml:"host"`     // "": the secret's "host"
 	Port        int         `yaml:"port"`     // 0: the secret's "port", else the engine's
 	Database    string      `yaml:"database"` // used when the client names none; "": the secret's "dbname"; none: there is no default
-	Role        Role        `yaml:"role"`     // any: whatever server host leads to; writer: the one that takes writes; reader: one that follows it; default any
-	Hosts       []string    `yaml:"hosts"`    // with role writer or reader: host or host:port of further servers of this database, where these do not tell of each other; at most 16
+	Role        Role        `yaml:"role"`     // any: the server that host leads to, whatever it is; writer: the server that takes writes; reader: a server that follows the writer; default any
+	Hosts       []string    `yaml:"hosts"`    // with role writer or reader: further servers of this database, if the servers do not tell of each other; host or host:port; at most 16
 	TLS         TLS         `yaml:"tls"`
 	Credentials Credentials `yaml:"credentials"`
 	Rotation    Rotation    `yaml:"rotation"`
@@ -153,7 +153,7 @@ type IAM struct {
 	AssumeRole  AssumeRole `yaml:"assume_role"`
 }
 
-// DSQL is Amazon Aurora DSQL, which takes tokens alone. The engine is postgres, the default database postgres; the token
+// DSQL is Amazon Aurora DSQL, which takes only tokens. The engine is postgres, the default database postgres; the token
 // is for tls.server_name, else host.
 type DSQL struct {
 	User       string     `yaml:"user"`   // required; the database role; admin logs in as the administrator
@@ -165,7 +165,7 @@ type DSQL struct {
 // files username and password. It may appear after the start.
 type CredentialFile struct {
 	Path          string `yaml:"path"`           // required
-	WorldReadable bool   `yaml:"world_readable"` // take a password that every user of the machine can read; default false
+	WorldReadable bool   `yaml:"world_readable"` // accept a password that every user of the machine can read; default false
 }
 
 // Env names the two environment variables that hold the login.
@@ -203,17 +203,17 @@ type BreakGlass struct {
 // Limits bounds what clients can use up.
 type Limits struct {
 	MaxConnections int           `yaml:"max_connections"` // 1 to 1,000,000; default 1000
-	LoginTimeout   time.Duration `yaml:"login_timeout"`   // client accept to OK, one attempt; default 15s
+	LoginTimeout   time.Duration `yaml:"login_timeout"`   // for one attempt to log in, from accept to OK; default 15s
 	LookupTimeout  time.Duration `yaml:"lookup_timeout"`  // for the addresses of the database's host; default 10s
 	DialTimeout    time.Duration `yaml:"dial_timeout"`    // for a TCP connection to the database; default 5s
-	ServerTimeout  time.Duration `yaml:"server_timeout"`  // a connection to the database whose other end says nothing at all for this long, not even that it has received something, is given up; at least 1s; default 30s
+	ServerTimeout  time.Duration `yaml:"server_timeout"`  // give up a connection to the database if the other end says nothing for this long, and acknowledges nothing; at least 1s; default 30s
 }
 
 // Access says who may connect.
 type Access struct {
 	UIDs        []string `yaml:"uids,numbers"` // numeric or names; empty: any local user
 	Databases   []string `yaml:"databases"`    // empty: any database
-	Replication bool     `yaml:"replication"`  // PostgreSQL only: with databases, let clients replicate, which reads every database; default false
+	Replication bool     `yaml:"replication"`  // PostgreSQL only: let clients replicate although databases is set; replication reads every database; default false
 	AllowRemote bool     `yaml:"allow_remote"` // listen off loopback without client certificates; default false
 }
 
@@ -231,11 +231,11 @@ type Session struct {
 
 // Pool keeps server sessions for the next client (docs/pool.md).
 type Pool struct {
-	Mode                 PoolMode      `yaml:"mode"`                   // off: each client has a server session of its own; session: one that a client has left, and that was reset, is the next one's; default off
+	Mode                 PoolMode      `yaml:"mode"`                   // off: each client has a server session of its own; session: when a client leaves, its session is reset and given to the next; default off
 	MaxIdle              int           `yaml:"max_idle"`               // server sessions kept for the next client; default 20
-	Warm                 int           `yaml:"warm"`                   // of these, opened ahead of any client, with the startup packet of the client seen last; default 0
-	MaxServerConnections int           `yaml:"max_server_connections"` // clients wait for one, in turn; 0 (the default): no limit but limits.max_connections
-	WaitTimeout          time.Duration `yaml:"wait_timeout"`           // then a client hears that there are too many; default 30s
+	Warm                 int           `yaml:"warm"`                   // open this many of them before a client asks, with the startup packet of the client seen last; default 0
+	MaxServerConnections int           `yaml:"max_server_connections"` // at this many, further clients wait in turn; 0 (the default): only limits.max_connections counts
+	WaitTimeout          time.Duration `yaml:"wait_timeout"`           // how long a client waits for a server session; then it hears that there are too many; default 30s
 	IdleTimeout          time.Duration `yaml:"idle_timeout"`           // close a server session that nobody used for this long; default 10m
 	MaxLifetime          time.Duration `yaml:"max_lifetime"`           // close a server session this long after its login, less a jitter; default 1h
 }
@@ -262,11 +262,11 @@ const (
 // Failover says how the servers of a database are watched (docs/failover.md). It is for
 // roles writer and reader.
 type Failover struct {
-	Monitor        time.Duration  `yaml:"monitor"`         // ask the server in use this often whether it still has the role, ten times as often while none is known; 100ms to 1m; default 1s
-	Drain          time.Duration  `yaml:"drain"`           // how long a statement or transaction on a server that has lost the role may go on; default 5s
-	Hold           time.Duration  `yaml:"hold"`            // how long new logins wait for the end of a Blue/Green switchover, at most; default 30s
+	Monitor        time.Duration  `yaml:"monitor"`         // ask the server in use this often whether it still has the role; ten times as often while no server is known; 100ms to 1m; default 1s
+	Drain          time.Duration  `yaml:"drain"`           // how long a statement or transaction may go on, on a server that has lost the role; default 5s
+	Hold           time.Duration  `yaml:"hold"`            // how long new logins wait for the end of a Blue/Green switchover at most; default 30s
 	MaxLag         time.Duration  `yaml:"max_lag"`         // role reader: leave out servers that are further behind the writer; default 1s
-	ReaderFallback ReaderFallback `yaml:"reader_fallback"` // role reader, while there is no reader: none: logins fail; writer: they get the writer; default none
+	ReaderFallback ReaderFallback `yaml:"reader_fallback"` // role reader, while there is no reader; none: logins fail; writer: they get the writer; default none
 }
 
 // ReaderFallback says what clients of role reader get while there is no reader.
