@@ -151,7 +151,7 @@ func (s *Session) checkWritable(ctx context.Context) error {
 	for i, name := range []string{"innodb_read_only", "read_only"} {
 		if value := rows[0][i]; value != "0" && !strings.EqualFold(value, "OFF") {
 			return &account.Obstacle{Message: fmt.Sprintf("the server is read only (%s is %s): it is a replica, or an Aurora reader", name, value),
-				Hint: "Let the secret name the primary's host, of an Aurora cluster the writer's (cluster) endpoint."}
+				Hint: "Set host in the secret to the primary's host; for an Aurora cluster that is the writer's (cluster) endpoint."}
 		}
 	}
 	return nil

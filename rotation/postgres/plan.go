@@ -67,7 +67,7 @@ func (c *change) lookAround() error {
 	switch {
 	case row[2] == "t":
 		return &account.Obstacle{Message: "the server is a replica, which takes no changes",
-			Hint: "Let the secret's host be the writer's endpoint, or name a master secret whose host is it"}
+			Hint: "Set host in the secret to the writer's endpoint, or name a master secret whose host is that endpoint"}
 	case row[5] == "t":
 		return &account.Obstacle{Message: fmt.Sprintf("%s may not change passwords: rds.restrict_password_commands is on", c.me),
 			Hint: fmt.Sprintf("Rotate with a master secret, whose user is a member of rds_password; or GRANT rds_password TO %s", name(c.me))}
