@@ -132,7 +132,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 		observer.ObservePool(db.pool)
 	}
 	if db.servers != nil {
-		observer.ObserveServers(db.servers.Status)
+		observer.ObserveServers(db.server, db.servers.Status)
 	}
 	observer.Observe(db.server, db.cache.Status, func() bool { return !db.retired.Load() && db.trouble() == "" })
 	return db, nil

@@ -19,7 +19,9 @@ func (db *database) newServers(src secrets.Source) *topology.Servers {
 		Database: func(cred *secrets.Credential) string { return probe.OwnDatabase(db.cfg, db.cfg.Engine, cred) },
 		End:      func(why error, onlyIdle bool, at func(net.Addr) bool) { db.server.EndAt(why, onlyIdle, at) },
 		Changed: func(after time.Duration) {
-			db.observer.WriterChanged(after)
+			if !db.retired.Load() { // else its successor counts it
+				db.observer.WriterChanged(after)
+			}
 			db.retirePool()
 			db.upstream.Breaker.Forget()
 		},

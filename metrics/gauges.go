@@ -70,11 +70,12 @@ func (d *Database) Observe(s Server, credential func() secrets.Status, ready fun
 	d.servers.all = append(d.servers.all, observed{s, credential, ready})
 }
 
-// Release undoes one call of Metrics.Database and the Observe of a server, which
+// Release undoes one call of Metrics.Database and what was observed of a server, which
 // has no session left; nil if there was none. With the last user the metrics
 // vanish.
 func (d *Database) Release(s Server) {
 	d.servers.release(s)
+	d.instances.release(s)
 	d.metrics.mu.Lock()
 	defer d.metrics.mu.Unlock()
 	if d.users--; d.users == 0 {

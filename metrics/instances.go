@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -14,8 +15,15 @@ type instances struct {
 	changes  prometheus.Counter
 	failover prometheus.Histogram
 
-	mu     sync.Mutex
-	status func() topology.Status // of the database at work; nil: none
+	mu       sync.Mutex
+	observed bool         // once
+	all      []servedRole // of the database at work, and before it, after a reload, of those whose sessions are ending
+}
+
+// servedRole is what is known of the servers whose clients are a server's.
+type servedRole struct {
+	of     Server
+	status func() topology.Status
 }
 
 var (
@@ -38,16 +46,23 @@ func (d *Database) WriterChanged(after time.Duration) {
 	d.instances.failover.Observe(after.Seconds())
 }
 
-// ObserveServers adds the metrics of the servers of a database, and reads them off status.
-// Those of a database whose clients get any server are not there.
-func (d *Database) ObserveServers(status func() topology.Status) {
+// ObserveServers adds the metrics of the servers of a database, and reads them off status until
+// Release of s. Those of a database whose clients get any server are not there.
+func (d *Database) ObserveServers(s Server, status func() topology.Status) {
 	d.instances.mu.Lock()
-	first := d.instances.status == nil
-	d.instances.status = status
+	first := !d.instances.observed
+	d.instances.observed = true
+	d.instances.all = append(d.instances.all, servedRole{s, status})
 	d.instances.mu.Unlock()
 	if first {
 		d.reg.MustRegister(d.instances, d.instances.changes, d.instances.failover)
 	}
+}
+
+func (i *instances) release(s Server) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.all = slices.DeleteFunc(i.all, func(r servedRole) bool { return r.of == s })
 }
 
 // Describe implements prometheus.Collector.
@@ -59,7 +74,10 @@ func (i *instances) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. There are topology.MaxInstances of them at most.
 func (i *instances) Collect(ch chan<- prometheus.Metric) {
 	i.mu.Lock()
-	s := i.status()
+	var s topology.Status
+	if n := len(i.all); n > 0 {
+		s = i.all[n-1].status()
+	}
 	i.mu.Unlock()
 	all := s.Instances
 	if len(all) == 0 && s.Server != (topology.Place{}) {

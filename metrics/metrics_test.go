@@ -37,7 +37,7 @@ func fill(m *Metrics) *Database {
 	p := pool.New(pool.Options{MaxLifetime: time.Hour})
 	defer p.Close()
 	d.ObservePool(p)
-	d.ObserveServers(func() topology.Status {
+	d.ObserveServers(nil, func() topology.Status {
 		return topology.Status{Role: topology.Writer, Instances: []topology.Instance{{Name: "orders-1", Role: topology.Writer}, {Name: "orders-2", Role: topology.Reader, Lag: time.Second}}}
 	})
 	m.Draining()
@@ -152,6 +152,40 @@ credproxy_relay_bytes_total{database="orders",direction="to_upstream"} ` + want 
 	_, s = add()
 	s.Traffic.ToUpstream.Add(1)
 	relayed("1")
+}
+
+// TestServersGoWithTheirDatabase has a database replaced, in vain at first, and its clients get any
+// server at last.
+func TestServersGoWithTheirDatabase(t *testing.T) {
+	m := New()
+	writer := func(name string) (*Database, *proxy.Server) {
+		d, s := m.Database("orders"), &proxy.Server{}
+		d.ObserveServers(s, func() topology.Status {
+			return topology.Status{Instances: []topology.Instance{{Name: name, Role: topology.Writer, Lag: -1}}}
+		})
+		return d, s
+	}
+	want := func(name string) {
+		t.Helper()
+		text := ""
+		if name != "" {
+			text = `
+# HELP credproxy_instance_writer 1 for the server that takes writes, as the servers of the database say.
+# TYPE credproxy_instance_writer gauge
+credproxy_instance_writer{database="orders",server="` + name + "\"} 1\n"
+		}
+		if err := testutil.GatherAndCompare(m.Registry, strings.NewReader(text), "credproxy_instance_writer"); err != nil {
+			t.Error(err)
+		}
+	}
+	d, first := writer("one")
+	_, discarded := writer("two")
+	want("two")
+	d.Release(discarded) // the reload failed
+	want("one")
+	m.Database("orders") // without a role
+	d.Release(first)
+	want("")
 }
 
 // TestNoLabelPerToken has a database log in with one token after another.
