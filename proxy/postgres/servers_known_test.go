@@ -143,3 +143,45 @@ func TestSilentReader(t *testing.T) {
 		_ = c.Close()
 	}
 }
+
+// TestPhysicalReplicationOfAnOldServer has a server of PostgreSQL 13 asked for its role in a
+// session that takes no SELECT.
+func TestPhysicalReplicationOfAnOldServer(t *testing.T) {
+	for _, tt := range []struct{ readOnly, byDefault, want string }{
+		{"off", "off", ""},
+		{"on", "off", "is a reader"},
+		{"on", "on", "default_transaction_read_only"},
+	} {
+		t.Run(tt.readOnly+" "+tt.byDefault, func(t *testing.T) {
+			t.Parallel()
+			o := new(oneServer)
+			servers := topology.New(options(topology.Writer))
+			r := newRig(t, func(e *Engine) {
+				e.Servers, o.Engine = servers, e
+				watch(t, servers, o)
+			}, func(p *scripted) {
+				p.packet()
+				p.send(authOK + frame('S', "server_version\x0013.9\x00") + readyIdle)
+				for {
+					kind, body := p.message()
+					if kind != 'Q' {
+						return
+					}
+					value, ok := map[string]string{"SHOW transaction_read_only\x00": tt.readOnly, "SHOW default_transaction_read_only\x00": tt.byDefault}[string(body)]
+					if !ok {
+						p.send(frame('E', "SERROR\x00C42601\x00Mcannot execute SQL commands in WAL sender\x00\x00") + readyIdle)
+						continue
+					}
+					p.send(frame('T', "\x00\x01v\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x19\xff\xff\xff\xff\xff\xff\x00\x00") +
+						frame('D', "\x00\x01\x00\x00\x00"+string(rune(len(value)))+value) + frame('C', "SHOW\x00") + readyIdle)
+				}
+			})
+			c := newPeer(t, r.Dial(t))
+			c.startup("replication", "true")
+			switch kind, body := c.message(); {
+			case tt.want == "" && kind != 'R', tt.want != "" && (kind != 'E' || !strings.Contains(string(body), tt.want)):
+				t.Errorf("message %q %q, want one about %q", kind, body, tt.want)
+			}
+		})
+	}
+}

@@ -60,9 +60,10 @@ type Conn struct {
 	// and notices, and, after Begin, AuthenticationOk and notices that followed it.
 	Preamble []byte
 
-	r     *bufio.Reader
-	began time.Time // the attempt
-	begun bool      // the session has: ReadyForQuery was read
+	r         *bufio.Reader
+	began     time.Time // the attempt
+	begun     bool      // the session has: ReadyForQuery was read
+	walsender bool      // of physical replication, which takes no SQL
 	// roleless: the session began without SET ROLE, also of a role's or a database's settings.
 	roleless bool
 }
@@ -84,7 +85,7 @@ func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{TCP: tcp, Host: host, Cred: cred, began: start, Database: p.DatabaseFor(cred)}
+	c := &Conn{TCP: tcp, Host: host, Cred: cred, began: start, Database: p.DatabaseFor(cred), walsender: p.Startup.PhysicalReplication()}
 	if err := upstream.BreakOff(ctx, tcp, func() error { return c.login(ctx, p) }); err != nil {
 		return nil, c.fail(ctx, err)
 	}

@@ -19,7 +19,7 @@ const maxBeginning = 256 << 10
 // InRecovery reports whether the server only follows another one, of a session that Begin
 // has begun. It waits for the first ReadyForQuery; what it reads up to there will be read
 // again. Servers from PostgreSQL 14 on say it by then, as the parameter in_hot_standby; older
-// ones are asked.
+// ones are asked, in physical replication by SHOW.
 //
 // The errors are those of [Conn.Begin]; the connection is closed then.
 func (c *Conn) InRecovery(ctx context.Context) (yes bool, err error) {
@@ -68,14 +68,39 @@ func (c *Conn) saidOrAsked(ctx context.Context, said []wire.Param) (bool, error)
 		}
 	}
 	c.begun = true
-	rows, err := c.query([]string{"SELECT pg_catalog.pg_is_in_recovery()"})
-	if err != nil {
+	if c.walsender {
+		return c.showsRecovery()
+	}
+	yes, err := c.value("SELECT pg_catalog.pg_is_in_recovery()")
+	return yes == "t", err
+}
+
+// showsRecovery asks a walsender, which takes SHOW and no SELECT ("Streaming Replication
+// Protocol"). A transaction of a server in recovery is read-only; one of another server only if
+// transactions are so by default, which no role's or database's settings say there.
+func (c *Conn) showsRecovery() (bool, error) {
+	readOnly, err := c.value("SHOW transaction_read_only")
+	if err != nil || readOnly == "off" {
 		return false, err
 	}
-	if len(rows) != 1 || len(rows[0]) != 1 {
-		return false, fault.ErrAnswer("no row that says whether the server is in recovery", nil)
+	byDefault, err := c.value("SHOW default_transaction_read_only")
+	if err == nil && byDefault == "on" {
+		err = &fault.Error{Kind: fault.UpstreamRefused, Message: "the database does not say in physical replication whether it is the writer, because default_transaction_read_only is on",
+			Hint: "Turn it off, or let such clients in through a database without role in the configuration of credproxy."}
 	}
-	return rows[0][0] == "t", nil
+	return true, err
+}
+
+// value runs a statement that returns one.
+func (c *Conn) value(sql string) (string, error) {
+	rows, err := c.query([]string{sql})
+	if err != nil {
+		return "", err
+	}
+	if len(rows) != 1 || len(rows[0]) != 1 {
+		return "", fault.ErrAnswer("no row that says whether the server is in recovery", nil)
+	}
+	return rows[0][0], nil
 }
 
 // unread puts back what was read.
