@@ -17,7 +17,7 @@ func (db *database) newServers(src secrets.Source) *topology.Servers {
 	return wiring.NewServers(db.cfg, src, topology.Options{
 		Log:      db.log,
 		Database: func(cred *secrets.Credential) string { return probe.OwnDatabase(db.cfg, db.cfg.Engine, cred) },
-		End:      func(why error, onlyIdle bool, at func(net.Addr) bool) { db.server.EndAt(why, onlyIdle, at) },
+		End:      func(why error, onlyIdle bool, at func(net.Addr, time.Time) bool) { db.server.EndAt(why, onlyIdle, at) },
 		Changed: func(after time.Duration) {
 			if !db.retired.Load() { // else its successor counts it
 				db.observer.WriterChanged(after)

@@ -74,7 +74,7 @@ type Server struct {
 	arrivals list.List                  // of them, the one that has waited longest first
 	closed   bool                       // the lobby is
 	drained  chan struct{}              // closed when the last session has ended; nil: it does not drain
-	relays   map[*relay.Tap]bool
+	relays   map[*relay.Tap]time.Time
 }
 
 // Active is the number of sessions that are logged in or logging in.

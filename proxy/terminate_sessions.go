@@ -22,15 +22,16 @@ func (s *Server) Terminate(why error) {
 	s.EndAt(why, false, anywhere)
 }
 
-func anywhere(net.Addr) bool { return true }
+func anywhere(net.Addr, time.Time) bool { return true }
 
 // EndAt ends sessions that are relayed, or only the idle ones, with a word to their clients:
-// those that at picks by the address of the database's end. It takes a second at most.
-func (s *Server) EndAt(why error, onlyIdle bool, at func(upstream net.Addr) bool) {
+// those that at picks by the address of the database's end, and by when the relay began. It takes a second
+// at most.
+func (s *Server) EndAt(why error, onlyIdle bool, at func(upstream net.Addr, began time.Time) bool) {
 	s.mu.Lock()
 	relays := make([]*relay.Tap, 0, len(s.relays))
-	for e := range s.relays {
-		if at(e.Upstream()) {
+	for e, began := range s.relays {
+		if at(e.Upstream(), began) {
 			relays = append(relays, e)
 		}
 	}
@@ -49,9 +50,9 @@ func (s *Server) watch(client, upstream *relay.Leg) (done func() (why error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.relays == nil {
-		s.relays = map[*relay.Tap]bool{}
+		s.relays = map[*relay.Tap]time.Time{}
 	}
-	s.relays[e] = true
+	s.relays[e] = time.Now()
 	return func() error {
 		s.mu.Lock()
 		delete(s.relays, e)

@@ -47,6 +47,7 @@ type Answer struct {
 	Instances  []Instance // at most MaxInstances; none: it does not know the others
 	Switchover Switchover
 	Green      *Place // where the Blue/Green deployment leads to; nil: none
+	Partial    bool   // the server refused a question, or was too slow: what is missing may be there
 }
 
 // MaxInstances is how many servers an answer may name; the others are left out. Aurora has

@@ -25,8 +25,9 @@ const writersSession = "MASTER_SESSION_ID"
 
 // optional is what a server says to a statement that not all have an answer to: no rows if it
 // refuses, for want of a table, of a right or of time. Any other error is the connection's.
-func optional(rows [][]string, err error) ([][]string, error) {
+func (a *Answer) optional(rows [][]string, err error) ([][]string, error) {
 	if _, said := errors.AsType[*fault.SQLError](err); said {
+		a.Partial = true
 		return nil, nil
 	}
 	return rows, err

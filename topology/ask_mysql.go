@@ -74,12 +74,12 @@ func AskMySQL(ctx context.Context, s Session, at Place, hosts ...Place) (Answer,
 // askAuroraMySQL asks for Aurora's list of instances. The variable is looked for as a pattern,
 // which no server answers with an error.
 func (a *Answer) askAuroraMySQL(ctx context.Context, s Session, in scope) error {
-	rows, err := optional(s.Query(ctx, "SHOW GLOBAL VARIABLES LIKE 'aurora_server_id'"))
+	rows, err := a.optional(s.Query(ctx, "SHOW GLOBAL VARIABLES LIKE 'aurora_server_id'"))
 	if err != nil || len(rows) != 1 || len(rows[0]) != 2 {
 		return err
 	}
 	a.setName(rows[0][1])
-	rows, err = optional(s.Query(ctx, bounded(fmt.Sprintf("server_id, session_id, replica_lag_in_milliseconds, "+
+	rows, err = a.optional(s.Query(ctx, bounded(fmt.Sprintf("server_id, session_id, replica_lag_in_milliseconds, "+
 		"UNIX_TIMESTAMP(last_update_timestamp) FROM information_schema.replica_host_status LIMIT %d", MaxInstances))))
 	a.addAurora(rows, in)
 	return err
@@ -88,7 +88,7 @@ func (a *Answer) askAuroraMySQL(ctx context.Context, s Session, in scope) error 
 // askRDSMySQL reads mysql.rds_topology, of which information_schema shows the columns that the
 // user may read.
 func (a *Answer) askRDSMySQL(ctx context.Context, s Session, in scope) error {
-	rows, err := optional(s.Query(ctx, bounded("LOWER(column_name) FROM information_schema.columns "+
+	rows, err := a.optional(s.Query(ctx, bounded("LOWER(column_name) FROM information_schema.columns "+
 		"WHERE table_schema = 'mysql' AND table_name = 'rds_topology'")))
 	if err != nil || len(rows) == 0 {
 		return err
@@ -99,7 +99,7 @@ func (a *Answer) askRDSMySQL(ctx context.Context, s Session, in scope) error {
 			columns[i] = "''"
 		}
 	}
-	rows, err = optional(s.Query(ctx, bounded(fmt.Sprintf("%s FROM mysql.rds_topology LIMIT %d", strings.Join(columns, ", "), MaxInstances))))
+	rows, err = a.optional(s.Query(ctx, bounded(fmt.Sprintf("%s FROM mysql.rds_topology LIMIT %d", strings.Join(columns, ", "), MaxInstances))))
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (a *Answer) askRDSMySQL(ctx context.Context, s Session, in scope) error {
 // writerOfCluster is the server's own id in a Multi-AZ DB cluster and that of the writer, as far
 // as it tells: a reader knows its source, but says so only to users with REPLICATION CLIENT.
 func (a *Answer) writerOfCluster(ctx context.Context, s Session) (self, writer string, err error) {
-	rows, err := optional(s.Query(ctx, "SELECT @@global.server_id"))
+	rows, err := a.optional(s.Query(ctx, "SELECT @@global.server_id"))
 	if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
 		return "", "", err
 	}
@@ -131,7 +131,7 @@ func (a *Answer) writerOfCluster(ctx context.Context, s Session) (self, writer s
 		return self, self, nil
 	}
 	const sourceServerID = 39 // the column Source_Server_Id, in all versions that RDS has clusters of
-	rows, err = optional(s.Query(ctx, "SHOW REPLICA STATUS"))
+	rows, err = a.optional(s.Query(ctx, "SHOW REPLICA STATUS"))
 	if err != nil || len(rows) != 1 || len(rows[0]) <= sourceServerID || rows[0][sourceServerID] == "0" {
 		return self, "", err
 	}

@@ -81,7 +81,7 @@ func (a *Answer) askAurora(ctx context.Context, s Session, has []string, in scop
 	if slices.Contains(has, auroraIdentity) {
 		self = "pg_catalog." + auroraIdentity + "()"
 	}
-	rows, err := optional(s.Query(ctx, fmt.Sprintf(auroraInstances, self, MaxInstances)))
+	rows, err := a.optional(s.Query(ctx, fmt.Sprintf(auroraInstances, self, MaxInstances)))
 	if err != nil {
 		return err
 	}
@@ -92,20 +92,20 @@ func (a *Answer) askAurora(ctx context.Context, s Session, has []string, in scop
 	if !slices.Contains(has, auroraGreen) {
 		return nil
 	}
-	members, err := queryMembers(ctx, s, "pg_catalog."+auroraGreen)
+	members, err := a.queryMembers(ctx, s, "pg_catalog."+auroraGreen)
 	a.addDeployment(members, in)
 	return err
 }
 
 func (a *Answer) askRDS(ctx context.Context, s Session, has []string, in scope) error {
-	members, err := queryMembers(ctx, s, "rds_tools."+rdsTopology)
+	members, err := a.queryMembers(ctx, s, "rds_tools."+rdsTopology)
 	if err != nil {
 		return err
 	}
 	a.addDeployment(members, in)
 	var self, writer string
 	if slices.Contains(has, rdsIdentity) && slices.Contains(has, rdsWriter) {
-		rows, err := optional(s.Query(ctx, "SELECT (SELECT x::pg_catalog.text FROM rds_tools."+rdsIdentity+"() AS x LIMIT 1), "+
+		rows, err := a.optional(s.Query(ctx, "SELECT (SELECT x::pg_catalog.text FROM rds_tools."+rdsIdentity+"() AS x LIMIT 1), "+
 			"(SELECT x::pg_catalog.text FROM rds_tools."+rdsWriter+"() AS x LIMIT 1)"))
 		if err != nil {
 			return err
@@ -124,8 +124,8 @@ func (a *Answer) askRDS(ctx context.Context, s Session, has []string, in scope) 
 
 // queryMembers calls a function whose rows are members. The argument is who asks. Columns are
 // taken by their names, since each version has others.
-func queryMembers(ctx context.Context, s Session, function string) ([]member, error) {
-	rows, err := optional(s.Query(ctx, fmt.Sprintf("SELECT pg_catalog.to_jsonb(t) FROM %s('credproxy') AS t LIMIT %d", function, MaxInstances)))
+func (a *Answer) queryMembers(ctx context.Context, s Session, function string) ([]member, error) {
+	rows, err := a.optional(s.Query(ctx, fmt.Sprintf("SELECT pg_catalog.to_jsonb(t) FROM %s('credproxy') AS t LIMIT %d", function, MaxInstances)))
 	var members []member
 	for _, row := range rows {
 		var m member

@@ -110,16 +110,16 @@ func TestAsk(t *testing.T) {
 			{"orders-2", "a-session", "12.5", "1700000000.5", "orders-2"},
 			{"orders-3", "another", "20000", "1700000001", "orders-2"},
 			{"orders-4", "gone", "3", "1699999700", "orders-2"},
-		}}), want: Answer{Self: Reader, Name: "orders-2", Instances: []Instance{
+		}}), want: Answer{Self: Reader, Partial: true, Name: "orders-2", Instances: []Instance{
 			{three, "orders-3", Reader, 20 * time.Second}, {two, "orders-2", Reader, 12500 * time.Microsecond}, {one, "orders-1", Writer, 0},
 		}}},
 		"Aurora that still lists the old writer": {ask: AskPostgres, s: postgres("f", aurora, answers{"aurora_replica_status()": {
 			{"orders-1", writersSession, "", "1700000000", "orders-2"},
 			{"orders-2", writersSession, "", "1700000005", "orders-2"},
-		}}), want: Answer{Self: Writer, Name: "orders-2", Instances: []Instance{{two, "orders-2", Writer, 0}, {one, "orders-1", Unknown, -1}}}},
+		}}), want: Answer{Self: Writer, Partial: true, Name: "orders-2", Instances: []Instance{{two, "orders-2", Writer, 0}, {one, "orders-1", Unknown, -1}}}},
 		"Aurora whose list is behind what it is": {ask: AskPostgres, s: postgres("t", aurora, answers{"aurora_replica_status()": {
 			{"orders-1", writersSession, "", "", "orders-1"}, {"orders-2", "s", "", "", "orders-1"},
-		}}), want: Answer{Self: Reader, Name: "orders-1", Instances: []Instance{{one, "orders-1", Reader, -1}, {two, "orders-2", Reader, -1}}}},
+		}}), want: Answer{Self: Reader, Partial: true, Name: "orders-1", Instances: []Instance{{one, "orders-1", Reader, -1}, {two, "orders-2", Reader, -1}}}},
 		"Aurora by a name of one's own": {ask: AskPostgres, at: own, s: postgres("f", "aurora_replica_status", answers{"aurora_replica_status()": {{"orders-1", writersSession, "", "1", ""}}}),
 			want: Answer{Self: Writer, Instances: []Instance{{Place{}, "orders-1", Writer, 0}}}},
 		"Aurora by a name of one's own, with a host": {ask: AskPostgres, at: own, hosts: []Place{two},
@@ -129,7 +129,7 @@ func TestAsk(t *testing.T) {
 			s:    postgres("f", "aurora_replica_status", answers{"aurora_replica_status()": {{"ORDERS-1", writersSession, "", "1", ""}}}),
 			want: Answer{Self: Writer, Instances: []Instance{{Place{"orders-1.example", 2}, "orders-1", Writer, 0}}}},
 		"Aurora's Blue/Green deployment": {ask: AskPostgres, s: postgres("f", aurora, greenRow("SWITCHOVER_IN_PROGRESS")),
-			want: Answer{Self: Writer, Switchover: SwitchoverUnderWay, Green: &green}},
+			want: Answer{Self: Writer, Partial: true, Switchover: SwitchoverUnderWay, Green: &green}},
 		"Blue/Green deployment of RDS": {ask: AskPostgres, s: postgres("f", "show_topology", greenRow("SWITCHOVER_COMPLETED")),
 			want: Answer{Self: Writer, Switchover: SwitchoverDone, Green: &green}},
 		"Multi-AZ cluster's writer": {ask: AskPostgres, s: postgres("f", rds, answers{
@@ -143,7 +143,7 @@ func TestAsk(t *testing.T) {
 		"Multi-AZ cluster that does not say who writes": {ask: AskPostgres, s: postgres("t", "show_topology", answers{
 			"'credproxy'": {{`{"id": "db-A", "endpoint": "` + one.Host + `", "port": null}`}}}),
 			want: Answer{Self: Reader, Instances: []Instance{{one, "orders-1", Unknown, -1}}}},
-		"functions that refuse": {ask: AskPostgres, s: postgres("t", aurora+","+rds, nil), want: Answer{Self: Reader}},
+		"functions that refuse": {ask: AskPostgres, s: postgres("t", aurora+","+rds, nil), want: Answer{Self: Reader, Partial: true}},
 		"empty lists":           {ask: AskPostgres, s: postgres("t", aurora, answers{"aurora_replica_status()": nil, "'credproxy'": nil}), want: Answer{Self: Reader}},
 		"rows that are none": {ask: AskPostgres, s: postgres("t", aurora, answers{
 			"aurora_replica_status()": {nil, {"a"}, {"", "", "", "", ""}, {"a.b", writersSession, "1", "1", ""}},
@@ -173,7 +173,7 @@ func TestAsk(t *testing.T) {
 		"Multi-AZ cluster of MySQL, without rights": {ask: AskMySQL, s: mysql("0", "1", answers{
 			"information_schema.columns": columnsOf("id endpoint port"), "@@global.server_id": {{"22"}},
 			"id, endpoint, port, '', '' FROM mysql.rds_topology": {{"11", one.Host, "5432", "", ""}, {"22", two.Host, "5432", "", ""}, {"33", three.Host, "5432", "", ""}},
-		}), want: Answer{Self: Reader, Name: "orders-2", Instances: []Instance{{one, "orders-1", Unknown, -1}, {two, "orders-2", Reader, -1}, {three, "orders-3", Unknown, -1}}}},
+		}), want: Answer{Self: Reader, Partial: true, Name: "orders-2", Instances: []Instance{{one, "orders-1", Unknown, -1}, {two, "orders-2", Reader, -1}, {three, "orders-3", Unknown, -1}}}},
 		"Multi-AZ cluster's reader of MySQL": {ask: AskMySQL, s: mysql("0", "1", answers{
 			"information_schema.columns": columnsOf("id endpoint port"), "@@global.server_id": {{"22"}},
 			"mysql.rds_topology":  {{"11", one.Host, "5432", "", ""}, {"22", two.Host, "5432", "", ""}},
@@ -183,7 +183,7 @@ func TestAsk(t *testing.T) {
 			"information_schema.columns": columnsOf("id endpoint port"), "@@global.server_id": {{"11"}},
 			"mysql.rds_topology": {{"11", one.Host, "", "", ""}, {"22", two.Host, "5432", "", ""}},
 		}), want: Answer{Self: Writer, Name: "orders-1", Instances: []Instance{{one, "orders-1", Writer, 0}, {two, "orders-2", Reader, -1}}}},
-		"a topology that may not be read": {ask: AskMySQL, s: mysql("0", "0", answers{"information_schema.columns": columnsOf("id endpoint")}), want: Answer{Self: Writer}},
+		"a topology that may not be read": {ask: AskMySQL, s: mysql("0", "0", answers{"information_schema.columns": columnsOf("id endpoint")}), want: Answer{Self: Writer, Partial: true}},
 	} {
 		at := c.at
 		if at.Host == "" {
@@ -193,6 +193,22 @@ func TestAsk(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v (%v), want %+v", name, got, err, c.want)
 		}
+	}
+}
+
+// serializable is a standby, and a user whose transactions are serializable by default.
+type serializable struct{}
+
+func (serializable) Query(_ context.Context, statements ...string) ([][]string, error) {
+	if len(statements) < 2 || !strings.Contains(statements[0], "SET default_transaction_isolation") {
+		return nil, fault.ErrStatement(&fault.SQLError{Code: "0A000", Message: "cannot use serializable mode in a hot standby"})
+	}
+	return [][]string{{"t", "2026-01-01"}}, nil
+}
+
+func TestRoleSerializable(t *testing.T) {
+	if role, id, err := RolePostgres(t.Context(), serializable{}); err != nil || role != Reader || id != "2026-01-01" {
+		t.Errorf("%s, %q: %v", role, id, err)
 	}
 }
 

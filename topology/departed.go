@@ -11,9 +11,9 @@ import (
 const (
 	// sweepEvery is how often sessions at a server that has just lost the role are ended.
 	sweepEvery = 100 * time.Millisecond
-	// sweepFor is how long it goes on after the drain: a login may have found the role just
-	// before it was lost, and be slow. It is longer than any login.
-	sweepFor = time.Minute
+	// sweepFor is how long it goes on after the drain and the time of a login, which may have found
+	// the role just before it was lost, and be slow.
+	sweepFor = 10 * time.Second
 )
 
 // departed are the addresses of servers that have lost the role, whose sessions end.
@@ -25,8 +25,9 @@ type departed struct {
 }
 
 type departure struct {
-	at  time.Time
-	why error
+	at     time.Time
+	why    error
+	before time.Time // of sessions that began before; zero: of all
 }
 
 func (d *departed) add(addr netip.AddrPort, why error) {
@@ -35,21 +36,29 @@ func (d *departed) add(addr netip.AddrPort, why error) {
 	if d.all == nil {
 		d.all = map[netip.AddrPort]departure{}
 	}
-	if _, there := d.all[addr]; there || len(d.all) >= MaxInstances {
+	if gone, there := d.all[addr]; there && gone.before.IsZero() || !there && len(d.all) >= MaxInstances {
 		return
 	}
-	d.all[addr] = departure{time.Now(), why}
+	d.all[addr] = departure{at: time.Now(), why: why}
 	select {
 	case d.changed <- struct{}{}:
 	default:
 	}
 }
 
-// remove tells that the server at addr has the role again.
-func (d *departed) remove(addr netip.AddrPort) {
+// readmit tells that a server at addr has the role: the same one again, or another one that answers there now, and
+// that only sessions are at which begin from now on.
+func (d *departed) readmit(addr netip.AddrPort, same bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.all, addr)
+	gone, there := d.all[addr]
+	switch {
+	case same:
+		delete(d.all, addr)
+	case there:
+		gone.before = time.Now()
+		d.all[addr] = gone
+	}
 }
 
 // run ends the sessions until ctx ends.
@@ -74,7 +83,7 @@ func (d *departed) sweep(o Options) bool {
 	d.mu.Lock()
 	now, all := time.Now(), map[netip.AddrPort]departure{}
 	for addr, gone := range d.all {
-		if now.Sub(gone.at) > o.Drain+sweepFor {
+		if now.Sub(gone.at) > o.Drain+o.LoginTimeout+sweepFor {
 			delete(d.all, addr)
 			continue
 		}
@@ -82,7 +91,9 @@ func (d *departed) sweep(o Options) bool {
 	}
 	d.mu.Unlock()
 	for addr, gone := range all {
-		o.End(gone.why, now.Sub(gone.at) < o.Drain, func(end net.Addr) bool { return addrPort(end) == addr })
+		o.End(gone.why, now.Sub(gone.at) < o.Drain, func(end net.Addr, began time.Time) bool {
+			return addrPort(end) == addr && (gone.before.IsZero() || began.Before(gone.before))
+		})
 	}
 	return len(all) > 0
 }

@@ -3,9 +3,7 @@ package topology
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -19,7 +17,9 @@ const (
 	// checkTimeout is how long the server in use may take to say what it is.
 	checkTimeout = 1500 * time.Millisecond
 	// topologyTimeout is how long a server may take to say what the others are.
-	topologyTimeout = 5 * time.Second
+	topologyTimeout = 2 * time.Second
+	// quietFor is for how long it is not asked for them when it did not tell.
+	quietFor = 30 * time.Second
 	// topologyEvery is after how many looks at the server in use it is asked for the others.
 	topologyEvery = 5
 )
@@ -82,8 +82,10 @@ func (s *Servers) Run(ctx context.Context, from Credentials) {
 // monitor is the one who looks.
 type monitor struct {
 	*Servers
-	from   Credentials
-	engine Engine
+	from     Credentials
+	engine   Engine
+	watching *server   // whose session is open; nil: none
+	quiet    time.Time // until when the server in use is not asked for the others
 }
 
 // interval returns how long to wait before the next look.
@@ -102,15 +104,17 @@ func (m *monitor) check(ctx context.Context, topology bool) {
 	m.begun++
 	current := m.current
 	m.mu.Unlock()
+	if m.watching != current { // the database is somewhere else now
+		m.hangUp()
+	}
 	if current == nil || !m.has(ctx, current, topology) {
 		m.search(ctx)
 	}
-	m.settleUnsure(ctx)
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.done = m.begun
-	close(m.news)
-	m.news = make(chan struct{})
+	m.tell()
+	m.mu.Unlock()
+	m.settleUnsure(ctx)
 }
 
 // has reports whether the server still has the role, as it says itself.
@@ -118,37 +122,52 @@ func (m *monitor) has(ctx context.Context, at *server, topology bool) bool {
 	if at.conn == nil { // learned from a predecessor: the search finds it first
 		return false
 	}
-	asking, cancel := context.WithTimeout(ctx, checkTimeout)
-	role, _, err := at.conn.Role(asking)
-	cancel()
-	switch {
-	case err == nil && role == m.o.Role && !m.asksTopology(at, topology):
-		return true
-	case err == nil && role == m.o.Role && !m.follow(m.learn(ctx, at.conn, at.Place)):
-		return true
-	case ctx.Err() != nil:
-		return true // nobody knows
+	role, err := m.look(ctx, at)
+	left := err == nil && role != m.o.Role // it says so itself
+	what := "is a " + role.String()
+	if err == nil && !left && m.asksTopology(at, topology) {
+		left, err = m.askTopology(ctx, at)
+		what = "is what a Blue/Green switchover left"
 	}
-	_ = at.conn.Close()
+	if err == nil && !left || ctx.Err() != nil { // nobody knows
+		return true
+	}
+	if err != nil {
+		what = sayError(err)
+	}
+	m.hangUp()
 	m.mu.Lock()
+	if m.current != at {
+		m.mu.Unlock()
+		return false
+	}
 	if m.trouble.IsZero() {
 		m.trouble = time.Now()
 	}
 	m.current = nil
-	name, what := at.Place, sayError(err)
-	if err == nil && role == m.o.Role {
-		what = "is what a Blue/Green switchover left"
-	} else if err == nil {
-		what = "is a " + role.String()
+	if left && role != m.o.Role {
 		m.depart(m.errLeft(at.Place.String() + " " + what + " by now"))
 	}
 	m.mu.Unlock()
-	m.o.Log.Warn("the "+m.o.Role.String()+" is gone: looking for another", zap.Stringer("server", name), zap.String("what", what),
+	m.o.Log.Warn("the "+m.o.Role.String()+" is gone: looking for another", zap.Stringer("server", at.Place), zap.String("what", what),
 		zap.Stringer("address", at.addr), zap.Bool("audit", true))
-	if err == nil {
+	if left {
 		m.o.Left()
 	}
 	return false
+}
+
+// look asks the server in use what it is. Behind a proxy it may be another run of it each time.
+func (m *monitor) look(ctx context.Context, at *server) (Role, error) {
+	asking, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	role, id, err := at.conn.Role(asking)
+	if err == nil {
+		m.mu.Lock()
+		at.id = id
+		m.mu.Unlock()
+	}
+	return role, err
 }
 
 // asksTopology reports whether the server in use is to be asked for the others: in its turn,
@@ -159,7 +178,45 @@ func (m *monitor) asksTopology(at *server, turn bool) bool {
 	if m.o.Role == Reader && !m.hasReader() {
 		delete(m.leftOut, at.Place)
 	}
-	return turn || m.o.Role == Reader || m.switchover.phase != NoSwitchover
+	return (turn || m.o.Role == Reader || m.switchover.phase != NoSwitchover) && !time.Now().Before(m.quiet)
+}
+
+// askTopology asks the server in use for the others, and reports whether it is to be left for the one that a
+// Blue/Green switchover leads to. A question that it does not answer may have cost the session, which tells
+// nothing of the server: credproxy opens another there, and does not ask again for a while.
+func (m *monitor) askTopology(ctx context.Context, at *server) (leave bool, err error) {
+	answer, ok := m.learn(ctx, at.conn, at.Place)
+	if ok {
+		return m.follow(answer), nil
+	}
+	m.mu.Lock()
+	m.quiet = time.Now().Add(quietFor)
+	if m.switchover.phase != NoSwitchover {
+		m.quiet = time.Now().Add(m.o.Monitor)
+	}
+	m.mu.Unlock()
+	m.hangUp()
+	opening, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return false, m.login(opening, func(ctx context.Context, cred *secrets.Credential) error {
+		again, _, err := m.ask(ctx, cred, Route{Place: at.Place, Addr: at.addr})
+		switch {
+		case err != nil:
+			return err
+		case again.id != at.id:
+			_ = again.conn.Close()
+			return &fault.Error{Kind: fault.Unreachable, Message: "another server answers at its address"}
+		}
+		at.conn, m.watching = again.conn, at // what its role is the next look says
+		return nil
+	})
+}
+
+// learnFirst asks a server for the others that has just become the one in use.
+func (m *monitor) learnFirst(ctx context.Context, at *server) {
+	if leave, err := m.askTopology(ctx, at); leave || err != nil {
+		m.kick() // the next look says what to do
+	}
 }
 
 // depart has the sessions at the addresses of the epoch end. m.mu is held.
@@ -177,17 +234,17 @@ func (m *monitor) errLeft(what string) error {
 	return &fault.Error{Kind: fault.Moved, Message: what + ": this session was on a server that is not the " + m.o.Role.String() + " any more", Hint: "Connect again."}
 }
 
-// learn asks a server for the others.
-func (m *monitor) learn(ctx context.Context, c Conn, at Place) Answer {
+// learn asks a server for the others. It is not ok if the server did not answer.
+func (m *monitor) learn(ctx context.Context, c Conn, at Place) (answer Answer, ok bool) {
 	asking, cancel := context.WithTimeout(ctx, topologyTimeout)
 	defer cancel()
 	answer, err := c.Ask(asking, at, m.o.Hosts...)
 	if err != nil {
 		m.o.Log.Debug("a server does not tell of the others", zap.Stringer("server", at), zap.Error(err))
-		return Answer{}
+		return Answer{}, false
 	}
 	if len(answer.Instances) == 0 {
-		return answer
+		return answer, true
 	}
 	m.mu.Lock()
 	before := m.known
@@ -196,7 +253,7 @@ func (m *monitor) learn(ctx context.Context, c Conn, at Place) Answer {
 	if now := places(answer.Instances); !slices.Equal(places(before), now) {
 		m.o.Log.Info("servers of the database, as one of them says", zap.Stringer("server", at), zap.Strings("servers", now))
 	}
-	return answer
+	return answer, true
 }
 
 // places are where instances are, as far as that is known, in order.
@@ -210,84 +267,11 @@ func places(of []Instance) (all []string) {
 	return all
 }
 
-// settle makes a server that has the role the one in use.
-func (m *monitor) settle(now *server) {
-	m.mu.Lock()
-	was := m.trouble
-	same := m.members[now.addr] || m.epoch == 0 || m.o.Role == Reader
-	m.current, m.trouble, m.failed = now, time.Time{}, nil
-	before := m.last
-	m.last = now.Place
-	if !same {
-		m.depart(m.errLeft(fmt.Sprintf("the database failed over from %s to %s", before, now.Place)))
-		m.changes++
-		m.end(errReplaced)
-		m.during, m.end = context.WithCancelCause(context.Background())
-	}
-	if !same || m.epoch == 0 {
-		m.epoch++
-	}
-	m.members[now.addr] = true
-	m.switchover = switchover{}
-	delete(m.leftOut, now.Place)
-	m.left.remove(now.addr)
-	delete(m.unsure, now.addr)
-	m.mu.Unlock()
-	var after time.Duration
-	if !was.IsZero() {
-		after = time.Since(was)
-	}
-	fields := []zap.Field{zap.Stringer("server", now.Place), zap.Stringer("address", now.addr), zap.Duration("after", after)}
-	switch {
-	case !same:
-		m.o.Changed(after)
-		m.o.Log.Warn("the database failed over", append(fields, zap.Stringer("before", before), zap.Bool("audit", true))...)
-	case !was.IsZero():
-		m.o.Log.Info("the "+m.o.Role.String()+" is back", append(fields, zap.Bool("audit", true))...)
-	default:
-		m.o.Log.Info("the "+m.o.Role.String()+" is known", fields...)
-	}
-}
-
-// settleUnsure finds out which server it is that logins found at other addresses.
-func (m *monitor) settleUnsure(ctx context.Context) {
-	m.mu.Lock()
-	current, unsure := m.current, m.unsure
-	if current != nil {
-		m.unsure = map[netip.AddrPort]Place{}
-	}
-	m.mu.Unlock()
-	if current == nil {
-		return
-	}
-	for addr, place := range unsure {
-		var other *server
-		err := m.login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
-			other, _, err = m.ask(ctx, cred, Route{Place: place, Addr: addr})
-			return err
-		})
-		if other != nil {
-			_ = other.conn.Close()
-		}
-		m.mu.Lock()
-		switch {
-		case m.current != current || ctx.Err() != nil:
-		case err == nil && other != nil && other.id == current.id:
-			m.members[addr] = true
-		case err == nil:
-			m.left.add(addr, m.errLeft("the database's "+m.o.Role.String()+" is "+current.Place.String()))
-		}
-		m.mu.Unlock()
-	}
-}
-
 // hangUp ends the monitor's session.
 func (m *monitor) hangUp() {
-	m.mu.Lock()
-	current := m.current
-	m.mu.Unlock()
-	if current != nil && current.conn != nil {
-		_ = current.conn.Close()
+	if m.watching != nil {
+		_ = m.watching.conn.Close()
+		m.watching = nil
 	}
 }
 

@@ -6,8 +6,9 @@ import (
 )
 
 // RolePostgres asks a server of PostgreSQL what it is; id is the moment of its start.
+// The session is for no client afterwards, since settings of it were changed.
 func RolePostgres(ctx context.Context, s Session) (role Role, id string, err error) {
-	rows, err := s.Query(ctx, "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_postmaster_start_time()")
+	rows, err := s.Query(ctx, beforeAsking, "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_postmaster_start_time()")
 	if err != nil {
 		return Unknown, "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 	// firstAttempt is how long the first login of a search at a server may take, twice as
 	// long each further one: a name may lead elsewhere meanwhile, and a server may be slow.
 	firstAttempt = time.Second
+	// refusedAgain is how long a search waits before it asks a server once more that refused the
+	// monitor, twice as long each further time, until it is refusedMost.
+	refusedAgain = time.Second
+	refusedMost  = 10 * time.Second
 )
 
 // login has try log in as a client would.
@@ -45,37 +50,49 @@ func (m *monitor) search(ctx context.Context) {
 		if s, err = m.newSearch(round, cred); err != nil {
 			return err
 		}
-		return s.await(ctx, func() bool { return s.accepted || len(s.failed) == len(s.seen) })
+		return s.await(ctx, func() bool { return s.accepted || s.heardAll() })
 	})
-	var found *server
 	if s != nil {
 		if !secrets.IsRejected(err) {
 			_ = s.await(round, func() bool { return false })
 		}
 		s.end()
-		found = s.found
+		if s.found != nil {
+			if m.settle(s.found, s.name) {
+				m.learnFirst(ctx, s.found)
+			}
+			return
+		}
 	}
-	if found != nil {
-		m.settle(found)
-		m.follow(m.learn(ctx, found.conn, found.Place))
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
-	m.failed = nil
-	if e, ok := errors.AsType[*fault.Error](err); err != nil && (!ok || !e.Kind.NoReply()) {
-		m.failed = err // the logins of clients find out more
+	if s == nil || secrets.IsRejected(err) {
+		m.fail(err)
 	}
 	m.inTrouble(err)
 }
 
-// inTrouble notes that no server with the role is known. m.mu is held.
+// fail notes why servers refuse the monitor: the logins of clients find out more. nil: they do not, but
+// none has the role.
+func (m *monitor) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	news := (err == nil) != (m.failed == nil)
+	if m.failed = err; news {
+		m.tell()
+	}
+}
+
+// inTrouble notes that no server with the role is known.
 func (m *monitor) inTrouble(err error) {
-	if m.trouble.IsZero() {
+	m.mu.Lock()
+	first := m.trouble.IsZero()
+	if first {
 		m.trouble = time.Now()
+	}
+	m.mu.Unlock()
+	if first {
 		m.o.Log.Warn("no "+m.o.Role.String()+" of the database is known: looking for one", zap.Error(err), zap.Bool("audit", true))
 	}
 }
@@ -83,14 +100,15 @@ func (m *monitor) inTrouble(err error) {
 // search asks all servers that are known, and those that they name, until one has the role.
 type search struct {
 	*monitor
+	name   Place // of the database
 	cred   *secrets.Credential
 	ctx    context.Context // until end
 	cancel context.CancelFunc
 	said   chan report
 	asking sync.WaitGroup
 
-	seen     map[Route]bool
-	failed   map[Route]error // why those failed that did
+	asked    []Route
+	heard    map[Route]error // of each server that was heard: its refusal; nil: it said what it is
 	accepted bool            // a server took the credential
 	found    *server
 }
@@ -100,7 +118,7 @@ func (m *monitor) newSearch(ctx context.Context, cred *secrets.Credential) (*sea
 	if err != nil {
 		return nil, err
 	}
-	s := &search{monitor: m, cred: cred, said: make(chan report), seen: map[Route]bool{}, failed: map[Route]error{}}
+	s := &search{monitor: m, name: name, cred: cred, said: make(chan report), heard: map[Route]error{}}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	for _, route := range m.candidates(name) {
 		s.begin(route)
@@ -121,16 +139,13 @@ func (s *search) await(ctx context.Context, enough func() bool) error {
 	for s.found == nil && !enough() {
 		select {
 		case r := <-s.said:
-			switch {
-			case r.err != nil:
-				s.failed[r.route] = r.err
-			case r.found != nil:
-				s.found, s.accepted = r.found, true
-			default:
-				s.accepted = true
-				for _, i := range r.others {
-					s.begin(Route{Place: i.Place})
-				}
+			s.heard[r.route] = r.err
+			s.found, s.accepted = r.found, s.accepted || r.err == nil
+			for _, i := range r.others {
+				s.begin(Route{Place: i.Place})
+			}
+			if s.found == nil && s.heardAll() {
+				s.fail(s.refusal())
 			}
 		case <-ctx.Done():
 			return s.verdict(context.Cause(ctx))
@@ -139,19 +154,48 @@ func (s *search) await(ctx context.Context, enough func() bool) error {
 	return s.verdict(nil)
 }
 
+// heardAll reports whether each server was heard once.
+func (s *search) heardAll() bool { return len(s.heard) == len(s.asked) }
+
+// refusal returns the error of a server that answered, and does not say what it is to the
+// monitor: one that refuses the credential, else the first. nil: there is none.
+func (s *search) refusal() (refusal error) {
+	for _, route := range s.asked {
+		switch err := s.heard[route]; {
+		case secrets.IsRejected(err):
+			return err
+		case refusal == nil && err != nil && !isAway(err):
+			refusal = err
+		}
+	}
+	return refusal
+}
+
+// isAway reports whether err is of a server that is not there, or about to go or to come.
+func isAway(err error) bool {
+	if _, missed := errors.AsType[*missed](err); missed {
+		return true
+	}
+	switch kind := fault.As(err).Kind; kind {
+	case fault.Timeout, fault.ShuttingDown, fault.Internal: // what is no fault.Error is a connection that broke
+		return true
+	default:
+		return kind.NoReply()
+	}
+}
+
 func (s *search) verdict(why error) error {
 	if s.accepted {
 		return nil
 	}
-	for _, err := range s.failed {
-		if why = err; secrets.IsRejected(err) {
-			break
-		}
+	for _, route := range s.asked {
+		why = cmp.Or(why, s.heard[route])
 	}
-	return why
+	return cmp.Or(s.refusal(), why)
 }
 
-// candidates returns whom to ask first. It forgets what was said in the last search.
+// candidates returns whom to ask first: where the configuration leads to comes before what
+// servers said. It forgets what was said in the last search.
 func (m *monitor) candidates(name Place) []Route {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -161,17 +205,17 @@ func (m *monitor) candidates(name Place) []Route {
 	if m.current != nil { // learned from a predecessor
 		all = append(all, Route{Place: m.current.Place, Addr: m.current.addr})
 	}
-	for addr := range m.members {
-		all = append(all, Route{Place: name, Addr: addr})
-	}
-	for _, i := range m.known {
-		all = append(all, Route{Place: i.Place})
-	}
 	for _, p := range m.configured() {
 		all = append(all, Route{Place: p})
 	}
 	if g := m.switchover.green; g != nil && m.switchover.holds() {
 		all = append(all, Route{Place: *g})
+	}
+	for addr, place := range m.members {
+		all = append(all, Route{Place: place, Addr: addr})
+	}
+	for _, i := range m.known {
+		all = append(all, Route{Place: i.Place})
 	}
 	return all
 }
@@ -186,10 +230,10 @@ type report struct {
 
 // begin has a goroutine ask a server again and again.
 func (s *search) begin(route Route) {
-	if route.Place == (Place{}) || s.seen[route] || len(s.seen) >= MaxInstances {
+	if route.Place == (Place{}) || slices.Contains(s.asked, route) || len(s.asked) >= MaxInstances {
 		return
 	}
-	s.seen[route] = true
+	s.asked = append(s.asked, route)
 	ctx := s.ctx
 	s.asking.Go(func() {
 		tell := func(r report) {
@@ -201,8 +245,10 @@ func (s *search) begin(route Route) {
 				}
 			}
 		}
+		a := asked{search: s, route: route, tell: tell}
+		wait := askAgain
 		for limit := firstAttempt; ctx.Err() == nil; limit = min(2*limit, s.o.LoginTimeout) {
-			err := s.watch(ctx, route, limit, tell)
+			err := a.watch(ctx, limit)
 			if err == nil {
 				return
 			}
@@ -210,27 +256,43 @@ func (s *search) begin(route Route) {
 			if tell(report{route: route, err: err}); secrets.IsRejected(err) {
 				return
 			}
-			pause(ctx)
+			if wait = min(max(2*wait, refusedAgain), refusedMost); isAway(err) {
+				wait = askAgain
+			}
+			pause(ctx, wait)
 		}
 	})
 }
 
-// watch logs in at a server and asks it until it has the role, which is no error.
-func (s *search) watch(ctx context.Context, route Route, limit time.Duration, tell func(report)) error {
+// asked is a server that a search asks.
+type asked struct {
+	*search
+	route Route
+	tell  func(report)
+	mute  bool // it does not tell of the others
+}
+
+// watch logs in at the server and asks it until it has the role, which is no error.
+func (a *asked) watch(ctx context.Context, limit time.Duration) error {
 	attempt, cancel := context.WithTimeout(ctx, limit)
-	found, role, err := s.ask(attempt, s.cred, route)
+	found, role, err := a.ask(attempt, a.cred, a.route)
 	cancel()
 	if err != nil {
 		return err
 	}
 	conn := found.conn
-	for said := Unknown; role != s.o.Role || !s.mayTakeOver(ctx, found); {
+	for said := Unknown; role != a.o.Role || !a.mayTakeOver(ctx, found); {
 		if role != said {
 			said = role
-			s.say(ctx, route.Place, "is a "+role.String())
-			tell(report{others: s.learn(ctx, conn, route.Place).Instances})
+			a.say(ctx, a.route.Place, "is a "+role.String())
+			a.tell(report{route: a.route})
+			if !a.mute {
+				answer, ok := a.learn(ctx, conn, a.route.Place)
+				a.mute = !ok
+				a.tell(report{route: a.route, others: answer.Instances})
+			}
 		}
-		pause(ctx)
+		pause(ctx, askAgain)
 		asking, cancel := context.WithTimeout(ctx, checkTimeout)
 		role, found.id, err = conn.Role(asking)
 		cancel()
@@ -239,7 +301,7 @@ func (s *search) watch(ctx context.Context, route Route, limit time.Duration, te
 			return err
 		}
 	}
-	tell(report{found: found})
+	a.tell(report{route: a.route, found: found})
 	return nil
 }
 
@@ -277,9 +339,9 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
 }
 
-func pause(ctx context.Context) {
+func pause(ctx context.Context, d time.Duration) {
 	select {
-	case <-time.After(askAgain):
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }

@@ -3,7 +3,6 @@ package topology
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,10 +17,6 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
-
-// maxTries caps how often one login goes for a server. Each time but the first the monitor
-// has verified one meanwhile.
-const maxTries = 4
 
 // Options say what a database's clients want of its servers.
 type Options struct {
@@ -39,9 +34,9 @@ type Options struct {
 	// Token returns a token for a server in place of the one in force, which is for another;
 	// nil: the credential is for all.
 	Token func(ctx context.Context, inForce *secrets.Credential, to Place) (*secrets.Credential, error)
-	// End ends the sessions that at picks by the address of the database's end, with a word to their clients:
-	// the idle ones, or all.
-	End func(why error, onlyIdle bool, at func(net.Addr) bool)
+	// End ends the sessions that at picks by the address of the database's end and by when they began, with a
+	// word to their clients: the idle ones, or all.
+	End func(why error, onlyIdle bool, at func(end net.Addr, began time.Time) bool)
 	// Changed is called when another server has taken the role over, after the time given
 	// since trouble was noticed first; 0: it was not noticed before.
 	Changed func(after time.Duration)
@@ -64,16 +59,16 @@ type Servers struct {
 	name       Place                    // where the configuration, or the credential, leads to
 	known      []Instance               // as servers said last
 	said       map[Place]string         // what each server said or was, in the search that is under way
-	last       Place                    // of the one that was current last
+	last       *server                  // the one that was current last; nil: none was
 	current    *server                  // that has the role; nil: it is not known, or nobody has it
 	epoch      uint64                   // how many servers have been current, one after another
-	members    map[netip.AddrPort]bool  // addresses at which current was found
+	members    map[netip.AddrPort]Place // addresses at which current was found, and the names to verify there
 	unsure     map[netip.AddrPort]Place // addresses at which a login found the role, and the monitor has not looked
 	trouble    time.Time                // since when none is known; zero: one is, or nobody has looked yet
 	failed     error                    // why the last search failed, if it was not for lack of a server
-	begun      uint64                   // checks of the monitor
+	begun      uint64                   // checks of the monitor; that it found a server counts as one
 	done       uint64
-	news       chan struct{} // closed when a check is done
+	news       chan struct{} // closed when a check is done, or failed says something else
 	turn       int           // of readers
 	changes    int           // of the server that has the role
 	leftOut    map[Place]absence
@@ -102,16 +97,17 @@ type Route struct {
 func New(o Options) *Servers {
 	s := &Servers{
 		o: o, engine: make(chan Engine, 1), kicked: make(chan struct{}, 1), news: make(chan struct{}),
-		said: map[Place]string{}, members: map[netip.AddrPort]bool{}, unsure: map[netip.AddrPort]Place{}, leftOut: map[Place]absence{},
+		said: map[Place]string{}, members: map[netip.AddrPort]Place{}, unsure: map[netip.AddrPort]Place{}, leftOut: map[Place]absence{},
 	}
 	s.left.changed = make(chan struct{}, 1)
 	s.during, s.end = context.WithCancelCause(context.Background())
 	return s
 }
 
-// LearnFrom takes over what old knows of the servers of the same database.
+// LearnFrom takes over what old knows of the servers of the same database, if it is configured to have
+// the same ones.
 func (s *Servers) LearnFrom(old *Servers) {
-	if s == nil || old == nil || s.o.Role != old.o.Role {
+	if s == nil || old == nil || s.o.Role != old.o.Role || !slices.Equal(s.o.Hosts, old.o.Hosts) {
 		return
 	}
 	old.mu.Lock()
@@ -123,9 +119,9 @@ func (s *Servers) LearnFrom(old *Servers) {
 	old.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.name, s.known, s.current, s.epoch = name, known, current, epoch
+	s.name, s.known, s.current, s.last, s.epoch = name, known, current, current, epoch
 	if current != nil {
-		s.members[current.addr] = true
+		s.members[current.addr] = current.Place
 	}
 }
 
@@ -172,7 +168,7 @@ func (s *Servers) setName(name Place) {
 		return
 	}
 	if s.name != (Place{}) {
-		s.current, s.known, s.trouble = nil, nil, time.Time{}
+		s.current, s.known, s.trouble, s.failed, s.switchover = nil, nil, time.Time{}, nil, switchover{}
 		s.epoch++
 		clear(s.members)
 		clear(s.unsure)
@@ -187,11 +183,12 @@ func (s *Servers) Verify(route Route, role Role, end net.Addr) error {
 	addr := addrPort(end)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, member := s.members[addr]
 	switch {
 	case route.fallback:
 	case role != s.o.Role:
 		return &missed{route, role, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s is a %s", addr, role)}}
-	case s.o.Role == Reader, s.members[addr]:
+	case s.o.Role == Reader, member:
 	case route.epoch != s.epoch: // that was the case once
 		return &missed{route, role, &fault.Error{Kind: fault.Unreachable, Message: fmt.Sprintf("the server at %s has just been replaced", addr)}}
 	case len(s.unsure) < MaxInstances:
@@ -201,123 +198,18 @@ func (s *Servers) Verify(route Route, role Role, end net.Addr) error {
 	return nil
 }
 
-// missed is the error of a login that another server may serve.
-type missed struct {
-	route Route
-	has   Role // the server's at its end; Unknown: there is none
-	error
-}
-
-func (m *missed) Unwrap() error { return m.error }
-
-// Missed marks the error of a login that found no server at the end of its route, or one
-// that is about to go or not ready yet, so that [Servers.Login] tries another.
-func Missed(route Route, err error) error { return &missed{route, Unknown, err} }
-
-// Login calls login until it gets to a server with the role: again when [Servers.Verify]
-// or [Missed] told of another one, and the monitor has found one. While the monitor knows
-// that there is none it waits, all in all for as long as timeout says. The error then is a
-// *fault.Error of kind Unreachable that names the servers. The context of login ends when
-// another server has taken over.
-func (s *Servers) Login(ctx context.Context, timeout time.Duration, login func(context.Context) error) error {
-	if s == nil {
-		return login(ctx)
-	}
-	waiting, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for tries, checked := 1, uint64(0); ; tries++ {
-		if err := s.await(waiting, checked); err != nil {
-			return s.errWaited(ctx)
-		}
-		err := s.duringEpoch(ctx, login)
-		missed, ok := errors.AsType[*missed](err)
-		switch {
-		case !ok:
-			return err
-		case s.o.Role == Reader:
-			others, hopeless := s.leaveOut(missed)
-			if hopeless || waiting.Err() != nil {
-				return err
-			}
-			if s.kick(); !others {
-				pause(waiting)
-			}
-			continue
-		case tries == maxTries:
-			return err
-		}
-		s.mu.Lock()
-		checked = s.begun + 1 // the one under way may have asked before
-		s.mu.Unlock()
-		s.kick()
-	}
-}
-
-// Await waits as [Servers.Login] does before it calls login: for a client that is to get a session that is
-// open already.
-func (s *Servers) Await(ctx context.Context, timeout time.Duration) error {
-	if s == nil {
-		return nil
-	}
-	waiting, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if err := s.await(waiting, 0); err != nil {
-		return s.errWaited(ctx)
-	}
-	return nil
-}
-
-// errWaited is the error of one that waited in vain, or whose ctx ended.
-func (s *Servers) errWaited(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return s.errNone()
-}
-
-// duringEpoch calls login with a context that ends when another server takes over.
-func (s *Servers) duringEpoch(ctx context.Context, login func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	s.mu.Lock()
-	during := s.during
-	s.mu.Unlock()
-	defer context.AfterFunc(during, func() { cancel(context.Cause(during)) })()
-	return login(ctx)
-}
-
-// errReplaced ends the login at a server that another one has taken over from.
-var errReplaced = Missed(Route{}, &fault.Error{Kind: fault.Unreachable, Message: "another server has just taken over"})
-
-// await returns when that many checks are done and there is a server, or nothing that the
-// monitor could know of.
-func (s *Servers) await(ctx context.Context, checks uint64) error {
-	for {
-		s.mu.Lock()
-		ready := s.done >= checks && (s.trouble.IsZero() || s.failed != nil)
-		if s.o.Role == Reader {
-			ready = s.hasReader() || s.failed != nil
-		}
-		ready = ready && !s.switchover.holds()
-		news := s.news
-		s.mu.Unlock()
-		if ready {
-			return nil
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // kick has the monitor look now.
 func (s *Servers) kick() {
 	select {
 	case s.kicked <- struct{}{}:
 	default:
 	}
+}
+
+// tell wakes those who wait for news. s.mu is held.
+func (s *Servers) tell() {
+	close(s.news)
+	s.news = make(chan struct{})
 }
 
 // errNone says that no server has the role, and what each said.

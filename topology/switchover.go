@@ -12,7 +12,11 @@ type switchover struct {
 	phase Switchover
 	until time.Time // logins wait no longer than that
 	green *Place
+	lines int // logged since another server has taken over
 }
+
+// maxLines caps the lines that phases of one switchover put into the log.
+const maxLines = 32
 
 // holds reports whether new logins wait.
 func (w *switchover) holds() bool {
@@ -23,32 +27,45 @@ func (w *switchover) holds() bool {
 // left: the deployment that was under way leads elsewhere now.
 func (m *monitor) follow(a Answer) (leave bool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	was := m.switchover.phase
-	switch {
-	case a.Switchover == SwitchoverDone && was < SwitchoverUnderWay:
-		return false // long ago
-	case a.Switchover == was:
-		return was == SwitchoverDone && m.switchover.holds()
-	case a.Switchover == SwitchoverUnderWay:
+	now := a.Switchover
+	if now == NoSwitchover && a.Partial {
+		now = was // it may not have been in a state to say
+	}
+	if now == SwitchoverDone && was < SwitchoverUnderWay { // long ago
+		m.mu.Unlock()
+		return false
+	}
+	leave = now == SwitchoverDone && (was != now || m.switchover.holds())
+	if now == was {
+		m.mu.Unlock()
+		return leave
+	}
+	if now >= SwitchoverUnderWay {
 		m.switchover.until = time.Now().Add(m.o.Hold)
 	}
-	m.switchover.phase, m.switchover.green = a.Switchover, a.Green
-	m.o.Log.Info("a Blue/Green switchover of the database", zap.Stringer("phase", a.Switchover), zap.Bool("audit", true))
-	return a.Switchover == SwitchoverDone
+	m.switchover.phase, m.switchover.green = now, a.Green
+	logs := m.switchover.lines < maxLines
+	m.switchover.lines++
+	m.mu.Unlock()
+	if logs {
+		m.o.Log.Info("a Blue/Green switchover of the database", zap.Stringer("phase", now), zap.Bool("audit", true))
+	}
+	return leave
 }
 
 // mayTakeOver reports whether a server with the role may become the one in use: during a
 // switchover that is not the old one, and not the new one before it is done.
 func (m *monitor) mayTakeOver(ctx context.Context, s *server) bool {
 	m.mu.Lock()
-	holds, old := m.switchover.holds(), m.members[s.addr]
+	holds := m.switchover.holds()
+	_, old := m.members[s.addr]
 	m.mu.Unlock()
 	if !holds {
 		return true
 	}
-	a := m.learn(ctx, s.conn, s.Place)
-	return a.Switchover == NoSwitchover || a.Switchover == SwitchoverDone && !old
+	a, ok := m.learn(ctx, s.conn, s.Place)
+	return ok && (a.Switchover == NoSwitchover && !a.Partial || a.Switchover == SwitchoverDone && !old)
 }
 
 // String returns the phase in words.

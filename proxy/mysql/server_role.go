@@ -102,7 +102,7 @@ func (e *Engine) Open(ctx context.Context, cred *secrets.Credential, database st
 	}
 	c, err := backend.Login(ctx, p, cred)
 	if err != nil {
-		return nil, err
+		return nil, e.elsewhere(to, err)
 	}
 	return server{c}, nil
 }

@@ -95,7 +95,7 @@ func (e *Engine) Open(ctx context.Context, cred *secrets.Credential, database st
 	}
 	c, err := begin(ctx, p, cred)
 	if err != nil {
-		return nil, err
+		return nil, e.away(to, err)
 	}
 	return server{c}, nil
 }

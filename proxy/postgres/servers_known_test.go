@@ -69,7 +69,7 @@ func watch(t *testing.T, servers *topology.Servers, o *oneServer) {
 func options(role topology.Role) topology.Options {
 	return topology.Options{Role: role, Monitor: 100 * time.Millisecond, LoginTimeout: time.Second, Log: zap.NewNop(),
 		Database: func(*secrets.Credential) string { return "" }, Changed: func(time.Duration) {}, Left: func() {},
-		End: func(error, bool, func(net.Addr) bool) {}}
+		End: func(error, bool, func(net.Addr, time.Time) bool) {}}
 }
 
 // TestKeptSessionWaitsForTheWriter has a server demoted at which a session is kept. A client
