@@ -235,7 +235,7 @@ func (p *Prober) probe(ctx context.Context, from Credentials, e Querier) Result 
 	if failure == nil && cred.Expires.IsZero() && newest != nil && cred.VersionID != newest.VersionID {
 		kind, failure = probeOtherVersion, &fault.Error{
 			Message: "the database takes another version of the credential than the current one",
-			Hint:    "A rotation is under way, hangs, or was rolled back. Logins go on with the version that it takes; if it stays so, look into the log of the rotation function.",
+			Hint:    "A rotation is under way, hangs, or was rolled back. Logins use the version that the database takes. If it stays so, read the log of the rotation function.",
 		}
 	}
 	return Result{At: start, Took: time.Since(start), Credential: cred, Kind: kind, Err: failure}

@@ -18,9 +18,9 @@ const findingAdmin = `The running credproxy is found at --admin, else at the adm
 with: CREDPROXY_ADMIN_LISTEN, the configuration file's (-c), or 127.0.0.1:9090.`
 
 // findingControl is the part of the help about who may control, and over what.
-const findingControl = `It asks over the control socket of that credproxy (admin.control), which is found
-in the same way (CREDPROXY_ADMIN_CONTROL, the file's, or the default), and over the
-admin server's address if nobody answers there. Only credproxy's own user, root and the
+const findingControl = `The command asks over the control socket of that credproxy (admin.control), which it finds
+in the same way (CREDPROXY_ADMIN_CONTROL, the file's, or the default). If nobody answers
+there, it asks at the admin server's address. Only credproxy's own user, root and the
 users of admin.uids may.`
 
 // adminFlags gives a command the flags that say where the admin server is, and

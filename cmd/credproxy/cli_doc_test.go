@@ -12,8 +12,8 @@ import (
 
 const cliIntro = `# Commands
 
-Each flag can also be set by the environment variable beside it; the command line goes
-before the environment, and that before the configuration file. Exit status: 0 done;
+Each flag can also be set by the environment variable beside it. The command line wins over
+the environment, and the environment over the configuration file. Exit status: 0 done;
 1 failed; 2 bad usage or configuration.
 
 ` + "`credproxy completion bash|zsh|fish|powershell`" + ` prints a script for the shell's completion.

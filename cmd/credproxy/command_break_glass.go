@@ -18,9 +18,9 @@ func breakGlassCommand() *cobra.Command {
 		Use:   "break-glass (--reason TEXT [--duration 15m] | --end)",
 		Short: "Log in with the emergency credential, for a while",
 		Long: `Break-glass makes a running credproxy log applications in with the credential of
-break_glass.file instead of the normal one, for the time that break_glass.max_duration
-allows at most. Sessions that are there go on. The reason goes to the audit log and
-the status page. --end goes back before the time is over.
+break_glass.file instead of the normal one, for break_glass.max_duration at most.
+Open sessions go on. The reason goes to the audit log and the status page. --end goes
+back before the time is over.
 
 ` + findingAdmin + `
 ` + findingControl + `

@@ -19,7 +19,7 @@ func checkCommand() *cobra.Command {
 		Use:   "check [-c FILE] [SECRET_ARN...]",
 		Short: "Walk the way to each database and say what is wrong",
 		Long: `Check reads the configuration as run does, and then goes the way of a login to each
-database, a line per step, with what to do where one fails:
+database. It prints a line per step. If a step fails, it says what to do:
 
   configuration  the file, and the certificates it names
   credential     the secret can be read and is one of a database; its rotation

@@ -13,9 +13,9 @@ func healthcheckCommand() *cobra.Command {
 		Long: `Healthcheck is for images without a shell, as a container's health command.
 
 ` + findingAdmin + `
-Of the file nothing else is looked at: a wrong value elsewhere in it, written
-while credproxy runs, fails no health check. A file that is no YAML does, and so
-does another admin.listen before a restart.
+Healthcheck reads nothing else of the file: a wrong value elsewhere, written while credproxy
+runs, fails no health check. A file that is not YAML fails it, and so does another
+admin.listen before a restart.
 
 Exit status: 0 ready; 1 not ready, with the reasons; 2 bad usage.`,
 		Example: `  credproxy healthcheck

@@ -29,24 +29,24 @@ func initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a configuration for the databases of an AWS account",
-		Long: `Init asks AWS what databases of RDS and Aurora the account has in one region, and
+		Long: `Init asks AWS which databases of RDS and Aurora the account has in one region, and
 writes a configuration with comments: a name, an engine, an endpoint and a free port
-on loopback for each; for a cluster its writer and its readers.
+on loopback for each. For a cluster it writes the writer and the readers.
 
 A login comes from the secret that RDS manages for a database or that is attached to
-it; with --read-secrets also from one whose value names the database's host, of which
-nothing else is used; and by IAM where that is on and there is no secret. What cannot
-be served stands at the file's end, with the reason.
+it. With --read-secrets it also comes from a secret whose value names the database's
+host; nothing else of the value is used. If there is no secret and IAM is on, it comes
+by IAM. What cannot be served stands at the file's end, with the reason.
 
-AWS credentials come as for the AWS CLI, and must allow rds:DescribeDBClusters,
+AWS credentials come as for the AWS CLI. They must allow rds:DescribeDBClusters,
 rds:DescribeDBInstances and secretsmanager:ListSecrets, with --read-secrets also
-secretsmanager:BatchGetSecretValue and GetSecretValue. What is denied is said, and
-the rest is written. --role takes a role first, and credproxy will take it, too.
+secretsmanager:BatchGetSecretValue and GetSecretValue. If AWS denies a call, init says
+so and writes the rest. --role takes a role first, and credproxy will take it too.
 
-A file that is there stays, unless --force is given.
+Init leaves a file that exists alone, unless --force is given.
 
---check goes on with what credproxy check does; credproxy policy -c FILE --lookup
-prints what the configuration must be allowed.
+--check then does what credproxy check does. credproxy policy -c FILE --lookup prints
+what the configuration must be allowed.
 
 Exit status: 0 written; 1 written, but AWS did not tell all, or the check failed; or
 not written; 2 bad usage, or the file is there and --force is not given.`,

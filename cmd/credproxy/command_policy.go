@@ -35,22 +35,22 @@ func policyCommand() *cobra.Command {
 for this configuration: its secrets, their keys, its IAM logins, the roles it
 assumes, its queue of rotations. Nothing else is allowed.
 
-A configuration with assume_role needs a policy for each of the roles as well. It
-then prints one object with the policies by role, "self" being that of credproxy's
-own; --role prints one of them alone.
+A configuration with assume_role needs a policy for each of the roles as well. Policy
+then prints one object with the policies by role; "self" is credproxy's own role.
+--role prints one of them alone.
 
-Some of what a policy needs no configuration says. --lookup asks AWS, with your AWS
-credentials: the whole ARN of a secret and its key (secretsmanager:DescribeSecret),
+A policy needs some things that no configuration says. --lookup asks AWS for them, with
+your AWS credentials: the whole ARN of a secret and its key (secretsmanager:DescribeSecret),
 the resource id of a database (rds:DescribeDBInstances, DBClusters, DBProxies).
-Without it --account, --region, --kms-key and --resource-id say it. A part that is
+Without --lookup use --account, --region, --kms-key and --resource-id. A part that is
 still not known stands in the policy as ACCOUNT_ID, REGION or RESOURCE_ID.
 
---trust prints the trust policy of credproxy's role instead; it needs no
+--trust prints the trust policy of credproxy's role instead. It needs no
 configuration. On EKS it is for Pod Identity, or with --oidc-provider for IRSA.
 --trust role prints that of a role that credproxy assumes.
 
 --for rotation prints the policy of the rotation function's role for these secrets
-instead, and --for rotate that of who runs credproxy rotate or credproxy rollback.
+instead. --for rotate prints that of whoever runs credproxy rotate or credproxy rollback.
 --master names the secrets of users who set others' passwords, which are only read.
 Both are for the account that the secrets are in, and take no configuration.
 

@@ -17,12 +17,13 @@ func rollbackCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback SECRET",
 		Short: "Go back to the credential before the last rotation",
-		Long: `Rollback makes AWSPREVIOUS AWSCURRENT again; or, where a rotation was broken off, goes back
-to AWSCURRENT. The database comes first: it gets the password of that version, if it does
-not take it. Then the labels move. In this order clients of credproxy notice nothing. It
-asks before it does anything; --yes does not. One that was broken off goes on where it was,
-when it is called again; one that was done, which AWSPREVIOUS shows by being the newer of the
-two, is not done the other way round: credproxy rotate leads forward.
+		Long: `Rollback makes AWSPREVIOUS AWSCURRENT again. If a rotation was broken off, it goes back
+to AWSCURRENT. The database comes first: if it does not take the password of that version,
+it gets it. Then the labels move. In this order clients of credproxy notice nothing.
+
+Rollback asks before it does anything, unless --yes is given. If it is broken off, call it
+again: it goes on where it was. Called again when it is done, which AWSPREVIOUS shows by
+being the newer of the two, it changes nothing: credproxy rotate leads forward.
 
 Exit status: 0 done; 1 failed or not confirmed; 2 bad usage.`,
 		Example: `  credproxy rollback prod/orders

@@ -15,9 +15,9 @@ func rotateCommand() *cobra.Command {
 		Use:   "rotate SECRET",
 		Short: "Give a database user a new password, in the database and in its secret",
 		Long: `Rotate rotates a secret from first to last: a new password under AWSPENDING, the same in
-the database, a login with it, and AWSCURRENT moves. Where a rotation function is attached
-to the secret, Secrets Manager is asked to call it, and rotate waits until it is done; else
-rotate does all four steps itself, which takes the secret's own user or, with --master, a
+the database, a login with it, and AWSCURRENT moves. If a rotation function is attached
+to the secret, rotate asks Secrets Manager to call it, and waits until it is done. If not,
+rotate does all four steps itself, as the secret's own user or, with --master, as a
 user who may change others. A rotation that was broken off goes on where it was.
 
 --dry-run changes nothing: it logs in, looks for what would be in the way, and prints the

@@ -25,7 +25,7 @@ capitals, such as CREDPROXY_LOG_LEVEL. Flags come before the environment, which
 comes before the file.
 
 When the file changes, or at a SIGHUP, run reads it again. Databases that stay as they
-are do not notice; a file with a mistake changes nothing, and the log says what is
+are do not notice. A file with a mistake changes nothing, and the log says what is
 wrong. The sections admin (but for readiness), log.format and metrics are for the next
 start. Certificates that the file names are read again in the same way.`,
 		Example: `  credproxy run arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
