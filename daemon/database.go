@@ -97,6 +97,9 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 			db.tally.credential(e)
 			db.prober.Event(e)
 			db.retireSessions(e)
+			if e.Kind == secrets.EmergencyEnded {
+				db.servers.Reopen()
+			}
 			audit.Event(e)
 		},
 	})

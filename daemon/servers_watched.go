@@ -23,9 +23,9 @@ func (db *database) newServers(src secrets.Source) *topology.Servers {
 				db.observer.WriterChanged(after)
 			}
 			db.retirePool()
-			db.upstream.Breaker.Forget()
 		},
-		Left: db.retirePool,
+		Found: db.upstream.Breaker.Forget, // logins go past it to where the server was found
+		Left:  db.retirePool,
 	})
 }
 

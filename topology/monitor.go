@@ -107,6 +107,9 @@ func (m *monitor) check(ctx context.Context, topology bool) {
 	if m.watching != current { // the database is somewhere else now
 		m.hangUp()
 	}
+	if current != nil && current.conn != nil {
+		m.reopenOutdated(ctx, current)
+	}
 	if current == nil || !m.has(ctx, current, topology) {
 		m.search(ctx)
 	}
@@ -195,21 +198,7 @@ func (m *monitor) askTopology(ctx context.Context, at *server) (leave bool, err 
 		m.quiet = time.Now().Add(m.o.Monitor)
 	}
 	m.mu.Unlock()
-	m.hangUp()
-	opening, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	return false, m.login(opening, func(ctx context.Context, cred *secrets.Credential) error {
-		again, _, err := m.ask(ctx, cred, Route{Place: at.Place, Addr: at.addr})
-		switch {
-		case err != nil:
-			return err
-		case again.id != at.id:
-			_ = again.conn.Close()
-			return &fault.Error{Kind: fault.Unreachable, Message: "another server answers at its address"}
-		}
-		at.conn, m.watching = again.conn, at // what its role is the next look says
-		return nil
-	})
+	return false, m.reopen(ctx, at)
 }
 
 // learnFirst asks a server for the others that has just become the one in use.

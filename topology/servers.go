@@ -40,6 +40,8 @@ type Options struct {
 	// Changed is called when another server has taken the role over, after the time given
 	// since trouble was noticed first; 0: it was not noticed before.
 	Changed func(after time.Duration)
+	// Found is called when a server with the role is in use now, be it the one before.
+	Found func()
 	// Left is called when the server in use has just said that it has lost the role, or that a Blue/Green
 	// switchover leads elsewhere: no idle session there is for a client any more.
 	Left func()
@@ -73,6 +75,7 @@ type Servers struct {
 	changes    int           // of the server that has the role
 	leftOut    map[Place]absence
 	switchover switchover
+	outdated   bool            // the monitor's session is to be replaced
 	during     context.Context // the epoch; its end breaks off logins on the way to the server before
 	end        context.CancelCauseFunc
 }

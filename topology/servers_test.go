@@ -155,6 +155,7 @@ type watched struct {
 	mu      sync.Mutex
 	changes int
 	left    int
+	found   int
 	ended   map[netip.AddrPort][]bool // by the address of the server: only the idle sessions that were there from the beginning
 	new     map[netip.AddrPort]int    // how often sessions were ended that have just begun
 }
@@ -169,6 +170,7 @@ func watch(t *testing.T, c *fleet, f func(t *testing.T, w *watched), change ...f
 			Role: Writer, Hold: 30 * time.Second, Hosts: []Place{{Host: "b"}}, Monitor: time.Second, Drain: 5 * time.Second, LoginTimeout: 15 * time.Second,
 			Log: zap.NewNop(), Database: func(*secrets.Credential) string { return "" },
 			Changed: func(time.Duration) { w.mu.Lock(); defer w.mu.Unlock(); w.changes++ },
+			Found:   func() { w.mu.Lock(); defer w.mu.Unlock(); w.found++ },
 			Left:    func() { w.mu.Lock(); defer w.mu.Unlock(); w.left++ },
 			End: func(_ error, onlyIdle bool, at func(net.Addr, time.Time) bool) {
 				w.mu.Lock()

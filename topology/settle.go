@@ -55,6 +55,7 @@ func (m *monitor) settle(now *server, name Place) bool {
 	if !was.IsZero() {
 		after = time.Since(was)
 	}
+	m.o.Found()
 	fields := []zap.Field{zap.Stringer("server", now.Place), zap.Stringer("address", now.addr), zap.Duration("after", after)}
 	switch {
 	case moved:

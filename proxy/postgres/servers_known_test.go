@@ -68,7 +68,7 @@ func watch(t *testing.T, servers *topology.Servers, o *oneServer) {
 
 func options(role topology.Role) topology.Options {
 	return topology.Options{Role: role, Monitor: 100 * time.Millisecond, LoginTimeout: time.Second, Log: zap.NewNop(),
-		Database: func(*secrets.Credential) string { return "" }, Changed: func(time.Duration) {}, Left: func() {},
+		Database: func(*secrets.Credential) string { return "" }, Changed: func(time.Duration) {}, Left: func() {}, Found: func() {},
 		End: func(error, bool, func(net.Addr, time.Time) bool) {}}
 }
 
