@@ -32,7 +32,7 @@ soak: setup ## SOAK (1000) rotations of each kind under load, which takes more t
 	CREDPROXY_FLEET=10000 go test -count=1 -v -timeout 2h -run '^TestFleet$$' ./secrets
 	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 6 -timeout 6h -run '^TestRotationsUnderLoad$$' .
 	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -v -parallel 4 -timeout 6h ./rotation
-	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -timeout 1h -run '^Test(Cancels|MySQLKills)MeetNobodyElse$$' ./pool
+	cd integration && CREDPROXY_SOAK=$(SOAK) go test -race -count=1 -timeout 1h -run '^Test((Cancels|MySQLKills)MeetNobodyElse|RotationUnderLoad)$$' ./pool
 	cd integration && CREDPROXY_SOAK=20 go test -race -count=1 -v -parallel 3 -timeout 2h ./failover # 20 failovers of each kind
 	cd integration && CREDPROXY_TEST_POOL=1 go test -race -count=1 -timeout 1h -run '^TestPostgres(Drivers|Psql|Pgx|LibPQ|Startup|ProtocolVersion|Bulk|Cancel|Role|Dump|Pgbench)$$' . # with sessions used again
 	cd integration && CREDPROXY_TEST_POOL=1 go test -race -count=1 -timeout 1h -run '^TestMySQL(Fidelity|Wire|Drivers|Capabilities|ChangeUser|ChangeUserKeepsCollation|Compression|DefaultDatabase|Passwords|UnknownPlugin|Cleartext|Login|NextHost|ServerErrors|OwnErrors|Shutdown|BecomesMariaDB|DemandForTLS|PasswordChanges|WrongPassword|TLS|Resumption|ClientTLS)$$' .

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,8 +14,8 @@ import (
 // TestCancelsMeetNobodyElse has each client send cancels and leave in the same moment, and
 // the next one, which gets the session, run a query: it must come to its end.
 func TestCancelsMeetNobodyElse(t *testing.T) {
-	total := 2000
-	if os.Getenv("CREDPROXY_SOAK") != "" {
+	total := 1000
+	if soak() {
 		total = 10_000
 	}
 	for _, version := range servers.PostgresVersions() {

@@ -7,6 +7,7 @@ package pool_test
 
 import (
 	"context"
+	"os"
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/sidecar"
@@ -21,3 +22,6 @@ func TestMain(m *testing.M) {
 		return err
 	})
 }
+
+// soak reports whether make soak runs the tests, and time is no matter.
+func soak() bool { return os.Getenv("CREDPROXY_SOAK") != "" }

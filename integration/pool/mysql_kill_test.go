@@ -3,7 +3,6 @@ package pool_test
 import (
 	"fmt"
 	"io"
-	"os"
 	"testing"
 )
 
@@ -11,8 +10,8 @@ import (
 // the moment in which it leaves: the next one's statement must come to its end. The kills are
 // sent before the client says good-bye; of those that are sent later nothing can be promised.
 func TestMySQLKillsMeetNobodyElse(t *testing.T) {
-	total := 2000
-	if os.Getenv("CREDPROXY_SOAK") != "" {
+	total := 500
+	if soak() {
 		total = 10_000
 	}
 	eachFlavor(t, func(t *testing.T, flavor string) {

@@ -28,7 +28,15 @@ type rotating struct {
 	secret      func(user, password string) string
 }
 
-// TestRotationUnderLoad rotates 20 times, the password of one user or two users in turn, while
+// rotations is how many each case makes, an even number.
+func rotations() int64 {
+	if soak() {
+		return 20
+	}
+	return 6
+}
+
+// TestRotationUnderLoad rotates again and again, the password of one user or two users in turn, while
 // clients come and go, all of them on sessions of others if they can: none fails, and once
 // credproxy has heard of the move new clients are the user that AWSCURRENT names.
 func TestRotationUnderLoad(t *testing.T) {
@@ -71,7 +79,7 @@ func (r rotating) underLoad(t *testing.T, users []string) {
 		})
 	}
 	var longest time.Duration
-	for n := int64(1); n <= 20 && !t.Failed(); n++ {
+	for n := int64(1); n <= rotations() && !t.Failed(); n++ {
 		user, password := users[n%2], fmt.Sprintf("%s-%d-%d", appPassword, len(users[1]), n)
 		must(t, r.setPassword(t.Context(), user, password))
 		r.aws.PutSecret(secretName, r.secret(user, password))
