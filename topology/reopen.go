@@ -41,7 +41,7 @@ func (m *monitor) reopen(ctx context.Context, at *server) error {
 		switch {
 		case err != nil:
 			return err
-		case again.id != at.id:
+		case again.id != at.id && m.o.Role == Writer: // many readers may share an address
 			_ = again.conn.Close()
 			return &fault.Error{Kind: fault.Unreachable, Message: "another server answers at its address"}
 		}
