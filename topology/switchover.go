@@ -12,10 +12,11 @@ type switchover struct {
 	phase Switchover
 	until time.Time // logins wait no longer than that
 	green *Place
-	lines int // logged since another server has taken over
+	lines int       // logged
+	since time.Time // of the first of them
 }
 
-// maxLines caps the lines that phases of one switchover put into the log.
+// maxLines caps the lines that phases put into the log in an hour.
 const maxLines = 32
 
 // holds reports whether new logins wait.
@@ -45,8 +46,11 @@ func (m *monitor) follow(a Answer) (leave bool) {
 		m.switchover.until = time.Now().Add(m.o.Hold)
 	}
 	m.switchover.phase, m.switchover.green = now, a.Green
-	logs := m.switchover.lines < maxLines
+	if time.Since(m.switchover.since) > time.Hour {
+		m.switchover.lines, m.switchover.since = 0, time.Now()
+	}
 	m.switchover.lines++
+	logs := m.switchover.lines <= maxLines
 	m.mu.Unlock()
 	if logs {
 		m.o.Log.Info("a Blue/Green switchover of the database", zap.Stringer("phase", now), zap.Bool("audit", true))

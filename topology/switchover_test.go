@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/credproxy/credproxy/proxy/fault"
 )
 
@@ -105,6 +108,20 @@ func TestSwitchover(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestSwitchoverLog has the phase change all the time: the log is not full of it.
+func TestSwitchoverLog(t *testing.T) {
+	core, lines := observer.New(zap.InfoLevel)
+	watch(t, newFleet(), func(t *testing.T, w *watched) {
+		for i := range 200 {
+			w.deploy(Switchover(i % 2)) // none or initiated
+			time.Sleep(topologyEvery * time.Second)
+		}
+		if n := lines.FilterMessage("a Blue/Green switchover of the database").Len(); n != maxLines {
+			t.Errorf("%d lines, want %d", n, maxLines)
+		}
+	}, func(o *Options) { o.Log = zap.New(core) })
 }
 
 // deploy has all servers say how far the Blue/Green deployment to g has got.
