@@ -27,34 +27,36 @@ func Missed(route Route, err error) error { return &missed{route, Unknown, err} 
 
 // Login calls login until it gets to a server with the role: again when [Servers.Verify]
 // or [Missed] told of another one, and the monitor has found one. While the monitor knows
-// that there is none it waits. All in all it takes as long as timeout says: the error then is
+// that there is none it waits. When timeout is over it neither waits nor calls login again: the error then is
 // a *fault.Error of kind Unreachable that names the servers, or the last one of login. The
-// context of login ends then, and when another server has taken over.
+// context of login ends when another server has taken over; [Servers.AttemptTime] bounds an attempt.
 func (s *Servers) Login(ctx context.Context, timeout time.Duration, login func(context.Context) error) error {
 	if s == nil {
 		return login(ctx)
 	}
+	began := time.Now()
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	over := func() bool { return waiting.Err() != nil || time.Since(began) >= timeout }
 	for tries, checked := 1, uint64(0); ; tries++ {
 		if err := s.await(waiting, checked); err != nil {
 			return s.errWaited(ctx)
 		}
-		err := s.duringEpoch(waiting, login)
+		err := s.duringEpoch(ctx, login)
 		missed, ok := errors.AsType[*missed](err)
 		switch {
 		case !ok:
 			return err
 		case s.o.Role == Reader:
 			others, hopeless := s.leaveOut(missed)
-			if hopeless || waiting.Err() != nil {
+			if hopeless || over() {
 				return err
 			}
 			if s.kick(); !others {
 				pause(waiting, askAgain)
 			}
 			continue
-		case tries == maxTries || waiting.Err() != nil:
+		case tries == maxTries || over():
 			return err
 		}
 		s.mu.Lock()

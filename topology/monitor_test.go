@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -281,14 +280,38 @@ func TestLoginTimeout(t *testing.T) {
 		time.AfterFunc(3*time.Second, func() { w.change(func(_, b *host) { b.role = Writer }) })
 		began := time.Now()
 		err := w.Login(t.Context(), 10*time.Second, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, w.AttemptTime(began, 10*time.Second))
+			defer cancel()
 			select {
 			case <-time.After(9 * time.Second):
 			case <-ctx.Done():
 			}
 			return Missed(Route{}, errUnreachable("b"))
 		})
-		if took := time.Since(began); took != 10*time.Second || !strings.Contains(fault.As(err).Message, "b refuses") {
+		if took := time.Since(began); took != 10*time.Second || fault.As(err).Kind != fault.Unreachable {
 			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}
+
+// TestLoginWaitsForACredential has a login wait for a rotation to finish, which takes longer than
+// login_timeout.
+func TestLoginWaitsForACredential(t *testing.T) {
+	watch(t, newFleet(), func(t *testing.T, w *watched) {
+		began := time.Now()
+		err := w.Login(t.Context(), 9*time.Second, func(ctx context.Context) error {
+			select {
+			case <-time.After(time.Minute):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		if err != nil {
+			t.Errorf("broken off after %v: %v", time.Since(began), err)
+		}
+		if left := w.AttemptTime(began, 9*time.Second); left != 3*time.Second {
+			t.Errorf("%v for the attempt", left)
 		}
 	})
 }

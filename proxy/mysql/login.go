@@ -98,9 +98,10 @@ func (l *login) dialElsewhere() (up *backend.PreLoginConn, err error) {
 func (l *login) search(try func(context.Context, *secrets.Credential) error) error {
 	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)
 	defer stop()
+	began := time.Now()
 	return l.engine.Servers.Login(waiting, l.session.LoginTimeout(), func(during context.Context) error {
 		return l.engine.Credentials.Login(during, func(_ context.Context, cred *secrets.Credential) error {
-			ctx, cancel := l.outlive(waiting, during)
+			ctx, cancel := l.outlive(waiting, during, began)
 			defer cancel()
 			return try(ctx, cred)
 		})
@@ -108,12 +109,12 @@ func (l *login) search(try func(context.Context, *secrets.Credential) error) err
 }
 
 // outlive returns the context of an attempt that has its time whether or not the client still
-// waits, which waiting tells. It ends before that with during: another server has taken over.
-func (l *login) outlive(waiting, during context.Context) (context.Context, context.CancelFunc) {
+// waits, which waiting tells, of a search that began at the time given. It ends before that with during: another server has taken over.
+func (l *login) outlive(waiting, during context.Context, began time.Time) (context.Context, context.CancelFunc) {
 	if l.engine.Servers == nil {
 		return context.WithTimeout(l.ctx, l.session.LoginTimeout())
 	}
-	ctx, expire := context.WithTimeout(l.ctx, l.session.LoginTimeout())
+	ctx, expire := context.WithTimeout(l.ctx, l.engine.Servers.AttemptTime(began, l.session.LoginTimeout()))
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(during, func() {
 		if waiting.Err() == nil {
@@ -152,8 +153,9 @@ func (l *login) dial(cred *secrets.Credential) (up *backend.PreLoginConn, err er
 
 // dialWhile dials before a login that somebody waits for until waiting ends.
 func (l *login) dialWhile(waiting context.Context, cred *secrets.Credential) (up *backend.PreLoginConn, err error) {
+	began := time.Now()
 	err = l.engine.Servers.Login(waiting, l.session.LoginTimeout(), func(during context.Context) error {
-		ctx, cancel := l.outlive(waiting, during)
+		ctx, cancel := l.outlive(waiting, during, began)
 		defer cancel()
 		up, err = l.engine.dial(ctx, l.session.Phase, cred)
 		return err

@@ -75,9 +75,10 @@ func (e *Engine) newPooled(ctx context.Context, up *backend.Conn, p backend.Para
 // openAhead logs in for no client, as one that wants the same would.
 func (e *Engine) openAhead(ctx context.Context, want *wire.HandshakeResponse, timeout time.Duration) (pool.Conn, error) {
 	var made *pooled
+	began := time.Now()
 	err := e.Servers.Login(ctx, timeout, func(ctx context.Context) error {
 		return e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
-			ctx, cancel := context.WithTimeout(ctx, timeout)
+			ctx, cancel := context.WithTimeout(ctx, e.Servers.AttemptTime(began, timeout))
 			defer cancel()
 			made, err = e.openShared(ctx, want, cred)
 			return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -27,9 +28,10 @@ func (e *Engine) login(ctx context.Context, s *proxy.Session, c *client, want wi
 	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
 	defer stop()
 	var up *backend.Conn
+	began := time.Now()
 	err := e.Servers.Login(waiting, s.LoginTimeout(), func(ctx context.Context) error {
 		return e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) (err error) {
-			ctx, cancel := context.WithTimeout(ctx, s.LoginTimeout())
+			ctx, cancel := context.WithTimeout(ctx, e.Servers.AttemptTime(began, s.LoginTimeout()))
 			defer cancel()
 			up, err = e.beginFor(ctx, want, s.Phase, cred)
 			return err

@@ -86,9 +86,10 @@ func (e *Engine) awaitServer(ctx context.Context, s *proxy.Session, c *client) e
 // openAhead logs in for no client, as a client that wants the same would.
 func (e *Engine) openAhead(ctx context.Context, want wire.Startup, timeout time.Duration) (pool.Conn, error) {
 	var p *pooled
+	began := time.Now()
 	err := e.Servers.Login(ctx, timeout, func(ctx context.Context) error {
 		return e.Credentials.Login(ctx, func(ctx context.Context, cred *secrets.Credential) error {
-			ctx, cancel := context.WithTimeout(ctx, timeout)
+			ctx, cancel := context.WithTimeout(ctx, e.Servers.AttemptTime(began, timeout))
 			defer cancel()
 			up, err := e.beginFor(ctx, want, nil, cred)
 			if err != nil {
