@@ -271,6 +271,37 @@ func TestOtherAddress(t *testing.T) {
 	})
 }
 
+// TestNameOfAnAddress has the writer found at an address of b: it is by b's name that a search verifies it there.
+func TestNameOfAnAddress(t *testing.T) {
+	watch(t, newFleet(), func(t *testing.T, w *watched) {
+		w.change(func(a, b *host) { a.role, b.role = Reader, Writer })
+		w.wantAt(t, "b")
+		b := w.hosts["b"].addr
+		for _, r := range (&monitor{Servers: w.Servers}).candidates(Place{"db", 1}) {
+			if r.Addr == b && r.Place != (Place{"b", 1}) {
+				t.Errorf("%s is verified as %s", b, r.Place)
+			}
+		}
+	})
+}
+
+// TestReadersBehindOneAddress has the monitor lose its session to a question and get another reader at the
+// same address.
+func TestReadersBehindOneAddress(t *testing.T) {
+	c := newFleet()
+	c.hosts["a"].role = Reader
+	watch(t, c, func(t *testing.T, w *watched) {
+		w.change(func(a, _ *host) { a.askSlow = time.Minute })
+		for range 20 {
+			time.Sleep(500 * time.Millisecond)
+			if s := w.Status(); !s.Trouble.IsZero() {
+				t.Fatalf("trouble: %+v", s)
+			}
+			w.change(func(a, _ *host) { a.starts++ })
+		}
+	}, asReader)
+}
+
 // TestLoginTimeout has a login take all its time, of which waiting is a part.
 func TestLoginTimeout(t *testing.T) {
 	c := newFleet()
