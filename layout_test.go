@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"proxy/postgres":         {"proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/postgres/backend", "proxy/postgres/wire", "proxy/relay", "proxy/upstream", "secrets", "topology"},
 	"proxy/postgres/backend": {"proxy/fault", "proxy/postgres/wire", "proxy/upstream", "secrets"},
 	"proxy/postgres/wire":    {},
-	"proxy/proxytest":        {"config", "proxy", "proxy/fault", "proxy/nettest", "proxy/upstream", "secrets"},
+	"proxy/proxytest":        {"config", "proxy", "proxy/fault", "proxy/nettest", "proxy/upstream", "secrets", "topology"},
 	"proxy/rdsca":            {},
 	"proxy/relay":            {"proxy/fault"},
 	"proxy/upstream":         {"config", "proxy/fault", "proxy/relay", "secrets"},

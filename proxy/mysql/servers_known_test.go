@@ -3,14 +3,11 @@ package mysql
 import (
 	"context"
 	"net"
-	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
-	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/nettest"
@@ -18,61 +15,6 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
 )
-
-// oneServer is a topology.Engine, and the session of its only server, the scripted one.
-type oneServer struct {
-	*Engine
-	demoted atomic.Bool
-}
-
-// Open implements topology.Engine.
-func (o *oneServer) Open(context.Context, *secrets.Credential, string, topology.Route) (topology.Conn, error) {
-	return o, nil
-}
-
-// Role implements topology.Conn.
-func (o *oneServer) Role(context.Context) (topology.Role, string, error) {
-	if o.demoted.Load() {
-		return topology.Reader, "", nil
-	}
-	return topology.Writer, "", nil
-}
-
-// Ask implements topology.Conn.
-func (o *oneServer) Ask(context.Context, topology.Place, ...topology.Place) (topology.Answer, error) {
-	return topology.Answer{}, nil
-}
-
-// RemoteAddr implements topology.Conn.
-func (o *oneServer) RemoteAddr() net.Addr {
-	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(o.Upstream.Host), uint16(o.Upstream.Port)))
-}
-
-// Close implements topology.Conn.
-func (o *oneServer) Close() error { return nil }
-
-// watch has servers watched until the test ends.
-func watch(t *testing.T, servers *topology.Servers, o *oneServer) {
-	servers.SetEngine(o)
-	cache := secrets.New(&moving{}, secrets.Options{LoginTimeout: time.Second})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		servers.Run(ctx, cache)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-		cache.Close()
-	})
-}
-
-func writerOnly() topology.Options {
-	return topology.Options{Role: topology.Writer, Monitor: 100 * time.Millisecond, LoginTimeout: time.Second, Log: zap.NewNop(),
-		Database: func(*secrets.Credential) string { return "" }, Changed: func(time.Duration) {}, Left: func() {}, Found: func() {},
-		End: func(error, bool, func(net.Addr, time.Time) bool) {}}
-}
 
 // provedAnew is a token for the configured name, which needs a verdict each time.
 type provedAnew struct{ proxytest.OneCredential }
@@ -103,15 +45,15 @@ func tokenForName() *secrets.Credential {
 func TestChangeUserWithTheTokenOfTheServer(t *testing.T) {
 	t.Parallel()
 	users := make(chan string, 10)
-	o := new(oneServer)
-	options := writerOnly()
+	o := new(proxytest.OneServer)
+	options := proxytest.ServerOptions(topology.Writer)
 	options.Token = func(context.Context, *secrets.Credential, topology.Place) (*secrets.Credential, error) {
 		return secrets.NewCredential("server", password), nil // as a password, which may pass without TLS
 	}
 	servers := topology.New(options)
 	r := newRig(t, func(e *Engine) {
-		e.Servers, e.Credentials, o.Engine = servers, provedAnew{}, e
-		watch(t, servers, o)
+		e.Servers, e.Credentials = servers, provedAnew{}
+		o.Watch(t, servers, e.Upstream)
 	}, func(p *scripted) {
 		users <- p.greet(realGreeting()).User
 		p.send(okPacket)
@@ -143,12 +85,12 @@ func TestChangeUserWithTheTokenOfTheServer(t *testing.T) {
 // TestClientLeavesWhileThereIsNoWriter has a client leave that has not been greeted.
 func TestClientLeavesWhileThereIsNoWriter(t *testing.T) {
 	t.Parallel()
-	o := new(oneServer)
-	o.demoted.Store(true)
-	servers := topology.New(writerOnly())
+	o := new(proxytest.OneServer)
+	o.Demoted.Store(true)
+	servers := topology.New(proxytest.ServerOptions(topology.Writer))
 	r := newRig(t, func(e *Engine) {
-		e.Servers, o.Engine = servers, e
-		watch(t, servers, o)
+		e.Servers = servers
+		o.Watch(t, servers, e.Upstream)
 	}, func(*scripted) {})
 	nettest.Until(t, func() bool { return !servers.Status().Trouble.IsZero() }, "the lack of a writer to be known")
 	_ = r.Dial(t).Close()
@@ -164,7 +106,7 @@ func TestSilentReader(t *testing.T) {
 	t.Parallel()
 	silent := proxytest.Listen(t)
 	defer silent.Close()
-	options := writerOnly()
+	options := proxytest.ServerOptions(topology.Writer)
 	options.Role = topology.Reader
 	options.Hosts = []topology.Place{{Host: "127.0.0.1", Port: silent.Addr().(*net.TCPAddr).Port}}
 	r := newRig(t, func(e *Engine) { e.Servers = topology.New(options) }, func(p *scripted) {

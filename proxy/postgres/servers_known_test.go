@@ -1,87 +1,28 @@
 package postgres
 
 import (
-	"context"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/nettest"
 	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/proxy/proxytest"
-	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
 )
-
-// oneServer is a topology.Engine, and the session of its only server, the scripted one.
-type oneServer struct {
-	*Engine
-	demoted atomic.Bool
-}
-
-// Open implements topology.Engine.
-func (o *oneServer) Open(context.Context, *secrets.Credential, string, topology.Route) (topology.Conn, error) {
-	return o, nil
-}
-
-// Role implements topology.Conn.
-func (o *oneServer) Role(context.Context) (topology.Role, string, error) {
-	if o.demoted.Load() {
-		return topology.Reader, "", nil
-	}
-	return topology.Writer, "", nil
-}
-
-// Ask implements topology.Conn.
-func (o *oneServer) Ask(context.Context, topology.Place, ...topology.Place) (topology.Answer, error) {
-	return topology.Answer{}, nil
-}
-
-// RemoteAddr implements topology.Conn.
-func (o *oneServer) RemoteAddr() net.Addr {
-	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(o.Upstream.Host), uint16(o.Upstream.Port)))
-}
-
-// Close implements topology.Conn.
-func (o *oneServer) Close() error { return nil }
-
-// watch has servers watched until the test ends.
-func watch(t *testing.T, servers *topology.Servers, o *oneServer) {
-	servers.SetEngine(o)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		servers.Run(ctx, proxytest.OneCredential{})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-	})
-}
-
-func options(role topology.Role) topology.Options {
-	return topology.Options{Role: role, Monitor: 100 * time.Millisecond, LoginTimeout: time.Second, Log: zap.NewNop(),
-		Database: func(*secrets.Credential) string { return "" }, Changed: func(time.Duration) {}, Left: func() {}, Found: func() {},
-		End: func(error, bool, func(net.Addr, time.Time) bool) {}}
-}
 
 // TestKeptSessionWaitsForTheWriter has a server demoted at which a session is kept. A client
 // does not get it, but waits, and hears that there is no writer.
 func TestKeptSessionWaitsForTheWriter(t *testing.T) {
 	t.Parallel()
-	o, servers := new(oneServer), topology.New(options(topology.Writer))
+	o, servers := new(proxytest.OneServer), topology.New(proxytest.ServerOptions(topology.Writer))
 	kept := pool.New(pool.Options{MaxIdle: 1, MaxOpen: 1, WaitTimeout: 10 * time.Second, IdleTimeout: time.Hour, MaxLifetime: time.Hour})
 	defer kept.Close()
 	r := newRig(t, func(e *Engine) {
-		e.Servers, e.Pool, o.Engine = servers, kept, e
-		watch(t, servers, o)
+		e.Servers, e.Pool = servers, kept
+		o.Watch(t, servers, e.Upstream)
 	}, func(p *scripted) {
 		p.packet()
 		p.send(authOK + frame('S', "in_hot_standby\x00off\x00") + frame('K', "\x00\x00\x00\x07abcd") + readyIdle)
@@ -114,7 +55,7 @@ func TestKeptSessionWaitsForTheWriter(t *testing.T) {
 		_ = c.Close()
 		nettest.Until(t, func() bool { return kept.Stats().Idle == 1 }, "the session to be kept")
 	}
-	o.demoted.Store(true)
+	o.Demoted.Store(true)
 	nettest.Until(t, func() bool { return !servers.Status().Trouble.IsZero() }, "the lack of a writer to be known")
 	if e := logIn().fatal(); !strings.Contains(e.Message, "no writer") {
 		t.Errorf("the client hears %q", e.Message)
@@ -127,7 +68,7 @@ func TestSilentReader(t *testing.T) {
 	t.Parallel()
 	silent := proxytest.Listen(t)
 	defer silent.Close()
-	o := options(topology.Reader)
+	o := proxytest.ServerOptions(topology.Reader)
 	o.Hosts = []topology.Place{{Host: "127.0.0.1", Port: silent.Addr().(*net.TCPAddr).Port}}
 	r := newRig(t, func(e *Engine) { e.Servers = topology.New(o) }, func(p *scripted) {
 		p.packet()
@@ -154,11 +95,11 @@ func TestPhysicalReplicationOfAnOldServer(t *testing.T) {
 	} {
 		t.Run(tt.readOnly+" "+tt.byDefault, func(t *testing.T) {
 			t.Parallel()
-			o := new(oneServer)
-			servers := topology.New(options(topology.Writer))
+			o := new(proxytest.OneServer)
+			servers := topology.New(proxytest.ServerOptions(topology.Writer))
 			r := newRig(t, func(e *Engine) {
-				e.Servers, o.Engine = servers, e
-				watch(t, servers, o)
+				e.Servers = servers
+				o.Watch(t, servers, e.Upstream)
 			}, func(p *scripted) {
 				p.packet()
 				p.send(authOK + frame('S', "server_version\x0013.9\x00") + readyIdle)
