@@ -69,7 +69,7 @@ func TestWritersUnderFailover(t *testing.T) {
 				for name, l := range loads {
 					visits := l.since(marks[name])
 					o := measure(c, visits)
-					t.Logf("failover %d, %s: %+v", i+1, name, o)
+					t.Logf("failover %d, %s: %v", i+1, name, o)
 					seen[name] = append(seen[name], o)
 					switch {
 					case strings.Contains(name, "pool"): // its sessions are not asked each time
@@ -136,6 +136,11 @@ type outage struct {
 	why      error         // of the first of them
 	readOnly int           // writes refused as at a reader
 	late     int           // visits that ended at the old writer 5 s after its demotion or later
+}
+
+// String is a line for the log.
+func (o outage) String() string {
+	return fmt.Sprintf("first write after %v, %d visits without a session (%v), %d writes refused as read-only, %d late", o.away, o.refused, o.why, o.readOnly, o.late)
 }
 
 // measure looks at the visits since shortly before a change.
