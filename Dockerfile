@@ -2,7 +2,7 @@
 # chain to, and the name of the user it runs as. No shell, nothing to write to.
 # The certificates of RDS are in the binary. integration/deploy tests the last stage.
 #
-#   docker buildx build --platform linux/amd64,linux/arm64 \
+#   docker build \
 #     --build-arg VERSION=v1.2.3 --build-arg REVISION=$(git rev-parse HEAD) -t credproxy .
 #   docker run --read-only --cap-drop ALL -v ./credproxy.yaml:/etc/credproxy/credproxy.yaml:ro credproxy
 ARG GO_VERSION=1.26
