@@ -92,8 +92,10 @@ func instanceRegion(ctx context.Context, cfg aws.Config) (string, error) {
 	defer cancel()
 	out, err := imds.NewFromConfig(cfg).GetRegion(ctx, &imds.GetRegionInput{})
 	if err != nil {
-		return "", secrets.Errorf(secrets.Unavailable,
-			"no AWS region: set region in the configuration or AWS_REGION (EC2 metadata: %w)", err)
+		return "", &secrets.Error{
+			Reason: secrets.Unavailable, Hint: "Set region in the configuration of credproxy, or AWS_REGION.",
+			Err: fmt.Errorf("no AWS region: set region in the configuration or AWS_REGION (EC2 metadata: %w)", err),
+		}
 	}
 	return out.Region, nil
 }

@@ -186,6 +186,10 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%+v: %v", opts, err)
 		}
 	}
+	_, err := awssm.New(t.Context(), awssm.Options{SecretID: "prod/orders"})
+	if e, ok := errors.AsType[*secrets.Error](err); !ok || !strings.Contains(e.Hint, "Set region") {
+		t.Errorf("without a region the advice is not to set one: %#v", err)
+	}
 }
 
 func TestFetchErrors(t *testing.T) {
