@@ -37,8 +37,17 @@ func (s *Servers) Attempt(ctx context.Context, route Route) (context.Context, co
 	return context.WithTimeout(ctx, time.Until(deadline)/readerShare)
 }
 
-// IsSilent reports whether err says of a reader that it did not answer in the time that
-// [Servers.Attempt] gave: another may. There is but one writer, and it may be slow.
-func (s *Servers) IsSilent(route Route, err error) bool {
-	return s.Wanted(route) == Reader && fault.As(err).Kind == fault.Timeout
+// Elsewhere marks the error of a login along route as [Missed] does where another server may serve
+// it: the one at the end is leaving, as its protocol knows, cannot be reached or broke off, or is a
+// reader that did not answer in the time that [Servers.Attempt] gave. There is but one writer, and
+// it may be slow.
+func (s *Servers) Elsewhere(route Route, err error, leaving bool) error {
+	if s == nil {
+		return err
+	}
+	switch kind := fault.As(err).Kind; {
+	case leaving, kind == fault.Unreachable, kind == fault.UpstreamBroken, kind == fault.Timeout && s.Wanted(route) == Reader:
+		return Missed(route, err)
+	}
+	return err
 }

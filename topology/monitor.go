@@ -210,8 +210,8 @@ func (m *monitor) learnFirst(ctx context.Context, at *server) {
 
 // depart has the sessions at the addresses of the epoch end. m.mu is held.
 func (m *monitor) depart(why error) {
-	for addr := range m.members {
-		if m.o.Role == Writer {
+	if m.o.Role == Writer {
+		for addr := range m.members {
 			m.left.add(addr, why)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/mysql/backend"
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
@@ -50,11 +49,7 @@ func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, rou
 	if err != nil {
 		return e.elsewhere(route, err)
 	}
-	role := topology.Writer
-	if readOnly {
-		role = topology.Reader
-	}
-	if err := e.Servers.Verify(route, role, up.TCP.RemoteAddr()); err != nil {
+	if err := e.Servers.Verify(route, topology.RoleOf(readOnly), up.TCP.RemoteAddr()); err != nil {
 		_ = up.Close()
 		return secrets.MarkAccepted(err)
 	}
@@ -64,20 +59,17 @@ func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, rou
 // elsewhere marks the error of a login that says of the server that it cannot be used, where
 // another may.
 func (e *Engine) elsewhere(route topology.Route, err error) error {
-	if err == nil || e.Servers == nil {
-		return err
+	if err == nil {
+		return nil
 	}
-	switch kind := fault.As(err).Kind; {
-	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err), e.Servers.IsSilent(route, err):
-		return topology.Missed(route, err)
-	}
+	leaving := upstream.CutOff(err)
 	if said, ok := errors.AsType[*wire.ServerError](err); ok {
 		switch said.Code {
 		case mysql.ER_SERVER_SHUTDOWN, mysql.ER_NORMAL_SHUTDOWN, serverOfflineMode:
-			return topology.Missed(route, err)
+			leaving = true
 		}
 	}
-	return err
+	return e.Servers.Elsewhere(route, err, leaving)
 }
 
 // serverOfflineMode is ER_SERVER_OFFLINE_MODE, of a MySQL that lets only administrators in.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 
-	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/postgres/backend"
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
@@ -23,17 +22,13 @@ func (e *Engine) beginWithRole(ctx context.Context, p backend.Params, want wire.
 	defer cancel()
 	up, err := e.begin(ctx, p, want, cred)
 	if err != nil {
-		return nil, e.away(route, err)
+		return nil, e.elsewhere(route, err)
 	}
 	standby, err := up.InRecovery(ctx)
 	if err != nil {
-		return nil, e.away(route, err)
+		return nil, e.elsewhere(route, err)
 	}
-	role := topology.Writer
-	if standby {
-		role = topology.Reader
-	}
-	if err := e.Servers.Verify(route, role, up.TCP.RemoteAddr()); err != nil {
+	if err := e.Servers.Verify(route, topology.RoleOf(standby), up.TCP.RemoteAddr()); err != nil {
 		_ = up.Close()
 		return nil, secrets.MarkAccepted(err)
 	}
@@ -64,20 +59,17 @@ func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Ro
 	return e.Servers.Credential(ctx, route, cred)
 }
 
-// away marks the error of a login that says of the server that it cannot be used, where
+// elsewhere marks the error of a login that says of the server that it cannot be used, where
 // another may.
-func (e *Engine) away(route topology.Route, err error) error {
-	switch kind := fault.As(err).Kind; {
-	case kind == fault.Unreachable, kind == fault.UpstreamBroken, upstream.CutOff(err), e.Servers.IsSilent(route, err):
-		return topology.Missed(route, err)
-	}
+func (e *Engine) elsewhere(route topology.Route, err error) error {
+	leaving := upstream.CutOff(err)
 	if said, ok := errors.AsType[*backend.ServerError](err); ok {
 		switch said.Fields.Code {
 		case adminShutdown, "57P02", cannotConnectNow: // crash_shutdown is in between
-			return topology.Missed(route, err)
+			leaving = true
 		}
 	}
-	return err
+	return e.Servers.Elsewhere(route, err, leaving)
 }
 
 // Name implements [topology.Engine].
@@ -95,7 +87,7 @@ func (e *Engine) Open(ctx context.Context, cred *secrets.Credential, database st
 	}
 	c, err := begin(ctx, p, cred)
 	if err != nil {
-		return nil, e.away(to, err)
+		return nil, e.elsewhere(to, err)
 	}
 	return server{c}, nil
 }
