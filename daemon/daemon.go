@@ -16,6 +16,7 @@ import (
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/logging"
+	"github.com/credproxy/credproxy/memory"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/secrets/awssm"
@@ -88,10 +89,10 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	if err := d.apply(ctx, cfg, func(err error) { d.begun(err, failed) }); err != nil {
 		return err
 	}
-	limitMemory(os.DirFS("/"))
+	memory.Limit(os.DirFS("/"))
 	log.Info("credproxy starts", zap.String("version", opts.Version), zap.Int("databases", len(cfg.Databases)))
 	var administering sync.WaitGroup
-	administering.Go(func() { releaseMemory(serving, 30*time.Second) })
+	administering.Go(func() { memory.Release(serving, 30*time.Second) })
 	administering.Go(func() { d.metrics.Sample(serving) })
 	administering.Go(func() {
 		if err := d.serveAdmin(serving, cfg.Admin); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/admin/tally"
 	"github.com/credproxy/credproxy/audit"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/logging"
@@ -38,7 +39,7 @@ type database struct {
 	clientTLS  *wiring.ClientTLS // nil: none
 	files      [sha256.Size]byte // what the files for TLS said when they were read
 	server     *proxy.Server
-	tally      *tally
+	tally      *tally.Tally
 	prober     *probe.Prober
 	pool       *pool.Pool        // nil: none
 	servers    *topology.Servers // nil: clients may get any
@@ -71,7 +72,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	db.sessions, db.endSessions = context.WithCancel(db.serving)
 	db.desired, db.remove = context.WithCancel(db.serving)
 	observer := d.metrics.Database(cfg.Name)
-	db.observer, db.tally = observer, newTally(observer)
+	db.observer, db.tally = observer, tally.New(observer)
 	db.prober = probe.New(cfg, db.log, observer.Probe)
 	db.pool = newPool(cfg.Pool, observer)
 	defer func() {
@@ -94,7 +95,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 		LoginTimeout: cfg.Limits.LoginTimeout,
 		Notify: func(e secrets.Event) {
 			observer.Credential(src.Kind(), e)
-			db.tally.credential(e)
+			db.tally.Credential(e)
 			db.prober.Event(e)
 			db.retireSessions(e)
 			if e.Kind == secrets.EmergencyEnded {

@@ -49,7 +49,7 @@ func (db *database) status() admin.Database {
 		s.Engine, s.Listeners, s.Upstream = string(db.cfg.Engine), db.addrs, db.upstreamName()
 	}
 	s.Ready = s.Reason == ""
-	db.tally.fill(&s)
+	db.tally.Fill(&s)
 	s.Recent, s.Pool, s.Servers = db.observer.Recent(), db.poolStatus(), db.serversStatus()
 	known := db.cache.Status()
 	s.BreakGlass = db.breakGlassStatus(known)

@@ -1,4 +1,10 @@
-package daemon
+// Package memory keeps what the process takes of memory near to what it needs: below a
+// container's limit, and no longer than a burst of logins.
+//
+// Invariant: a limit that the environment sets (GOMEMLIMIT) stays.
+//
+// The package counts no sessions and knows nothing of what the memory is for.
+package memory
 
 import (
 	"context"
@@ -12,10 +18,10 @@ import (
 	"time"
 )
 
-// limitMemory has the garbage collector work harder before a container's limit of
+// Limit has the garbage collector work harder before a container's limit of
 // memory is reached, at nine tenths of it, unless the variable GOMEMLIMIT has a
 // limit already. (GOMAXPROCS follows the container's limit by itself.)
-func limitMemory(root fs.FS) {
+func Limit(root fs.FS) {
 	if limit := cgroupLimit(root); limit < math.MaxInt64 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(limit / 10 * 9)
 	}
@@ -45,12 +51,12 @@ func cgroupLimit(root fs.FS) int64 {
 	return least
 }
 
-// releaseMemory gives memory back to the system when all is at rest: when nothing
+// Release gives memory back to the system when all is at rest: when nothing
 // has made the garbage collector run since the last look, and more than a quarter
 // of the heap is unused. Many logins at once leave it and the stacks larger than the
 // sessions then need, and nothing else would ever shrink them. It returns when ctx
 // ends.
-func releaseMemory(ctx context.Context, every time.Duration) {
+func Release(ctx context.Context, every time.Duration) {
 	looks := time.NewTicker(every)
 	defer looks.Stop()
 	for last := uint64(0); ; {

@@ -1,4 +1,4 @@
-package daemon
+package tally
 
 import (
 	"testing"
@@ -42,12 +42,12 @@ func TestLoginsPerSecond(t *testing.T) {
 
 func TestTally(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tl := newTally(metrics.New().Database("orders"))
-		fill := func() (db admin.Database) { tl.fill(&db); return db }
+		tl := New(metrics.New().Database("orders"))
+		fill := func() (db admin.Database) { tl.Fill(&db); return db }
 		tried := func(version string, stage secrets.Stage, err error) {
 			cred := secrets.NewCredential("app", "planted-secret")
 			cred.VersionID = version
-			tl.credential(secrets.Event{Kind: secrets.Tried, Stage: stage, Credential: cred, Err: err})
+			tl.Credential(secrets.Event{Kind: secrets.Tried, Stage: stage, Credential: cred, Err: err})
 		}
 		tried("v1", secrets.Current, nil)
 		tl.LoginPhase("total", time.Second)

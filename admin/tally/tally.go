@@ -1,4 +1,10 @@
-package daemon
+// Package tally counts what the status page shows of one database beside its metrics: [Tally].
+//
+// Invariant: what it is told it passes on to the metrics, unchanged, and what it keeps is
+// bounded by the kinds of failures that there are.
+//
+// The package exports no metrics and draws nothing.
+package tally
 
 import (
 	"cmp"
@@ -12,10 +18,10 @@ import (
 	"github.com/credproxy/credproxy/secrets"
 )
 
-// tally counts for the status page what the metrics count for Prometheus, and
+// Tally counts for the status page what the metrics count for Prometheus, and
 // remembers what a metric cannot say: texts, and the last rotation. It passes on
 // to the metrics all it hears.
-type tally struct {
+type Tally struct {
 	proxy.Observer
 
 	mu       sync.Mutex
@@ -27,12 +33,13 @@ type tally struct {
 	rotation *admin.Rotation              // replaced when it changes
 }
 
-func newTally(to proxy.Observer) *tally {
-	return &tally{Observer: to, failures: map[fault.Kind]admin.Failure{}}
+// New returns a Tally that has counted nothing yet and passes on to what it hears.
+func New(to proxy.Observer) *Tally {
+	return &Tally{Observer: to, failures: map[fault.Kind]admin.Failure{}}
 }
 
 // SessionEnded implements proxy.Observer.
-func (t *tally) SessionEnded(kind fault.Kind, told string) {
+func (t *Tally) SessionEnded(kind fault.Kind, told string) {
 	t.Observer.SessionEnded(kind, told)
 	if kind == fault.OK {
 		return
@@ -44,7 +51,7 @@ func (t *tally) SessionEnded(kind fault.Kind, told string) {
 }
 
 // LoginPhase implements proxy.Observer.
-func (t *tally) LoginPhase(phase string, d time.Duration) {
+func (t *Tally) LoginPhase(phase string, d time.Duration) {
 	t.Observer.LoginPhase(phase, d)
 	if phase != "total" {
 		return
@@ -63,8 +70,8 @@ func (t *tally) LoginPhase(phase string, d time.Duration) {
 	}
 }
 
-// credential hears of what happens to the credential.
-func (t *tally) credential(e secrets.Event) {
+// Credential hears of what happens to the credential.
+func (t *Tally) Credential(e secrets.Event) {
 	if e.Kind != secrets.Tried || e.Err != nil || e.Stage == secrets.Emergency {
 		return
 	}
@@ -77,8 +84,8 @@ func (t *tally) credential(e secrets.Event) {
 	}
 }
 
-// fill writes what was counted into db.
-func (t *tally) fill(db *admin.Database) {
+// Fill writes what was counted into db.
+func (t *Tally) Fill(db *admin.Database) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	db.Rotation = t.rotation

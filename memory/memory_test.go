@@ -1,4 +1,4 @@
-package daemon
+package memory
 
 import (
 	"context"
@@ -49,7 +49,7 @@ func TestMemoryIsReleasedAtRest(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var releasing sync.WaitGroup
-	releasing.Go(func() { releaseMemory(ctx, 10*time.Millisecond) })
+	releasing.Go(func() { Release(ctx, 10*time.Millisecond) })
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		_, spare, _ := heap()
 		if spare < 16<<20 {
