@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,8 +18,8 @@ import (
 )
 
 const (
-	// attempts is how often a call that AWS throttles is made, with pauses of up to 20 s
-	// between.
+	// attempts is how often a call that AWS throttles is made by default, with pauses of up to
+	// 20 s between.
 	attempts = 10
 	// maxPages caps the pages of one list, of up to 100 entries each.
 	maxPages = 500
@@ -30,9 +31,11 @@ const (
 
 // Options say whom to ask, and as whom.
 type Options struct {
-	Region      string      // default: the SDK's
-	Role        awscfg.Role // to assume first
-	ReadSecrets bool        // read the values of secrets that nothing else attaches to a database
+	Region      string                            // default: the SDK's
+	Role        awscfg.Role                       // to assume first
+	ReadSecrets bool                              // read the values of secrets that nothing else attaches to a database
+	Attempts    int                               // how often a call that AWS throttles is made; default 10
+	Called      func(operation string, err error) // hears of each call; nil: nobody does
 }
 
 // Account is what AWS says of the databases of one account and region.
@@ -55,25 +58,45 @@ type Failure struct {
 
 func (f Failure) String() string { return f.Call + ": " + awscfg.Plain(f.Err).Error() }
 
-// Ask asks AWS for databases and secrets, page by page: DescribeDBClusters,
-// DescribeDBInstances, ListSecrets and, with ReadSecrets, BatchGetSecretValue. It asks for
-// all engines: some that DescribeDBInstances knows it refuses as a filter, depending on
-// the region. The error is that of the AWS configuration, or of all calls.
-func Ask(ctx context.Context, o Options) (*Account, error) {
+// Client asks one account and region, as often as it is told to.
+type Client struct {
+	options Options
+	config  *awscfg.Config
+	rds     *rds.Client
+	secrets *secretsmanager.Client
+}
+
+// NewClient loads the AWS configuration. It asks the network for no more than that.
+func NewClient(ctx context.Context, o Options) (*Client, error) {
 	cfg, err := awscfg.Load(ctx, awscfg.Options{Region: o.Region, Role: o.Role})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := cfg.Credentials(ctx); err != nil {
-		return nil, err
+	o.Attempts = cmp.Or(o.Attempts, attempts)
+	if o.Called == nil {
+		o.Called = func(string, error) {}
 	}
 	// The clients stay out of interfaces, and so of the SDK's paginators: the linker would
 	// keep each of their methods.
-	db := rds.NewFromConfig(cfg.AWS, func(o *rds.Options) { o.RetryMaxAttempts = attempts })
-	sm := secretsmanager.NewFromConfig(cfg.AWS, func(o *secretsmanager.Options) { o.RetryMaxAttempts = attempts })
-	a := &Account{Region: cfg.AWS.Region}
+	return &Client{
+		options: o, config: cfg,
+		rds:     rds.NewFromConfig(cfg.AWS, func(s *rds.Options) { s.RetryMaxAttempts = o.Attempts }),
+		secrets: secretsmanager.NewFromConfig(cfg.AWS, func(s *secretsmanager.Options) { s.RetryMaxAttempts = o.Attempts }),
+	}, nil
+}
+
+// Ask asks AWS for databases and secrets, page by page: DescribeDBClusters,
+// DescribeDBInstances, ListSecrets and, with ReadSecrets, BatchGetSecretValue. It asks for
+// all engines: some that DescribeDBInstances knows it refuses as a filter, depending on
+// the region. The error is that of the AWS credentials, or of all calls.
+func (c *Client) Ask(ctx context.Context) (*Account, error) {
+	if _, err := c.config.Credentials(ctx); err != nil {
+		return nil, err
+	}
+	a := &Account{Region: c.config.AWS.Region}
 	a.try("rds:DescribeDBClusters", pages(func(marker *string) (*string, error) {
-		out, err := db.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		out, err := c.rds.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		c.options.Called("DescribeDBClusters", err)
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +104,8 @@ func Ask(ctx context.Context, o Options) (*Account, error) {
 		return out.Marker, nil
 	}))
 	a.try("rds:DescribeDBInstances", pages(func(marker *string) (*string, error) {
-		out, err := db.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		out, err := c.rds.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		c.options.Called("DescribeDBInstances", err)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +113,8 @@ func Ask(ctx context.Context, o Options) (*Account, error) {
 		return out.Marker, nil
 	}))
 	a.try("secretsmanager:ListSecrets", pages(func(token *string) (*string, error) {
-		out, err := sm.ListSecrets(ctx, &secretsmanager.ListSecretsInput{NextToken: token, MaxResults: aws.Int32(pageSize)})
+		out, err := c.secrets.ListSecrets(ctx, &secretsmanager.ListSecretsInput{NextToken: token, MaxResults: aws.Int32(pageSize)})
+		c.options.Called("ListSecrets", err)
 		if err != nil {
 			return nil, err
 		}
@@ -100,8 +125,8 @@ func Ask(ctx context.Context, o Options) (*Account, error) {
 	if len(a.Failures) == calls {
 		return nil, fmt.Errorf("AWS tells nothing of this account: %s", a.Failures[0])
 	}
-	if o.ReadSecrets {
-		a.readHosts(ctx, sm)
+	if c.options.ReadSecrets {
+		c.readHosts(ctx, a)
 	}
 	return a, nil
 }
@@ -127,7 +152,7 @@ func pages(page func(marker *string) (next *string, err error)) error {
 }
 
 // readHosts reads the secrets that say by their value alone whose they are.
-func (a *Account) readHosts(ctx context.Context, sm *secretsmanager.Client) {
+func (c *Client) readHosts(ctx context.Context, a *Account) {
 	var ids []string
 	for _, s := range a.Secrets {
 		if databaseOf(s) == "" && aws.ToString(s.OwningService) == "" {
@@ -139,7 +164,8 @@ func (a *Account) readHosts(ctx context.Context, sm *secretsmanager.Client) {
 	refused := 0
 	var first error
 	for some := range slices.Chunk(ids, batchSize) {
-		out, err := sm.BatchGetSecretValue(ctx, &secretsmanager.BatchGetSecretValueInput{SecretIdList: some})
+		out, err := c.secrets.BatchGetSecretValue(ctx, &secretsmanager.BatchGetSecretValueInput{SecretIdList: some})
+		c.options.Called("BatchGetSecretValue", err)
 		if err != nil {
 			a.try(call, err)
 			return
@@ -151,9 +177,9 @@ func (a *Account) readHosts(ctx context.Context, sm *secretsmanager.Client) {
 		}
 		for _, v := range out.SecretValues {
 			// What is no secret of a database is of no use here.
-			c, err := secrets.ParseDocument([]byte(aws.ToString(v.SecretString)), secrets.Keys{})
-			if err == nil && c.Endpoint.Host != "" {
-				a.Hosts[aws.ToString(v.ARN)] = strings.ToLower(c.Endpoint.Host)
+			credential, err := secrets.ParseDocument([]byte(aws.ToString(v.SecretString)), secrets.Keys{})
+			if err == nil && credential.Endpoint.Host != "" {
+				a.Hosts[aws.ToString(v.ARN)] = strings.ToLower(credential.Endpoint.Host)
 			}
 		}
 	}

@@ -20,6 +20,7 @@ type Choice struct {
 	IAMUser    string            // the user of databases with IAM authentication and no secret
 	CAFile     string            // tls.ca_file of each database
 	AssumeRole config.AssumeRole // of each credential
+	Most       int               // databases that are served; default: what a configuration holds
 }
 
 // Plan is which databases are served and how.
@@ -32,17 +33,12 @@ type Plan struct {
 	Other  int       // databases without the tags
 }
 
-// Served is one database of the configuration.
+// Served is one database of the configuration. Of that, what no default says is set.
 type Served struct {
-	Name, About string // About is what it is, in words
-	Notes       []string
-	Engine      config.Engine
-	Role        config.Role
-	Listen      int // port on loopback
-	Host        string
-	Port        int
-	Database    string // "": not known
-	Secret      string // ARN; "": IAM
+	config.Database
+	ID    string // what it is in AWS, which another of the same name is not: an ARN and an end of it
+	About string // what it is, in words
+	Notes []string
 }
 
 // LeftOut is a database that is not served.
@@ -113,11 +109,11 @@ func (p *planner) cluster(c *rdstypes.DBCluster) {
 	for _, custom := range c.CustomEndpoints {
 		notes = append(notes, "Custom endpoint, not served: "+custom)
 	}
-	s := Served{Name: name, About: about + ", writer", Notes: notes, Engine: engines[engine], Role: config.Writer, Host: endpoint,
-		Port: int(aws.ToInt32(c.Port)), Database: aws.ToString(c.DatabaseName), Secret: credential}
+	s := Served{ID: arn, About: about + ", writer", Notes: notes, Database: config.Database{Name: name, Engine: engines[engine], Role: config.Writer,
+		Host: endpoint, Port: int(aws.ToInt32(c.Port)), Database: aws.ToString(c.DatabaseName), Credentials: credential}}
 	p.Served = append(p.Served, s)
 	if reader := aws.ToString(c.ReaderEndpoint); reader != "" && readers > 0 {
-		s.Name, s.About, s.Notes, s.Role, s.Host = name+"-reader", fmt.Sprintf("%s, %s", about, plural(readers, "reader")), nil, config.Reader, reader
+		s.Name, s.ID, s.About, s.Notes, s.Role, s.Host = name+"-reader", arn+"#reader", fmt.Sprintf("%s, %s", about, plural(readers, "reader")), nil, config.Reader, reader
 		p.Served = append(p.Served, s)
 	}
 }
@@ -153,8 +149,8 @@ func (p *planner) instance(i *rdstypes.DBInstance) {
 		return
 	}
 	notes = append(notes, statusNote(aws.ToString(i.DBInstanceStatus))...)
-	p.Served = append(p.Served, Served{Name: name, About: about, Notes: notes, Engine: engines[engine], Role: role, Host: host,
-		Port: port, Database: aws.ToString(i.DBName), Secret: credential})
+	p.Served = append(p.Served, Served{ID: aws.ToString(i.DBInstanceArn), About: about, Notes: notes, Database: config.Database{Name: name, Engine: engines[engine],
+		Role: role, Host: host, Port: port, Database: aws.ToString(i.DBName), Credentials: credential}})
 }
 
 // usable reports whether a database has the tags, and if so what keeps it from being served.
@@ -192,11 +188,11 @@ func (p *planner) finish() {
 	byName := func(a, b Served) int { return cmp.Compare(a.Name, b.Name) }
 	slices.SortStableFunc(p.Served, byName)
 	slices.SortStableFunc(p.Left, func(a, b LeftOut) int { return cmp.Compare(a.Name, b.Name) })
-	if len(p.Served) > config.MaxDatabases {
-		for _, s := range p.Served[config.MaxDatabases:] {
-			p.Left = append(p.Left, LeftOut{s.Name, s.About, fmt.Sprintf("a configuration holds %d databases; narrow them by tags", config.MaxDatabases)})
+	if most := cmp.Or(p.Choice.Most, config.MaxDatabases); len(p.Served) > most {
+		for _, s := range p.Served[most:] {
+			p.Left = append(p.Left, LeftOut{s.Name, s.About, fmt.Sprintf("a configuration holds %d databases; narrow them by tags", most)})
 		}
-		p.Served = p.Served[:config.MaxDatabases]
+		p.Served = p.Served[:most]
 	}
 	taken, next := map[string]bool{}, map[int]int{}
 	for i := range p.Served {
@@ -204,7 +200,8 @@ func (p *planner) finish() {
 		s.Name = free(s.Name, taken)
 		taken[s.Name] = true
 		first := s.Engine.Port()
-		s.Listen = first + next[first]
+		s.Listen = []string{fmt.Sprintf("localhost:%d", first+next[first])}
+		s.TLS.CAFile = p.Choice.CAFile
 		next[first]++
 	}
 }

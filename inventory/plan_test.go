@@ -37,6 +37,14 @@ func secretOf(name, database string) smtypes.SecretListEntry {
 
 func planOf(a *Account) *Plan { return a.Plan(Choice{IAMUser: "app"}) }
 
+// secretID is the secret that a database's logins come from, "" for IAM.
+func secretID(s Served) string {
+	if c := s.Credentials.SecretsManager; c != nil {
+		return c.SecretID
+	}
+	return ""
+}
+
 func names(p *Plan) (all []string) {
 	for _, s := range p.Served {
 		all = append(all, s.Name)
@@ -61,8 +69,8 @@ func TestNames(t *testing.T) {
 		t.Errorf("names\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	for i, s := range p.Served {
-		if s.Listen != 5432+i {
-			t.Errorf("%s listens at %d", s.Name, s.Listen)
+		if s.Listen[0] != fmt.Sprintf("localhost:%d", 5432+i) {
+			t.Errorf("%s listens at %s", s.Name, s.Listen)
 		}
 	}
 	if _, err := p.Text(); err != nil {
@@ -84,8 +92,8 @@ func TestSecretOfReplica(t *testing.T) {
 		if s.Name == "first" {
 			wantRole = config.AnyRole
 		}
-		if s.Secret != wantSecret || s.Role != wantRole {
-			t.Errorf("%s: role %s, secret %q", s.Name, s.Role, s.Secret)
+		if secretID(s) != wantSecret || s.Role != wantRole {
+			t.Errorf("%s: role %s, secret %q", s.Name, s.Role, secretID(s))
 		}
 	}
 }
@@ -99,12 +107,12 @@ func TestWhichSecret(t *testing.T) {
 	a := &Account{Instances: []rdstypes.DBInstance{instance("shop")}, Secrets: []smtypes.SecretListEntry{old, master, byHost, secretOf("b-app", "shop"), secretOf("b-app", "another")},
 		Hosts: map[string]string{secretARN + "c-host": "shop.example"}}
 	s := planOf(a).Served[0]
-	if s.Secret != secretARN+"b-app" || !slices.Equal(s.Notes, []string{"Another secret of it: " + secretARN + "c-host", "Another secret of it: " + secretARN + "a-master"}) {
-		t.Errorf("%q, %q", s.Secret, s.Notes)
+	if secretID(s) != secretARN+"b-app" || !slices.Equal(s.Notes, []string{"Another secret of it: " + secretARN + "c-host", "Another secret of it: " + secretARN + "a-master"}) {
+		t.Errorf("%q, %q", secretID(s), s.Notes)
 	}
 	a.Secrets = []smtypes.SecretListEntry{master}
-	if s := planOf(a).Served[0]; s.Secret != secretARN+"a-master" || len(s.Notes) != 1 || !strings.Contains(s.Notes[0], "master user's") {
-		t.Errorf("%q, %q", s.Secret, s.Notes)
+	if s := planOf(a).Served[0]; secretID(s) != secretARN+"a-master" || len(s.Notes) != 1 || !strings.Contains(s.Notes[0], "master user's") {
+		t.Errorf("%q, %q", secretID(s), s.Notes)
 	}
 }
 

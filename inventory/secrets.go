@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
 	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/credproxy/credproxy/config"
 )
 
 // secret is one that belongs to a database.
@@ -66,9 +68,9 @@ func (a *Account) attached() map[string][]secret {
 	return all
 }
 
-// credential returns the ARN of the secret that a database's logins come from, "" for IAM;
-// or why there is neither. owners are the ARNs of the database, and of that whose users it has.
-func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners ...string) (arn string, notes []string, reason string) {
+// credential returns where a database's logins come from, a secret or IAM; or why there is
+// neither. owners are the ARNs of the database, and of that whose users it has.
+func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners ...string) (from config.Credentials, notes []string, reason string) {
 	var found []secret
 	for _, owner := range owners {
 		found = append(found, p.secrets[owner]...)
@@ -86,10 +88,12 @@ func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners
 		for _, other := range found[1:] {
 			notes = append(notes, "Another secret of it: "+other.arn)
 		}
-		return found[0].arn, notes, ""
+		from.SecretsManager = &config.SecretsManager{SecretID: found[0].arn, AssumeRole: p.Choice.AssumeRole}
+		return from, notes, ""
 	}
 	if iam {
-		return "", []string{"IAM: is this the user that may log in with a token? AWS does not know."}, ""
+		from.IAM = &config.IAM{User: p.Choice.IAMUser, Region: p.Region, AssumeRole: p.Choice.AssumeRole}
+		return from, []string{"IAM: is this the user that may log in with a token? AWS does not know."}, ""
 	}
 	reason = "no secret is attached to it, and IAM database authentication is off"
 	if slices.ContainsFunc(p.Hidden, func(f Failure) bool { return strings.HasPrefix(f.Call, "secretsmanager:") }) {
@@ -97,5 +101,5 @@ func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners
 	} else if p.account.Hosts == nil {
 		reason += "; --read-secrets finds those that name its host"
 	}
-	return "", nil, reason
+	return from, nil, reason
 }

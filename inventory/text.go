@@ -94,27 +94,27 @@ func (p *Plan) served(b *strings.Builder, s Served) {
 	line := func(format string, args ...any) { fmt.Fprintf(b, "    "+format+"\n", args...) }
 	fmt.Fprintf(b, "  - name: %s\n", plain(s.Name))
 	line("engine: %s", s.Engine)
-	line("listen: localhost:%d", s.Listen)
+	line("listen: %s", s.Listen[0])
 	line("host: %s", quoted(s.Host))
 	line("port: %d", s.Port)
 	if s.Role != config.AnyRole {
 		line("role: %s", s.Role)
 	}
-	if s.Database != "" {
-		line("database: %s", quoted(s.Database))
+	if s.Database.Database != "" {
+		line("database: %s", quoted(s.Database.Database))
 	}
-	if p.Choice.CAFile != "" {
-		line("tls: {ca_file: %s}", quoted(p.Choice.CAFile))
-	}
-	source, key, value := "secrets_manager", "secret_id", s.Secret
-	if value == "" {
-		source, key, value = "iam", "user", p.Choice.IAMUser
+	if s.TLS.CAFile != "" {
+		line("tls: {ca_file: %s}", quoted(s.TLS.CAFile))
 	}
 	line("credentials:")
-	line("  %s:", source)
-	line("    %s: %s", key, quoted(value))
-	if source == "iam" {
-		line("    region: %s", p.Region)
+	if c := s.Credentials.SecretsManager; c != nil {
+		line("  secrets_manager:")
+		line("    secret_id: %s", quoted(c.SecretID))
+	}
+	if c := s.Credentials.IAM; c != nil {
+		line("  iam:")
+		line("    user: %s", quoted(c.User))
+		line("    region: %s", c.Region)
 	}
 	if role := p.Choice.AssumeRole; role.RoleARN != "" {
 		line("    assume_role:")

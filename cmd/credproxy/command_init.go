@@ -76,7 +76,11 @@ not written; 2 bad usage, or the file is there and --force is not given.`,
 			choice.AssumeRole = config.AssumeRole{RoleARN: role, ExternalID: externalID}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			account, err := inventory.Ask(ctx, asked)
+			client, err := inventory.NewClient(ctx, asked)
+			if err != nil {
+				return err
+			}
+			account, err := client.Ask(ctx)
 			if err != nil {
 				return err
 			}
