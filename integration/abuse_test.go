@@ -74,7 +74,7 @@ func (a *abused) quiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer super.Close(t.Context())
-	await(t, "the server's sessions to end", func() bool {
+	sidecar.Await(t, "the server's sessions to end", func() bool {
 		return ask(t, super, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'") == "0"
 	})
 }

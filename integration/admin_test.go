@@ -45,18 +45,18 @@ func TestProbes(t *testing.T) {
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" +
 		smDatabase("main", arn, "port: "+port, "tls: "+tlsYAML("", pg.CAFile), "rotation: {refresh: 1s}")}, appPassword)
 	listener := w.Addr(t, "main")
-	await(t, "the start", func() bool { code, _, err := w.Get("/startup"); return err == nil && code == http.StatusOK })
+	sidecar.Await(t, "the start", func() bool { code, _, err := w.Get("/startup"); return err == nil && code == http.StatusOK })
 	w.probe(t, "/readiness", http.StatusServiceUnavailable, "main: no credential yet")
 	w.probe(t, "/liveness", http.StatusOK, "true")
 	down.Store(true)
 	aws.ClearFaults()
-	await(t, "a credential without proof", func() bool {
+	sidecar.Await(t, "a credential without proof", func() bool {
 		ready, why := w.ready(t)
 		return !ready && strings.Contains(why, "the database has not accepted the credential yet")
 	})
 	w.probe(t, "/liveness", http.StatusOK, "true")
 	down.Store(false)
-	await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
+	sidecar.Await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
 	w.recovers(t, "main", "postgres")
 
 	down.Store(true)
@@ -78,7 +78,7 @@ func TestProbes(t *testing.T) {
 	}
 	defer conn.Close(context.Background())
 	w.Signal(syscall.SIGTERM)
-	await(t, "the drain", func() bool { ready, _ := w.ready(t); return !ready })
+	sidecar.Await(t, "the drain", func() bool { ready, _ := w.ready(t); return !ready })
 	w.probe(t, "/readiness", http.StatusServiceUnavailable, "shutting down")
 	w.probe(t, "/liveness", http.StatusOK, "true")
 	w.probe(t, "/startup", http.StatusOK, "true")
@@ -117,7 +117,7 @@ func TestMetricsOfOddClients(t *testing.T) {
 				t.Errorf("/%s: %d %v", odd, code, err)
 			}
 		}
-		await(t, "the sessions to end", func() bool { n, err := w.Metric("credproxy_connections_active"); return err == nil && n == 0 })
+		sidecar.Await(t, "the sessions to end", func() bool { n, err := w.Metric("credproxy_connections_active"); return err == nil && n == 0 })
 		_, metrics, err := w.Get("/metrics")
 		if err != nil {
 			t.Fatal(err)

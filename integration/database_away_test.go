@@ -62,10 +62,10 @@ func TestDatabaseAway(t *testing.T) {
 			aws := startAWS(t, awsstub.Options{})
 			arn := aws.CreateSecret("prod/main", s.secret())
 			w := watch(t, sidecar.Options{Env: aws.Env(), Config: s.config(arn)}, appPassword)
-			await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready && s.logIn(w) == nil })
+			sidecar.Await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready && s.logIn(w) == nil })
 			s.stop()
 			var err error
-			await(t, "an open breaker", func() bool {
+			sidecar.Await(t, "an open breaker", func() bool {
 				err = s.logIn(w)
 				if ready, why := w.ready(t); !ready {
 					t.Fatalf("not ready while the database is away: %s", why)
@@ -73,7 +73,7 @@ func TestDatabaseAway(t *testing.T) {
 				open, _ := w.Metric("credproxy_database_breaker_open")
 				return open == 1 && strings.Contains(fmt.Sprintf("%+v", err), "credproxy: the database at localhost port")
 			})
-			await(t, "a login that fails without a dial", func() bool {
+			sidecar.Await(t, "a login that fails without a dial", func() bool {
 				_ = s.logIn(w)
 				return w.logged("main", `"msg":"session failed"`, "refuses connections", "not dialled again within 1s of a failure")
 			})
@@ -81,7 +81,7 @@ func TestDatabaseAway(t *testing.T) {
 				t.Errorf("status says of the breaker: %s %s", state, why)
 			}
 			s.start()
-			await(t, "a login when the database is back", func() bool { return s.logIn(w) == nil })
+			sidecar.Await(t, "a login when the database is back", func() bool { return s.logIn(w) == nil })
 			if state, why := w.databaseBreaker(t); state != "closed" || why != "" {
 				t.Errorf("status says of the breaker when the database is back: %s %s", state, why)
 			}
@@ -130,7 +130,7 @@ func TestDatabaseSilent(t *testing.T) {
 		t.Errorf("a client is told %+v", e)
 	}
 	// One of the second crowd at most, and the last client, may have tried.
-	await(t, "most of the clients to fail without a dial", func() bool {
+	sidecar.Await(t, "most of the clients to fail without a dial", func() bool {
 		return strings.Count(w.Log(), "not dialled again within") >= clients-1
 	})
 	startTap(t, full.open(t), pg.Addr())

@@ -60,11 +60,11 @@ func TestOutOfDescriptors(t *testing.T) {
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", arn, "tls: "+tlsYAML("", pg.CAFile))}, appPassword)
 	addr := w.Addr(t, "main")
 	session := connect(t, addr, "postgres")
-	await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
+	sidecar.Await(t, "readiness", func() bool { ready, _ := w.ready(t); return ready })
 
 	was, open := limitFiles(t, w.PID(), nil), countFiles(t, w.PID())
 	refusals := 0 // in a row: what is just being closed may let one in
-	await(t, "more refusals than open the breaker", func() bool {
+	sidecar.Await(t, "more refusals than open the breaker", func() bool {
 		leaveDescriptors(t, w.PID(), 1)
 		refusal, is := errors.AsType[*pgconn.PgError](w.logIn(t.Context(), addr, "postgres"))
 		if !is {
@@ -76,11 +76,11 @@ func TestOutOfDescriptors(t *testing.T) {
 		return refusals > 5
 	})
 	w.failure(t, "main", `"result":"too_many"`, "too many open files")
-	await(t, "the refused clients' descriptors", func() bool { return countFiles(t, w.PID()) <= open }) // else one of them serves the next client
+	sidecar.Await(t, "the refused clients' descriptors", func() bool { return countFiles(t, w.PID()) <= open }) // else one of them serves the next client
 	leaveDescriptors(t, w.PID(), 0)
 	waits := make(chan error, 1)
 	go func() { waits <- w.logIn(t.Context(), addr, "postgres") }()
-	await(t, "a failed accept", func() bool { return w.logged("main", "accept failed; trying again", "too many open files") })
+	sidecar.Await(t, "a failed accept", func() bool { return w.logged("main", "accept failed; trying again", "too many open files") })
 	if got := ask(t, session, "SELECT 1"); got != "1" {
 		t.Errorf("the session answers %s", got)
 	}

@@ -47,7 +47,7 @@ func query(t *testing.T, pg *servers.Postgres, conn *pgx.Conn, sql string) (done
 		_, err := conn.Exec(context.WithoutCancel(t.Context()), sql)
 		done <- err
 	}()
-	await(t, "the query to run", func() bool { return running() != before })
+	sidecar.Await(t, "the query to run", func() bool { return running() != before })
 	return done
 }
 
@@ -75,7 +75,7 @@ func TestDrain(t *testing.T) {
 	slow := query(t, pg, cancelled, "SELECT pg_sleep(600)")
 	done := query(t, pg, conn, "SELECT pg_advisory_lock(1)") // goes on until the superuser unlocks
 	w.Signal(syscall.SIGTERM)
-	await(t, "new sessions to be refused", func() bool { return w.logIn(t.Context(), addr, "postgres") != nil })
+	sidecar.Await(t, "new sessions to be refused", func() bool { return w.logIn(t.Context(), addr, "postgres") != nil })
 	w.ours(t, w.refused(t, "main", "postgres"), "57P03", "shutting down")
 	if err := cancelled.PgConn().CancelRequest(t.Context()); err != nil {
 		t.Error(err)
@@ -178,7 +178,7 @@ func TestDrainMySQL(t *testing.T) {
 		s.proxy.Signal(syscall.SIGTERM)
 		db := s.open(t, s.config())
 		db.SetMaxIdleConns(0)
-		await(t, "a session to be refused", func() bool { return db.PingContext(t.Context()) != nil })
+		sidecar.Await(t, "a session to be refused", func() bool { return db.PingContext(t.Context()) != nil })
 		if err := db.PingContext(t.Context()); err == nil || !strings.Contains(err.Error(), "credproxy is shutting down") {
 			t.Errorf("a client that comes while credproxy drains: %v", err)
 		}
@@ -202,7 +202,7 @@ func TestDrainMinDelay(t *testing.T) {
 		t.Fatalf("not ready: %s", why)
 	}
 	w.Signal(syscall.SIGTERM)
-	await(t, "readiness to fail", func() bool {
+	sidecar.Await(t, "readiness to fail", func() bool {
 		code, body, err := w.Get("/readiness")
 		return err == nil && code == http.StatusServiceUnavailable && strings.Contains(body, "shutting down")
 	})
@@ -215,7 +215,7 @@ func TestDrainMinDelay(t *testing.T) {
 	if err := w.logIn(t.Context(), addr, "postgres"); err != nil {
 		t.Errorf("login within min_delay: %v", err)
 	}
-	await(t, "the listener to close", func() bool { return closed(addr) })
+	sidecar.Await(t, "the listener to close", func() bool { return closed(addr) })
 	if code := w.Wait(); code != 0 {
 		t.Errorf("status %d", code)
 	}

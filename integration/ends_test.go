@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // noticed is how soon a server sees that a client of SLEEP or GET_LOCK is gone: MySQL and
@@ -39,7 +40,7 @@ func TestMySQLKilledClient(t *testing.T) {
 					running := func() int {
 						return mySQLNumber(t, s.my, "SELECT COUNT(*) FROM information_schema.processlist WHERE info = ?", statement)
 					}
-					await(t, statement, func() bool { return running() == 1 })
+					sidecar.Await(t, statement, func() bool { return running() == 1 })
 					_ = c.Close()
 					if !eventually(noticed, func() bool { return running() == 0 }) {
 						t.Errorf("%s goes on after its client has ended", statement)
@@ -74,7 +75,7 @@ func TestPostgresKilledClient(t *testing.T) {
 			running := func() string {
 				return ask(t, watcher, fmt.Sprintf("SELECT count(*) FROM pg_stat_activity WHERE pid = %d AND state = 'active'", pid))
 			}
-			await(t, "the statement", func() bool { return running() == "1" })
+			sidecar.Await(t, "the statement", func() bool { return running() == "1" })
 			_ = c.PgConn().Conn().(*net.TCPConn).Close()
 			if !eventually(noticed, func() bool { return running() == "0" }) {
 				t.Error("the statement goes on after its client has ended")

@@ -29,11 +29,11 @@ func TestEngineUnknown(t *testing.T) {
 	w := watch(t, sidecar.Options{Env: aws.Env(), Config: "databases:\n" + smDatabase("main", "prod/main", "tls: "+tlsYAML("", pg.CAFile)) + fmt.Sprintf(late, port)}, appPassword)
 	addr := "127.0.0.1:" + port
 	session := connect(t, w.Addr(t, "main"), "postgres")
-	await(t, "the start", func() bool { code, _, err := w.Get("/startup"); return err == nil && code == http.StatusOK })
+	sidecar.Await(t, "the start", func() bool { code, _, err := w.Get("/startup"); return err == nil && code == http.StatusOK })
 
 	hears := func(want string) {
 		t.Helper()
-		await(t, want, func() bool {
+		sidecar.Await(t, want, func() bool {
 			err := w.logIn(t.Context(), addr, "postgres")
 			return hasCode(err, "57P03") && strings.Contains(err.Error(), want)
 		})

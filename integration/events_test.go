@@ -73,7 +73,7 @@ func (w *watched) user(t *testing.T, name string) string {
 func (s *eventsStand) awaitUser(t *testing.T, name, user string) {
 	t.Helper()
 	began := time.Now()
-	await(t, "an event of "+name, func() bool { return s.user(t, name) == user })
+	sidecar.Await(t, "an event of "+name, func() bool { return s.user(t, name) == user })
 	t.Logf("%s logs in as %s %v after the rotation", name, user, time.Since(began).Round(time.Millisecond))
 }
 
@@ -92,7 +92,7 @@ func TestRotationEvents(t *testing.T) {
 	}
 	s.awaitUser(t, "orders", "app_clone")
 	s.awaitUser(t, "stock", "app_clone")
-	await(t, "an empty queue", func() bool { return s.aws.Queued(queueName) == 0 }) // that of scheduled, too, which is nobody's
+	sidecar.Await(t, "an empty queue", func() bool { return s.aws.Queued(queueName) == 0 }) // that of scheduled, too, which is nobody's
 	if got := s.user(t, "scheduled"); got != "app" {
 		t.Errorf("scheduled logs in as %s, although nothing told it to look", got)
 	}
@@ -105,7 +105,7 @@ func TestRotationEvents(t *testing.T) {
 	s.aws.Send(queueName, "not an event: "+appPassword) // ends the call that waits
 	s.AwaitLog(t, "allow sqs:ReceiveMessage on this queue")
 	failing := s.aws.Calls("ReceiveMessage")
-	await(t, "more tries", func() bool { return s.aws.Calls("ReceiveMessage") >= failing+2 })
+	sidecar.Await(t, "more tries", func() bool { return s.aws.Calls("ReceiveMessage") >= failing+2 })
 	s.rotate("stock", "app")
 	s.aws.ClearFaults()
 	s.awaitUser(t, "stock", "app")
@@ -148,7 +148,7 @@ func (s *eventsStand) checkCosts(t *testing.T) {
 // that it starts and serves without its queue.
 func TestEventsEnd(t *testing.T) {
 	s := newEventsStand(t)
-	await(t, "a call that waits", func() bool { return s.aws.Calls("ReceiveMessage") > 0 })
+	sidecar.Await(t, "a call that waits", func() bool { return s.aws.Calls("ReceiveMessage") > 0 })
 	began := time.Now()
 	s.Stop()
 	if took := time.Since(began); took > 15*time.Second {

@@ -91,11 +91,11 @@ func TestFilesReplaced(t *testing.T) {
 	calls := aws.Calls("GetSecretValue")
 
 	second := renew()
-	await(t, "the change to be noticed", func() bool { return bytes.Equal(shown(t, addr), second) })
+	sidecar.Await(t, "the change to be noticed", func() bool { return bytes.Equal(shown(t, addr), second) })
 
 	write(cert, []byte("-----BEGIN CERTIFICATE-----\ngarbage"))
 	w.Signal(syscall.SIGHUP)
-	await(t, "the bad one to be refused", func() bool { return reloads(t, w.Proxy, "refused") > 0 })
+	sidecar.Await(t, "the bad one to be refused", func() bool { return reloads(t, w.Proxy, "refused") > 0 })
 	w.AwaitLog(t, "client_tls.cert_file")
 	if _, body, err := w.Get("/status"); err != nil || !strings.Contains(body, `"ok": false`) {
 		t.Errorf("the status does not tell: %v %s", err, body)
@@ -105,11 +105,11 @@ func TestFilesReplaced(t *testing.T) {
 	}
 	third := renew()
 	w.Signal(syscall.SIGHUP)
-	await(t, "the third certificate", func() bool { return bytes.Equal(shown(t, addr), third) })
+	sidecar.Await(t, "the third certificate", func() bool { return bytes.Equal(shown(t, addr), third) })
 
 	write(ca, authority.PEM)
 	w.Signal(syscall.SIGHUP)
-	await(t, "the database to be trusted no more", func() bool { return w.logIn(t.Context(), addr, "postgres") != nil })
+	sidecar.Await(t, "the database to be trusted no more", func() bool { return w.logIn(t.Context(), addr, "postgres") != nil })
 	w.failure(t, "main", `"result":"upstream_tls"`)
 	if got := ask(t, session, "SELECT 1"); got != "1" {
 		t.Errorf("the session answers %s", got)

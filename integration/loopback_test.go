@@ -90,7 +90,7 @@ func (s *loopbackStand) reload(t *testing.T, databases string) {
 // listens waits until each database listens where it should.
 func (s *loopbackStand) listens(t *testing.T, want map[string][]string) {
 	t.Helper()
-	await(t, fmt.Sprint("listeners ", want), func() bool {
+	sidecar.Await(t, fmt.Sprint("listeners ", want), func() bool {
 		var status struct {
 			Databases []struct {
 				Name      string

@@ -216,7 +216,7 @@ func TestMySQLStall(t *testing.T) {
 		conn := dial(t, s.addr)
 		c := &rawMySQL{Conn: conn, t: t, r: bufio.NewReader(conn), hello: mysqlHello{caps: usualCaps, charset: 45, user: "anybody"}}
 		c.greeting = parseMySQLGreeting(t, c.packet())
-		await(t, "the server to be rid of the connection that was greeted", func() bool {
+		sidecar.Await(t, "the server to be rid of the connection that was greeted", func() bool {
 			return mySQLNumber(t, s.my, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?", c.greeting.id) == 0
 		})
 		c.send(c.hello.encode())
@@ -259,7 +259,7 @@ func TestMySQLGarbage(t *testing.T) {
 		}) {
 			t.Errorf("%v goroutines and descriptors after the abuse, %v before", now, before)
 		}
-		await(t, "the server's sessions to end", func() bool {
+		sidecar.Await(t, "the server's sessions to end", func() bool {
 			return mySQLNumber(t, s.my, "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'app'") <= 1
 		})
 		s.conn(t, s.config())

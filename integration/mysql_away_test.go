@@ -117,7 +117,7 @@ func TestMySQLAdminPing(t *testing.T) {
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 		same("paused", 1)
 		_ = syscall.Kill(pid, syscall.SIGCONT)
-		await(t, "the server to go on", func() bool { status, _ := mysqladmin(t, my, main, "--user=anybody", "ping"); return status == 0 })
+		sidecar.Await(t, "the server to go on", func() bool { status, _ := mysqladmin(t, my, main, "--user=anybody", "ping"); return status == 0 })
 		same("running again", 0)
 		my.Stop()
 		same("stopped", 1)

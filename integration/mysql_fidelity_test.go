@@ -11,6 +11,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // fidelity is a stand whose user may do what the clients here need.
@@ -229,7 +230,7 @@ func (s fidelity) killQuery(t *testing.T) {
 		}
 		done <- err
 	}()
-	await(t, "the query sleeps", func() bool {
+	sidecar.Await(t, "the query sleeps", func() bool {
 		return text(t, killer, "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%' AND id = "+id) == "1"
 	})
 	if _, err := killer.ExecContext(t.Context(), "KILL QUERY "+id); err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // mysqlCommand prepares a program of MySQL or MariaDB that knows no password and
@@ -188,7 +189,7 @@ func (s fidelity) binlog(t *testing.T) {
 	if err != nil || !strings.Contains(string(own), "while the reader waits") {
 		t.Fatalf("the server's own log has %d bytes, %v", len(own), err)
 	}
-	await(t, "the server's log has arrived", func() bool {
+	sidecar.Await(t, "the server's log has arrived", func() bool {
 		got, _ := os.ReadFile(filepath.Join(grows.Dir, "binlog.000001"))
 		return len(got) == len(own) && string(got[100:]) == string(own[100:]) // before that a flag says that it is in use
 	})

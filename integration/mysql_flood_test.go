@@ -80,7 +80,7 @@ func TestMySQLBareConnects(t *testing.T) {
 // credproxy has no connection left.
 func (w *watched) liveHeap(t *testing.T) int {
 	t.Helper()
-	await(t, "the last connection to end", func() bool { n, err := w.Metric("go_goroutines"); return err == nil && n < 50 })
+	sidecar.Await(t, "the last connection to end", func() bool { n, err := w.Metric("go_goroutines"); return err == nil && n < 50 })
 	if status, _, err := w.Get("/debug/pprof/heap?gc=1"); status != 200 || err != nil {
 		t.Fatalf("heap profile: %d, %v", status, err)
 	}

@@ -41,7 +41,7 @@ func TestMySQLBecomesMariaDB(t *testing.T) {
 	first.Stop()
 	aws.PutSecret("prod/main", mySQLSecret(second, "app", appPassword))
 	said := map[string]int{}
-	await(t, "a login at the second server", func() bool {
+	sidecar.Await(t, "a login at the second server", func() bool {
 		err := w.mySQL(t, "main", "app")
 		var e *mysql.MySQLError
 		switch {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 const (
@@ -65,7 +66,7 @@ func (s *pgStand) awaitSleep(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 	defer super.Close(context.Background())
-	await(t, "a session that sleeps", func() bool {
+	sidecar.Await(t, "a session that sleeps", func() bool {
 		return ask(t, super, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND $1 IN (0, pid)", pid) == "1"
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // A key cancels through every listener of its database, and nothing but its own
@@ -92,7 +93,7 @@ func (s *pgStand) waitForLock(t *testing.T, conn *pgx.Conn) (end func() error) {
 		_, err := conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
 		done <- err
 	}()
-	await(t, "a session that waits for the lock", func() bool {
+	sidecar.Await(t, "a session that waits for the lock", func() bool {
 		return ask(t, super, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1", int(conn.PgConn().PID())) == "1"
 	})
 	return func() error {

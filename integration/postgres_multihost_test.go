@@ -60,7 +60,7 @@ func hostStates(t *testing.T, ca *pki.CA, b *servers.Postgres) []hostState {
 	}
 	t.Cleanup(func() { _ = last.Close(context.Background()) })
 	signalPostmaster(t, stopping, syscall.SIGTERM) // it waits for the session
-	await(t, "a server that shuts down", func() bool {
+	sidecar.Await(t, "a server that shuts down", func() bool {
 		conn, err := pgx.Connect(t.Context(), stopping.URL("app", appPassword, "postgres"))
 		if err == nil {
 			_ = conn.Close(t.Context())

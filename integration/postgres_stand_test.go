@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -167,18 +166,10 @@ func psql(t *testing.T, version int, conninfo, script string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// await waits until cond holds.
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	if !eventually(30*time.Second, cond) {
-		t.Fatalf("%s: not in 30 s", what)
-	}
-}
-
 // awaitMetric waits until a metric of credproxy has a value.
 func awaitMetric(t *testing.T, p *sidecar.Proxy, want float64, name string, labels ...string) {
 	t.Helper()
-	await(t, fmt.Sprintf("%s%v = %v", name, labels, want), func() bool {
+	sidecar.Await(t, fmt.Sprintf("%s%v = %v", name, labels, want), func() bool {
 		got, err := p.Metric(name, labels...)
 		return err == nil && got == want
 	})

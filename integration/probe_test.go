@@ -37,7 +37,7 @@ func (s *rotatingServer) exec(t *testing.T, sql string) {
 // probed waits for a line about a probe with all of parts.
 func (r *rotating) probed(t *testing.T, parts ...string) {
 	t.Helper()
-	await(t, strings.Join(parts, ", "), func() bool {
+	sidecar.Await(t, strings.Join(parts, ", "), func() bool {
 		for line := range strings.Lines(r.proxy.Log()) {
 			if containsAll(line, parts) {
 				return true
@@ -164,7 +164,7 @@ func TestProbeWrites(t *testing.T) {
 			s.exec(t, "GRANT USAGE ON SCHEMA elsewhere TO app")
 		}
 		for _, f := range failures {
-			await(t, f[0], func() bool { return strings.Contains(r.probe(t).Error, f[0]) })
+			sidecar.Await(t, f[0], func() bool { return strings.Contains(r.probe(t).Error, f[0]) })
 			if code, why, err := r.proxy.Get("/readiness"); err != nil || code != 200 {
 				t.Errorf("readiness with a table that cannot be written to: %d %s %v", code, why, err)
 			}

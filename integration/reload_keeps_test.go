@@ -51,7 +51,7 @@ func (s *reloadStand) reload(t *testing.T, databases string, want ...string) {
 
 func (s *reloadStand) status(t *testing.T, want ...string) {
 	t.Helper()
-	await(t, strings.Join(want, ", "), func() bool {
+	sidecar.Await(t, strings.Join(want, ", "), func() bool {
 		_, body, err := s.Get("/status")
 		return err == nil && containsAll(body, want)
 	})
@@ -139,7 +139,7 @@ func TestReloadOfWhatFails(t *testing.T) {
 	}
 	s.aws.CreateSecret("prod/third", whole)
 	s.aws.ClearFaults()
-	await(t, "the third database", func() bool { return s.logIn(t.Context(), addr, "postgres") == nil })
+	sidecar.Await(t, "the third database", func() bool { return s.logIn(t.Context(), addr, "postgres") == nil })
 }
 
 // TestReloadWaitsForItsSecret leads a database to a secret that is not there, at an
@@ -166,7 +166,7 @@ func TestReloadWaitsForItsSecret(t *testing.T) {
 		t.Errorf("the status page says %s, %v", body, err)
 	}
 	s.aws.CreateSecret("prod/next", secretJSON(s.pg, "app", appPassword))
-	await(t, "the new one to serve", func() bool {
+	sidecar.Await(t, "the new one to serve", func() bool {
 		_, body, err := s.Get("/status")
 		return err == nil && !strings.Contains(body, "replacement") && strings.Contains(body, `"listeners"`)
 	})

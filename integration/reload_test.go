@@ -102,7 +102,7 @@ func TestReload(t *testing.T) {
 		if n%10 != 0 { // else the change alone must be noticed
 			w.Signal(syscall.SIGHUP)
 		}
-		await(t, fmt.Sprintf("reload %d", n), func() bool {
+		sidecar.Await(t, fmt.Sprintf("reload %d", n), func() bool {
 			_, body, err := w.Get("/status")
 			return err == nil && strings.Contains(body, fmt.Sprintf(`"limit": %d,`, 100+n)) && strings.Contains(body, `"passing"`) == (n%2 == 1)
 		})
@@ -110,7 +110,7 @@ func TestReload(t *testing.T) {
 			before = measure(t, w.Proxy)
 		}
 	}
-	await(t, "what was removed to be gone", func() bool {
+	sidecar.Await(t, "what was removed to be gone", func() bool {
 		after = measure(t, w.Proxy)
 		return after.goroutines <= before.goroutines+5 && after.objects <= 1.2*before.objects
 	})
@@ -119,7 +119,7 @@ func TestReload(t *testing.T) {
 	}
 
 	swap(t, dir, last+1, strings.Replace(config(last), "engine: postgres", "enginee: postgres", 1))
-	await(t, "the broken file to be refused", func() bool { return reloads(t, w.Proxy, "refused") == 1 })
+	sidecar.Await(t, "the broken file to be refused", func() bool { return reloads(t, w.Proxy, "refused") == 1 })
 	w.AwaitLog(t, "new configuration refused")
 	if !regexp.MustCompile(`credproxy.yaml:\d+:\d+: .*enginee`).MatchString(w.Log()) {
 		t.Error("the log does not say where the mistake is")
@@ -128,7 +128,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("the status does not tell of the refusal, %v: %s", err, body)
 	}
 	swap(t, dir, last+2, config(last)) // what is in force, and yet the mistake is gone
-	await(t, "the repaired file to be read", func() bool { return reloads(t, w.Proxy, "ok") > last })
+	sidecar.Await(t, "the repaired file to be read", func() bool { return reloads(t, w.Proxy, "ok") > last })
 	stop()
 	load.Wait()
 	t.Logf("%d queries, %d logins; %+v, then %+v", queries.Load(), logins.Load(), before, after)

@@ -38,7 +38,7 @@ func TestRollingRestart(t *testing.T) {
 	yaml := "shutdown: {min_delay: 1s, drain_timeout: 60s}\n" + mySQLDatabase(my.my, my.arn) + smDatabase("pg", secret, "tls: "+tlsYAML("", pg.CAFile))
 	start := func() *watched {
 		w := watch(t, sidecar.Options{Config: yaml, Env: my.aws.Env()}, appPassword)
-		await(t, "readiness", func() bool { code, _, err := w.Get("/readiness"); return err == nil && code == 200 })
+		sidecar.Await(t, "readiness", func() bool { code, _, err := w.Get("/readiness"); return err == nil && code == 200 })
 		return w
 	}
 	var target atomic.Pointer[watched]
@@ -77,7 +77,7 @@ func TestRollingRestart(t *testing.T) {
 	for ; !done.Load(); restarts++ {
 		old, next := target.Load(), start()
 		old.Signal(syscall.SIGTERM)
-		await(t, "readiness to fail", func() bool { code, _, err := old.Get("/readiness"); return err == nil && code == 503 })
+		sidecar.Await(t, "readiness to fail", func() bool { code, _, err := old.Get("/readiness"); return err == nil && code == 503 })
 		target.Store(next)
 		if code := old.Wait(); code != 0 {
 			t.Errorf("status %d", code)

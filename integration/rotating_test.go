@@ -236,5 +236,5 @@ func (c *clients) end() {
 func (c *clients) more(t *testing.T, n int64) {
 	t.Helper()
 	goal := c.visits.Load() + n
-	await(t, fmt.Sprintf("%d more visits", n), func() bool { return c.visits.Load() >= goal })
+	sidecar.Await(t, fmt.Sprintf("%d more visits", n), func() bool { return c.visits.Load() >= goal })
 }

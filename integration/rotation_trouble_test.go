@@ -40,7 +40,7 @@ func TestRotationTrouble(t *testing.T) {
 			for _, event := range tt.events(t, r) {
 				event()
 				refreshed := r.calls.Load() + 2
-				await(t, "two refreshes", func() bool { return r.calls.Load() >= refreshed })
+				sidecar.Await(t, "two refreshes", func() bool { return r.calls.Load() >= refreshed })
 				load.more(t, 3*troubleClients)
 			}
 			load.end()

@@ -148,7 +148,7 @@ func TestKubernetesSwap(t *testing.T) {
 	}
 	more := func(n int64) {
 		from := logins.Load()
-		await(t, "more logins", func() bool { return logins.Load() >= from+n })
+		sidecar.Await(t, "more logins", func() bool { return logins.Load() >= from+n })
 	}
 	failed := func() int { return strings.Count(w.Log(), "credential rejected by the database") }
 	for round := range 6 {
@@ -169,7 +169,7 @@ func TestKubernetesSwap(t *testing.T) {
 			setPassword()
 		case 2: // the database first: logins wait for the mount
 			setPassword()
-			await(t, "a refused login", func() bool { return failed() > before })
+			sidecar.Await(t, "a refused login", func() bool { return failed() > before })
 			m.put(t, "app", password)
 		}
 	}

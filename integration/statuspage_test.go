@@ -71,7 +71,7 @@ func TestStatusPage(t *testing.T) {
 	if code, answer, err := w.Post("/break-glass", `{"reason":"INC-4711: rotation is broken","database":"reports"}`); code != http.StatusOK || err != nil {
 		t.Fatalf("%d %s, %v", code, answer, err)
 	}
-	await(t, "the page to show it by itself", func() bool { return b.eval("document.title") == "TROUBLE · credproxy" })
+	sidecar.Await(t, "the page to show it by itself", func() bool { return b.eval("document.title") == "TROUBLE · credproxy" })
 	text := b.eval("document.body.innerText")
 	if rotation := regexp.MustCompile(`ago, to [0-9a-f]{8}; 1 login waited, the longest [0-9]`); !rotation.MatchString(text) {
 		t.Errorf("the page does not say %s", rotation)
@@ -124,7 +124,7 @@ func breakBilling(t *testing.T, pg *servers.Postgres, aws *awsstub.Server, w *wa
 	if err := pg.SetPassword(t.Context(), "biller", secondPassword); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "billing to be refused", func() bool { return w.logIn(t.Context(), w.Addr(t, "billing"), "postgres") != nil })
+	sidecar.Await(t, "billing to be refused", func() bool { return w.logIn(t.Context(), w.Addr(t, "billing"), "postgres") != nil })
 }
 
 // styled holds that the page's policy let its style in, in its light or dark form.

@@ -77,7 +77,7 @@ func TestStoreAway(t *testing.T) {
 				smDatabase("main", "prod/main", "tls: "+tlsYAML("", pg.CAFile), "rotation: {refresh: 1s}")}, appPassword, secretAccessKey)
 			w.recovers(t, "main", "")
 			tt.begin(t, aws)
-			await(t, "a failed refresh", func() bool { return w.logged("main", "credential not fetched", tt.logged) })
+			sidecar.Await(t, "a failed refresh", func() bool { return w.logged("main", "credential not fetched", tt.logged) })
 			before := w.failedRefreshes()
 			for until := time.Now().Add(2 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 				if got := w.user(t, "main"); got != "app" {
@@ -97,7 +97,7 @@ func TestStoreAway(t *testing.T) {
 			} else {
 				aws.PutSecret("prod/main", secretJSON(pg, "app_clone", appPassword))
 			}
-			await(t, "the rotated credential", func() bool { return w.user(t, "main") == "app_clone" })
+			sidecar.Await(t, "the rotated credential", func() bool { return w.user(t, "main") == "app_clone" })
 			if n := strings.Count(w.Log(), "credential rejected by the database"); n != 0 {
 				t.Errorf("the database refused %d logins", n)
 			}
@@ -115,7 +115,7 @@ func TestNoSuchEndpoint(t *testing.T) {
 	w := watch(t, sidecar.Options{Env: env, Config: "databases:\n" +
 		smDatabase("main", "prod/main", "tls: "+tlsYAML("", pg.CAFile), "limits: {login_timeout: 3s}")}, appPassword)
 	w.ours(t, w.refused(t, "main", "postgres"), "57P03", "no database credential could be fetched yet")
-	await(t, "the name in the log", func() bool { return w.logged("main", "credential not fetched", "no-such-host.invalid") })
+	sidecar.Await(t, "the name in the log", func() bool { return w.logged("main", "credential not fetched", "no-such-host.invalid") })
 	if ready, _ := w.ready(t); ready {
 		t.Error("ready without a credential")
 	}

@@ -118,7 +118,7 @@ func TestSocketActivationDrain(t *testing.T) {
 	conn := connect(t, w.Addr(t, "main"), "postgres")
 	done := query(t, pg, conn, "SELECT pg_sleep(600)")
 	w.Signal(syscall.SIGTERM)
-	await(t, "a session to be refused", func() bool { return hasCode(w.logIn(t.Context(), addr, "postgres"), "57P03") })
+	sidecar.Await(t, "a session to be refused", func() bool { return hasCode(w.logIn(t.Context(), addr, "postgres"), "57P03") })
 	if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
 		t.Error(err)
 	}

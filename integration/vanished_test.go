@@ -76,7 +76,7 @@ func TestVanishedServer(t *testing.T) {
 			_, err := busy.Exec(context.WithoutCancel(t.Context()), "SELECT pg_sleep(600)")
 			heard <- err
 		}()
-		await(t, "the statement", func() bool {
+		sidecar.Await(t, "the statement", func() bool {
 			return ask(t, idle, "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'") == "1"
 		})
 		v.vanish(t)

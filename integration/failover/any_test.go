@@ -1,6 +1,10 @@
 package failover_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
+)
 
 // TestAnyFollowsTheName has clients of role any, who get the server that the name leads to
 // whatever it is, as clients do who connect directly.
@@ -13,7 +17,7 @@ func TestAnyFollowsTheName(t *testing.T) {
 			awaitWrites(t, s.writer, clients, direct)
 			n := clients.now()
 			c := s.handOver(t)
-			await(t, "visit to the demoted server", func() bool {
+			sidecar.Await(t, "visit to the demoted server", func() bool {
 				_, ends := e.(postgres)
 				for _, v := range clients.since(n) {
 					if v.readOnly && v.host == c.from || ends && !v.in {

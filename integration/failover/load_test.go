@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 const (
@@ -148,6 +150,6 @@ func awaitWrites(t *testing.T, host string, loads ...*load) {
 	t.Helper()
 	for _, l := range loads {
 		n := l.now()
-		await(t, "writes of each client at "+host, func() bool { return l.writeAt(host, n) })
+		sidecar.Await(t, "writes of each client at "+host, func() bool { return l.writeAt(host, n) })
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // TestMySQLReaders has clients of role reader, who get the replica though the name leads to the
@@ -29,7 +30,7 @@ func TestMySQLReaders(t *testing.T) {
 			}
 			s.handOver(t)
 			s.heal(t)
-			await(t, "use of the new replica", func() bool { // until then the writer will do
+			sidecar.Await(t, "use of the new replica", func() bool { // until then the writer will do
 				at, reader := visit()
 				return at == s.replica && reader
 			})

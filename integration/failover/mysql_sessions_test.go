@@ -16,6 +16,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // offTheOldServer is how long the sessions of a demoted server may last.
@@ -139,7 +140,7 @@ func TestMySQLDemotedServerLosesItsSessions(t *testing.T) {
 		if took := time.Since(c.demoted); took > offTheOldServer {
 			t.Errorf("the last session left after %v", took)
 		}
-		await(t, "end of the sessions at the old server", func() bool {
+		sidecar.Await(t, "end of the sessions at the old server", func() bool {
 			n, err := s.sessions(t.Context(), s.servers[old], appUser)
 			must(t, err)
 			return n == 0
@@ -211,7 +212,7 @@ func TestMySQLPooledSessions(t *testing.T) {
 			}
 			hosts = nil
 			c := s.handOver(t)
-			await(t, "end of the sessions at the old server", func() bool {
+			sidecar.Await(t, "end of the sessions at the old server", func() bool {
 				n, err := s.sessions(t.Context(), s.servers[c.from], appUser)
 				must(t, err)
 				return n == 0
@@ -236,7 +237,7 @@ func TestMySQLWithoutWriter(t *testing.T) {
 	eachMySQL(t, func(t *testing.T, s *stand) {
 		s.mySQL(t).host(t)
 		must(t, s.demote(t.Context(), s.servers[s.writer], s.servers[s.replica]))
-		await(t, "loss of the writer", func() bool { return strings.Contains(s.proxy.Log(), "the writer is gone") })
+		sidecar.Await(t, "loss of the writer", func() bool { return strings.Contains(s.proxy.Log(), "the writer is gone") })
 		_, err := s.connect(t.Context(), s.door(t))
 		said, ok := errors.AsType[*mysql.MySQLError](err)
 		if !ok || said.Number != 2003 || string(said.SQLState[:]) != "08S01" ||

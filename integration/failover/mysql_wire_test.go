@@ -57,10 +57,10 @@ func TestMySQLAnyAsksNothing(t *testing.T) {
 				}
 				return n
 			}
-			await(t, "questions of the monitor", func() bool {
+			sidecar.Await(t, "questions of the monitor", func() bool {
 				return count("writer", "SELECT @@global.innodb_read_only, @@global.read_only, CONCAT") > 3
 			})
-			await(t, "probe", func() bool { return count("any", "SELECT 1") == 1 && count("writer", "SELECT 1") == 1 })
+			sidecar.Await(t, "probe", func() bool { return count("any", "SELECT 1") == 1 && count("writer", "SELECT 1") == 1 })
 			got := taps["any"].Statements()
 			slices.Sort(got)
 			if n := taps["any"].Logins(); n != 3 || !slices.Equal(got, []string{"DO 2", "DO 2", "SELECT 1"}) {

@@ -3,6 +3,8 @@ package failover_test
 import (
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // TestNamesFlap has the cluster's name take turns between the old writer and the new one
@@ -24,7 +26,7 @@ func TestNamesFlap(t *testing.T) {
 				until = time.Now().Add(30 * time.Second)
 			}
 			awaitWrites(t, c.to, coming, kept)
-			await(t, "turns of the name", func() bool { return time.Now().After(until) })
+			sidecar.Await(t, "turns of the name", func() bool { return time.Now().After(until) })
 			awaitWrites(t, c.to, coming, kept)
 			coming.end()
 			kept.end()

@@ -247,14 +247,3 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
-
-// await waits until cond holds.
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	const limit = 90 * time.Second
-	for deadline := time.Now().Add(limit); !cond(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not in %s", what, limit)
-		}
-	}
-}

@@ -54,7 +54,7 @@ func startCouple(t *testing.T, version int, role string, more ...string) *couple
 	must(t, os.WriteFile(file, []byte(config), 0o600))
 	proxy := sidecar.Run(t, sidecar.Options{Binary: binary, Args: []string{"-c", file}, Env: aws.Env()}, "planted-Couple-1")
 	addr := proxy.Addr(t, "orders")
-	await(t, "first look at the servers", func() bool { return strings.Contains(proxy.Log(), "the "+role+" is known") })
+	sidecar.Await(t, "first look at the servers", func() bool { return strings.Contains(proxy.Log(), "the "+role+" is known") })
 	return &couple{primary, standby, proxy, addr, file, config}
 }
 
@@ -105,7 +105,7 @@ func TestStandbyIsPromoted(t *testing.T) {
 					t.Errorf("at port %d, want the new primary's, %d", at, c.standby.Port)
 				}
 			}
-			await(t, "line in the log", func() bool { return strings.Contains(c.proxy.Log(), "the database failed over") })
+			sidecar.Await(t, "line in the log", func() bool { return strings.Contains(c.proxy.Log(), "the database failed over") })
 		})
 	}
 }
@@ -182,7 +182,7 @@ func TestReloadKeepsTheWriter(t *testing.T) {
 	port(t, c.connect(t))
 	must(t, os.WriteFile(c.file, []byte(strings.Replace(c.config, "role: writer", "role: writer\n    limits: {max_connections: 7}", 1)), 0o600))
 	c.proxy.Signal(syscall.SIGHUP)
-	await(t, "reload", func() bool {
+	sidecar.Await(t, "reload", func() bool {
 		n, err := c.proxy.Metric("credproxy_config_reload_total", `result="ok"`)
 		return err == nil && n > 0
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // deployment is a pair of which one server is the blue side of a Blue/Green deployment of RDS,
@@ -45,7 +46,7 @@ func (d *deployment) says(t *testing.T, host, status string) {
 // awaitPhase waits until credproxy has heard of a phase.
 func (d *deployment) awaitPhase(t *testing.T, phase string) {
 	t.Helper()
-	await(t, "switchover that is "+phase, func() bool { return strings.Contains(d.proxy.Log(), `"phase":"`+phase+`"`) })
+	sidecar.Await(t, "switchover that is "+phase, func() bool { return strings.Contains(d.proxy.Log(), `"phase":"`+phase+`"`) })
 }
 
 // visit logs in and tells at which server.
@@ -110,7 +111,7 @@ func TestSwitchoverLeadsToGreen(t *testing.T) {
 		if at := d.visit(t); at != hostB {
 			t.Errorf("at %s after the switchover, want %s", at, hostB)
 		}
-		await(t, "end of the sessions at the blue side", func() bool {
+		sidecar.Await(t, "end of the sessions at the blue side", func() bool {
 			n, err := d.sessions(t.Context(), d.servers[hostA], appUser)
 			must(t, err)
 			return n == 0

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // The names that servers have in RDS, and one of another account's.
@@ -118,7 +119,7 @@ func TestServersTellOfEachOther(t *testing.T) {
 			if at := s.visit(t); at != hostA {
 				t.Fatalf("at %s, want %s", at, hostA)
 			}
-			await(t, "knowledge of the servers", func() bool { return strings.Contains(s.proxy.Log(), rdsInstance[hostB]) })
+			sidecar.Await(t, "knowledge of the servers", func() bool { return strings.Contains(s.proxy.Log(), rdsInstance[hostB]) })
 			c := s.handOver(t)
 			if at := s.visit(t); at != c.to {
 				t.Errorf("at %s, want %s", at, c.to)

@@ -53,8 +53,8 @@ func TestAnyAsksNothing(t *testing.T) {
 		}
 		return n
 	}
-	await(t, "questions of the monitor", func() bool { return count("writer", question) > 3 })
-	await(t, "probe", func() bool { return count("any", "SELECT 1") == 1 && count("writer", "SELECT 1") == 1 })
+	sidecar.Await(t, "questions of the monitor", func() bool { return count("writer", question) > 3 })
+	sidecar.Await(t, "probe", func() bool { return count("any", "SELECT 1") == 1 && count("writer", "SELECT 1") == 1 })
 	got := taps["any"].Statements()
 	slices.Sort(got)
 	if n := taps["any"].Logins(); n != 3 || !slices.Equal(got, []string{"SELECT 1", "SELECT 2", "SELECT 2"}) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // stale is for how long Aurora's names go on naming the old writer, at worst.
@@ -108,7 +110,7 @@ func (s *stand) noSessionsAt(t *testing.T, host string) {
 	if _, ends := s.engine.(postgres); server == nil || ends {
 		return
 	}
-	await(t, "end of all sessions at "+host, func() bool {
+	sidecar.Await(t, "end of all sessions at "+host, func() bool {
 		n, err := s.sessions(t.Context(), server, appUser)
 		must(t, err)
 		return n == 0

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // TestCancelsMeetNobodyElse has each client send cancels and leave in the same moment, and
@@ -113,7 +114,7 @@ func TestCancelAdrift(t *testing.T) {
 	near := *pg
 	near.Port = l.Addr().(*net.TCPAddr).Port
 	s := postgresStand(t, &near, "pool: {mode: session, max_idle: 1}")
-	await(t, "login of credproxy's own", func() bool {
+	sidecar.Await(t, "login of credproxy's own", func() bool {
 		n, err := s.proxy.Metric("credproxy_probe_success")
 		return err == nil && n == 1
 	})
@@ -122,10 +123,10 @@ func TestCancelAdrift(t *testing.T) {
 	held.Store(true)
 	var under sync.WaitGroup
 	under.Go(func() { _ = cancel(t.Context(), s.addr, a.key) })
-	await(t, "cancel on its way", func() bool { return waiting.Load() })
+	sidecar.Await(t, "cancel on its way", func() bool { return waiting.Load() })
 	a.leave()
 	held.Store(false)
-	await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
+	sidecar.Await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
 	b := connectRaw(t, s.addr, packet)
 	if b.pid() == a.pid() {
 		t.Error("the session is used again")

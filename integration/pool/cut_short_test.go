@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // TestCutShort has clients die within what they say, at every byte of it: their sessions are
@@ -90,7 +92,7 @@ func TestNobodyIsLeftBehind(t *testing.T) {
 	super, err := o.pg.Superuser(t.Context())
 	must(t, err)
 	defer super.Close(t.Context())
-	await(t, "end of all sessions but one", func() bool {
+	sidecar.Await(t, "end of all sessions but one", func() bool {
 		return ask(t, super, "SELECT count(*)::text FROM pg_stat_activity WHERE usename = 'app' AND application_name = ''") <= "1"
 	})
 	if n := o.metric(t, "idle", `database="pooled"`); n > 1 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 const emergencyPassword = "planted-3mergency-1"
@@ -50,7 +51,7 @@ func emergency(t *testing.T, s *stand, visit func() visitor) {
 	closed := func(n int) {
 		t.Helper()
 		retired += n
-		await(t, "end of the sessions of before", func() bool { return s.metric(t, "closed_total", `reason="retired"`) == retired })
+		sidecar.Await(t, "end of the sessions of before", func() bool { return s.metric(t, "closed_total", `reason="retired"`) == retired })
 	}
 	for _, change := range []struct {
 		before, after string
@@ -66,7 +67,7 @@ func emergency(t *testing.T, s *stand, visit func() visitor) {
 			t.Fatalf("before: %s and %s, want %s", used.user, idle.user, change.before)
 		}
 		idle.leave()
-		await(t, "idle session", func() bool { return s.metric(t, "idle") >= 1 })
+		sidecar.Await(t, "idle session", func() bool { return s.metric(t, "idle") >= 1 })
 		change.now()
 		closed(1)
 		used.leave()
@@ -76,6 +77,6 @@ func emergency(t *testing.T, s *stand, visit func() visitor) {
 			t.Errorf("after: %s on %s, want %s on neither %s nor %s", next.user, next.session, change.after, used.session, idle.session)
 		}
 		next.leave()
-		await(t, "idle session", func() bool { return s.metric(t, "idle") == 1 })
+		sidecar.Await(t, "idle session", func() bool { return s.metric(t, "idle") == 1 })
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/credproxy/credproxy/integration/awsstub"
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // TestMySQLLimit has more clients than there may be server sessions: who waits in vain hears
@@ -37,12 +38,12 @@ func TestMySQLLimit(t *testing.T) {
 			_ = conn.Close()
 			got <- ""
 		}()
-		await(t, "client that waits", func() bool { return s.metric(t, "waiting") == 1 })
+		sidecar.Await(t, "client that waits", func() bool { return s.metric(t, "waiting") == 1 })
 		first.close(t)
 		if said := <-got; said != "" {
 			t.Errorf("who waited hears %s", said)
 		}
-		await(t, "end of its use", func() bool { return s.metric(t, "in_use") == 0 })
+		sidecar.Await(t, "end of its use", func() bool { return s.metric(t, "in_use") == 0 })
 		other := s.open(t, func(c *mysql.Config) { c.DBName = "mysql" }) // a session of another key makes room
 		if got := other.ask(t, connectionID); got == one {
 			t.Error("it has the session of another key")
@@ -60,13 +61,13 @@ func TestMySQLRotation(t *testing.T) {
 		idle, used := s.open(t, nil), s.open(t, nil)
 		one, two := idle.ask(t, connectionID), used.ask(t, connectionID)
 		idle.close(t)
-		await(t, "idle session", func() bool { return s.metric(t, "idle") == 1 })
+		sidecar.Await(t, "idle session", func() bool { return s.metric(t, "idle") == 1 })
 		must(t, my.CreateUser(t.Context(), "other", appPassword, "", "ALL ON *.*"))
 		s.aws.PutSecret(secretName, mySQLSecret(my, "other", appPassword), "AWSCURRENT")
 		must(t, my.SetPassword(t.Context(), "app", "planted-Gone-2"))
 		finds := s.open(t, func(c *mysql.Config) { c.DBName = "mysql" }) // its login is refused, and made again
 		finds.close(t)
-		await(t, "end of the session of before", func() bool { return s.metric(t, "closed_total", "reason", "retired") == 2 }) // and of the one whose place was taken before
+		sidecar.Await(t, "end of the session of before", func() bool { return s.metric(t, "closed_total", "reason", "retired") == 2 }) // and of the one whose place was taken before
 		s.leave(t, used)
 		next := s.open(t, nil)
 		if id, user := next.ask(t, connectionID), next.ask(t, "SELECT CURRENT_USER()"); id == one || id == two || user != "other@%" {
@@ -102,7 +103,7 @@ func TestMySQLServerEnds(t *testing.T) {
 			id := c.ask(t, connectionID)
 			s.leave(t, c)
 			end(id)
-			await(t, "end of the session", func() bool { return s.metric(t, "idle") == 0 })
+			sidecar.Await(t, "end of the session", func() bool { return s.metric(t, "idle") == 0 })
 			next := s.open(t, nil)
 			if got := next.ask(t, connectionID); got == id {
 				t.Error("a session that is gone was used again")
@@ -146,7 +147,7 @@ func TestMySQLWarm(t *testing.T) {
 	eachFlavor(t, func(t *testing.T, flavor string) {
 		s := mySQLStand(t, runMySQL(t, flavor), "pool: {mode: session, warm: 2}")
 		first := s.open(t, nil)
-		await(t, "sessions opened ahead", func() bool { return s.metric(t, "idle") == 2 })
+		sidecar.Await(t, "sessions opened ahead", func() bool { return s.metric(t, "idle") == 2 })
 		next := s.open(t, nil)
 		if got := next.ask(t, "SELECT CONCAT(DATABASE(), @@character_set_client)"); got != "apputf8mb4" {
 			t.Errorf("database and character set are %s", got)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // rawMySQL is a client that sends the bytes that a test wants it to.
@@ -202,7 +204,7 @@ func TestMySQLLeaving(t *testing.T) {
 			c := s.raw(t, w.flags)
 			id := c.connection(w.flags != 0)
 			w.leave(c)
-			await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
+			sidecar.Await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
 			next := s.raw(t, w.flags)
 			if again := next.connection(w.flags != 0) == id; again != w.again {
 				t.Errorf("%s: used again: %v", w.name, again)
@@ -216,7 +218,7 @@ func TestMySQLLeaving(t *testing.T) {
 			}
 			next.bytes(quit)
 			next.end()
-			await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
+			sidecar.Await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
 		}
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 const connectionID = "SELECT CONNECTION_ID()"
@@ -26,7 +28,7 @@ func TestMySQLReuse(t *testing.T) {
 				t.Error("two clients have one session")
 			}
 			other.close(t)
-			await(t, "end of the other", func() bool { return s.metric(t, "in_use") == 1 })
+			sidecar.Await(t, "end of the other", func() bool { return s.metric(t, "in_use") == 1 })
 			s.leave(t, next) // so that it is the one that was used last
 		}
 		other := s.open(t, func(c *mysql.Config) { c.DBName = "mysql" })

@@ -111,5 +111,5 @@ func (c myClient) ask(t testing.TB, query string) string {
 func (s *myStand) leave(t testing.TB, c myClient) {
 	t.Helper()
 	c.close(t)
-	await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
+	sidecar.Await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
 }

@@ -128,7 +128,7 @@ func (o *oracle) try(t *testing.T, d deed) {
 // settle waits until no session of the database is in use.
 func (o *oracle) settle(t *testing.T, database string) {
 	t.Helper()
-	await(t, "end of the session's use", func() bool { return o.metric(t, "in_use", fmt.Sprintf("database=%q", database)) == 0 })
+	sidecar.Await(t, "end of the session's use", func() bool { return o.metric(t, "in_use", fmt.Sprintf("database=%q", database)) == 0 })
 }
 
 // perform does the deed.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/credproxy/credproxy/integration/pki"
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // server is one that can be ended.
@@ -58,7 +59,7 @@ func restarts(t *testing.T, s *stand, now server, next func() server, visit func
 		for _, v := range kept {
 			v.leave()
 		}
-		await(t, "three sessions that are kept", func() bool { return s.metric(t, "idle") == 3 })
+		sidecar.Await(t, "three sessions that are kept", func() bool { return s.metric(t, "idle") == 3 })
 		end(now)
 		now = next()
 		var after []visitor
@@ -71,6 +72,6 @@ func restarts(t *testing.T, s *stand, now server, next func() server, visit func
 		for _, v := range after {
 			v.leave()
 		}
-		await(t, "end of their use", func() bool { return s.metric(t, "in_use") == 0 })
+		sidecar.Await(t, "end of their use", func() bool { return s.metric(t, "in_use") == 0 })
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 const pid = "SELECT pg_backend_pid()::text"
@@ -27,7 +28,7 @@ func TestReuse(t *testing.T) {
 			t.Error("two clients have one session")
 		}
 		must(t, other.Close(t.Context()))
-		await(t, "end of the other", func() bool { return s.metric(t, "in_use") == 1 })
+		sidecar.Await(t, "end of the other", func() bool { return s.metric(t, "in_use") == 1 })
 		s.leave(t, next) // so that it is the one that was used last
 	}
 	other := s.connect(t, "application_name=other")

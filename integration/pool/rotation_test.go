@@ -14,6 +14,7 @@ import (
 
 	"github.com/credproxy/credproxy/integration/awsstub"
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // heard is the line of a database that hears of rotations, and looks for them once an hour
@@ -84,11 +85,11 @@ func (r rotating) underLoad(t *testing.T, users []string) {
 		must(t, r.setPassword(t.Context(), user, password))
 		r.aws.PutSecret(secretName, r.secret(user, password))
 		began := time.Now()
-		await(t, "move", func() bool { return r.moves(t) == first+n })
+		sidecar.Await(t, "move", func() bool { return r.moves(t) == first+n })
 		longest = max(longest, time.Since(began))
 		moves.Store(n)
 		was := served.Load()
-		await(t, "clients", func() bool { return served.Load() > was+20 || t.Failed() })
+		sidecar.Await(t, "clients", func() bool { return served.Load() > was+20 || t.Failed() })
 	}
 	stop()
 	clients.Wait()

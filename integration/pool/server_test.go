@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/credproxy/credproxy/integration/servers"
+	"github.com/credproxy/credproxy/integration/sidecar"
 )
 
 // TestServerEndsIdleSessions has the server end the session that is kept: the next client
@@ -34,7 +35,7 @@ func TestServerEndsIdleSessions(t *testing.T) {
 			_, err := super.Exec(t.Context(), "SELECT pg_terminate_backend($1::text::int)", was)
 			must(t, err)
 		}
-		await(t, "end of the server's session", func() bool {
+		sidecar.Await(t, "end of the server's session", func() bool {
 			return ask(t, super, "SELECT count(*)::text FROM pg_stat_activity WHERE pid = "+was) == "0"
 		})
 		b := s.connect(t, params...)
@@ -99,14 +100,14 @@ func TestWarm(t *testing.T) {
 	must(t, pg.CreateRole(t.Context(), "app", appPassword))
 	s := postgresStand(t, pg, "pool: {mode: session, max_idle: 3, warm: 2}")
 	first := s.connect(t)
-	await(t, "sessions ahead of clients", func() bool { return s.metric(t, "idle") == 2 })
+	sidecar.Await(t, "sessions ahead of clients", func() bool { return s.metric(t, "idle") == 2 })
 	for n := 1; n <= 3; n++ {
 		next := s.connect(t)
 		defer next.Close(context.Background())
 		if ask(t, next, pid) == ask(t, first, pid) || s.metric(t, "reused_total") != n {
 			t.Errorf("client %d has a session that was not there", n)
 		}
-		await(t, "more sessions", func() bool { return s.metric(t, "idle") == 2 })
+		sidecar.Await(t, "more sessions", func() bool { return s.metric(t, "idle") == 2 })
 	}
 	must(t, first.Close(t.Context()))
 }

@@ -84,20 +84,10 @@ func (s *stand) metric(t testing.TB, name string, labels ...string) int {
 	return int(n)
 }
 
-// await waits until cond holds.
-func await(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s in 20 s", what)
-		}
-	}
-}
-
 // leave closes a client's connection and waits until its session is back in the pool, or
 // closed.
 func (s *stand) leave(t testing.TB, conn *pgx.Conn) {
 	t.Helper()
 	must(t, conn.Close(t.Context()))
-	await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
+	sidecar.Await(t, "end of the session's use", func() bool { return s.metric(t, "in_use") == 0 })
 }

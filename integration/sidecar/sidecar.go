@@ -67,6 +67,20 @@ func Main(m *testing.M, build func(ctx context.Context, dir string) error) {
 	os.Exit(code)
 }
 
+// awaitTimeout bounds Await: it is longer than what is waited for takes on a busy machine.
+const awaitTimeout = 90 * time.Second
+
+// Await waits for a condition, which it looks at every 5 ms. The test fails if that takes
+// too long; what says what was missing.
+func Await(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(awaitTimeout); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not in %s", what, awaitTimeout)
+		}
+	}
+}
+
 // Options say how to run credproxy.
 type Options struct {
 	Binary string
