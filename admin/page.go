@@ -101,6 +101,11 @@ func notices(s Status) (loud []notice) {
 			loud = append(loud, notice{"fair", "New configuration waits", fmt.Sprintf("%s goes on as it was configured before: %s.", db.Name, db.Replacement)})
 		}
 	}
+	for _, d := range s.Discovery {
+		if d.Error != "" {
+			loud = append(loud, notice{"fair", "Discovery has no answer", d.String() + "."})
+		}
+	}
 	if r := s.Reload; r != nil && !r.OK {
 		loud = append(loud, notice{"bad", "Configuration refused", fmt.Sprintf("The one read %s has a mistake, which the log names. The one before is in force.", Ago(s.Now, r.At))})
 	}

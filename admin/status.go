@@ -26,6 +26,8 @@ type Status struct {
 	Draining  bool       `json:"draining"`              // shutting down; takes no new sessions
 	Reload    *Reload    `json:"last_reload,omitempty"` // of the configuration; none since the start
 	Databases []Database `json:"databases"`
+	// Discovery is what is known of the accounts that are asked for databases.
+	Discovery []Discovery `json:"discovery,omitempty"`
 }
 
 // Trouble reports whether a database is not ready though credproxy as a whole is.
@@ -38,6 +40,38 @@ func (s Status) Trouble() bool {
 type Reload struct {
 	At time.Time `json:"at"`
 	OK bool      `json:"ok"`
+}
+
+// Discovery is one account and region that is asked for its databases.
+type Discovery struct {
+	Region    string    `json:"region,omitempty"`    // as configured; the environment's is not told
+	Role      string    `json:"role,omitempty"`      // the name of the one that is taken to ask
+	Databases int       `json:"databases"`           // found there and served
+	NotServed int       `json:"not_served"`          // found there and not served, as the log tells
+	Answered  time.Time `json:"answered,omitzero"`   // when AWS last told all
+	NextRound time.Time `json:"next_round,omitzero"` // when AWS is asked again
+	Error     string    `json:"error,omitempty"`     // why it did not tell all the last time: access_denied or unavailable
+}
+
+// String says it in words, for people.
+func (v Discovery) String() string {
+	of := "the environment's region"
+	if v.Region != "" {
+		of = v.Region
+	}
+	if v.Role != "" {
+		of += " as " + v.Role
+	}
+	said := fmt.Sprintf("discovery in %s: %d %s served, %d not; ", of, v.Databases, plural(v.Databases, "database"), v.NotServed)
+	switch {
+	case v.Answered.IsZero() && v.Error == "":
+		return said + "AWS is being asked"
+	case v.Answered.IsZero():
+		return said + "AWS has never told all: " + v.Error
+	case v.Error != "":
+		return said + "AWS last told all at " + v.Answered.UTC().Format("15:04:05Z") + ", and not since: " + v.Error
+	}
+	return said + "AWS told all at " + v.Answered.UTC().Format("15:04:05Z")
 }
 
 // Database is one configured database. Names of fields that say what is going on

@@ -44,8 +44,9 @@ type Report struct {
 func (r Report) Misconfigured() bool { return r.Steps[0].Result == Failed }
 
 // Run checks the databases, some at a time, and reports in the order of the
-// configuration.
+// configuration: first what it discovers, whose databases are checked, too.
 func Run(ctx context.Context, cfg *config.Config) []Report {
+	cfg, found := discover(ctx, cfg)
 	all := make([]Report, len(cfg.Databases))
 	var vars env.Variables
 	var g errgroup.Group
@@ -54,7 +55,7 @@ func Run(ctx context.Context, cfg *config.Config) []Report {
 		g.Go(func() error { all[i] = checkDatabase(ctx, &cfg.Databases[i], &vars); return nil })
 	}
 	_ = g.Wait()
-	return all
+	return append(found, all...)
 }
 
 func fine(format string, args ...any) Step {

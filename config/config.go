@@ -22,7 +22,8 @@ type Config struct {
 	Log       Log        `yaml:"log"`
 	Metrics   Metrics    `yaml:"metrics"`
 	Shutdown  Shutdown   `yaml:"shutdown"`
-	Databases []Database `yaml:"databases"` // 1 to 1000
+	Discover  []Discover `yaml:"discover"`  // one may stand without the list
+	Databases []Database `yaml:"databases"` // 1 to 1000; with discover, none at all will do
 }
 
 // Admin is the HTTP side: probes, /metrics and the status page.
@@ -61,6 +62,18 @@ type Shutdown struct {
 	DrainTimeout time.Duration `yaml:"drain_timeout"` // then wait this long for sessions to end; default 30s
 }
 
+// Discover has credproxy ask for the databases of an AWS account in one region, while it runs, and serve those that it finds (docs/discovery.md).
+type Discover struct {
+	Region      string            `yaml:"region"` // "": the SDK's
+	AssumeRole  AssumeRole        `yaml:"assume_role"`
+	Tags        map[string]string `yaml:"tags"`         // only databases with each of these; the value "": whatever value; none: all databases
+	Interval    time.Duration     `yaml:"interval"`     // ask this often; 30s to 24h; default 5m
+	IAMUser     string            `yaml:"iam_user"`     // the user of databases with IAM authentication and no secret; default app
+	ReadSecrets bool              `yaml:"read_secrets"` // read the secrets that are attached to no database, for the host that they name; default false
+	Prefix      string            `yaml:"prefix"`       // before each name, to tell accounts and regions apart
+	Each        Database          `yaml:"each"`
+}
+
 // Database is one upstream database and the listeners that lead to it.
 type Database struct {
 	Name        string      `yaml:"name"`     // required; 1 to 64 of A-Z a-z 0-9 . _ -; unique; the label in logs and metrics
@@ -82,6 +95,8 @@ type Database struct {
 	Session     Session     `yaml:"session"`
 	Pool        Pool        `yaml:"pool"`
 	Failover    Failover    `yaml:"failover"`
+
+	Found bool `yaml:"-"` // by discover; it stands in no file
 }
 
 // The engines that credproxy speaks to.

@@ -203,12 +203,15 @@ func schema(section reflect.Type, above []string) (paths [][]string) {
 	for i := range section.NumField() {
 		key, _, _ := strings.Cut(section.Field(i).Tag.Get("yaml"), ",")
 		path := append(slices.Clone(above), key)
+		if key == "-" {
+			continue
+		}
 		paths = append(paths, path)
 		inner := section.Field(i).Type
 		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
 			inner = inner.Elem()
 		}
-		if inner.Kind() == reflect.Struct && (key != "assume_role" || slices.Contains(path, "secrets_manager")) {
+		if inner.Kind() == reflect.Struct && key != "each" && (key != "assume_role" || slices.Contains(path, "secrets_manager")) {
 			paths = append(paths, schema(inner, path)...)
 		}
 	}

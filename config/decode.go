@@ -110,6 +110,8 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value, numbers bool
 		d.section(path, n, v)
 	case reflect.Slice:
 		d.list(path, n, v, numbers)
+	case reflect.Map:
+		d.texts(path, n, v)
 	default:
 		d.at[path] = positionOf(n)
 		if complaint := decodeScalar(n, v, numbers); complaint != "" {
@@ -222,6 +224,12 @@ func (d *decoder) list(path string, n *yaml.Node, v reflect.Value, numbers bool)
 }
 
 func (d *decoder) notAList(path string, n *yaml.Node, v reflect.Value, numbers bool) {
+	if v.Type() == reflect.TypeFor[[]Discover]() && isMap(n) {
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		d.at[path+"[0]"] = positionOf(n)
+		d.section(path+"[0]", n, v.Index(0))
+		return
+	}
 	if v.Type().Elem().Kind() == reflect.Struct {
 		if !isNull(n) {
 			d.fail(path, n, "wanted a list, found %s; start each entry with \"- \"", kindOf(n))
@@ -233,4 +241,26 @@ func (d *decoder) notAList(path string, n *yaml.Node, v reflect.Value, numbers b
 	if complaint := decodeScalar(n, v.Index(0), numbers); complaint != "" {
 		d.fail(path, n, "%s", complaint)
 	}
+}
+
+// texts decodes a mapping whose keys are the user's own.
+func (d *decoder) texts(path string, n *yaml.Node, v reflect.Value) {
+	if !isMap(n) || len(n.Content) > 2*maxKeys {
+		if !isNull(n) {
+			d.fail(path, n, "wanted up to %d keys with a text each, found %s; write such as {team: shop}", maxKeys, kindOf(n))
+		}
+		return
+	}
+	all := make(map[string]string)
+	for i := 0; i < len(n.Content); i += 2 {
+		var pair [2]string
+		for j := range pair {
+			d.value(join(path, printable(n.Content[i].Value)), n.Content[i+j], reflect.ValueOf(&pair[j]).Elem(), true)
+		}
+		if _, twice := all[pair[0]]; twice {
+			d.fail(join(path, printable(pair[0])), n.Content[i], "this key is there already; remove one of them")
+		}
+		all[pair[0]] = pair[1]
+	}
+	v.Set(reflect.ValueOf(all))
 }

@@ -34,6 +34,8 @@ const (
 	defaultHold           = 30 * time.Second
 	defaultMaxLag         = time.Second
 	defaultReaderFallback = NoFallback
+	defaultInterval       = 5 * time.Minute
+	defaultIAMUser        = "app"
 
 	dsqlDatabase = "postgres" // the only one that a cluster of Aurora DSQL has
 )
@@ -47,6 +49,13 @@ func applyDefaults(c *Config, written func(path string) bool) {
 	setDefault(&c.Admin.Readiness, defaultReadiness, written("admin.readiness"))
 	setDefault(&c.Log.Level, defaultLogLevel, written("log.level"))
 	setDefault(&c.Shutdown.DrainTimeout, defaultDrainTimeout, written("shutdown.drain_timeout"))
+	for i := range c.Discover {
+		d, at := &c.Discover[i], fmt.Sprintf("discover[%d].", i)
+		setDefault(&d.Interval, defaultInterval, written(at+"interval"))
+		setDefault(&d.IAMUser, defaultIAMUser, written(at+"iam_user"))
+		setDefault(&d.AssumeRole.SessionName, defaultSessionName, d.AssumeRole.SessionName != "")
+		applyDatabaseDefaults(&d.Each, func(path string) bool { return written(at + "each." + path) })
+	}
 	for i := range c.Databases {
 		at := fmt.Sprintf("databases[%d].", i)
 		applyDatabaseDefaults(&c.Databases[i], func(path string) bool { return written(at + path) })

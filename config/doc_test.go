@@ -29,7 +29,7 @@ start from the working directory. ` + "`\"\"`" + ` means "not set".
 // TestConfigDoc holds docs/config.md to the schema: its keys, types, defaults, and
 // what their comments say.
 func TestConfigDoc(t *testing.T) {
-	c := &Config{Databases: []Database{{Credentials: Credentials{
+	c := &Config{Discover: []Discover{{}}, Databases: []Database{{Credentials: Credentials{
 		SecretsManager: &SecretsManager{}, IAM: &IAM{}, DSQL: &DSQL{}, File: &CredentialFile{}, Env: &Env{},
 	}}}}
 	applyDefaults(c, func(string) bool { return false })
@@ -91,6 +91,15 @@ func (d *docWriter) section(path string, v reflect.Value) {
 		field, value := v.Type().Field(i), v.Field(i)
 		key, _ := yamlKey(field)
 		at := join(path, key)
+		if key == notInFile {
+			continue
+		}
+		if key == "each" {
+			inner = append(inner, func() {
+				fmt.Fprintf(&d.b, "\n## `%s`\n\nSettings of each database that is found: all sections and keys of `databases[]` but name, engine, host, port, database, role, hosts and\ncredentials. In `listen` a socket has `{name}` in its path, an address port 0.\n", at)
+			})
+			continue
+		}
 		switch value.Kind() {
 		case reflect.Pointer:
 			value = value.Elem()
@@ -138,6 +147,8 @@ func (d *docWriter) row(b *strings.Builder, field, key string, v reflect.Value) 
 		}
 	case []string:
 		kind, def = "list", ""
+	case map[string]string:
+		kind, def = "mapping", ""
 	}
 	if def != "" {
 		def = "`" + def + "`"

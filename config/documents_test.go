@@ -84,7 +84,8 @@ func documents(t *testing.T) []string {
 func configurations(text string, value any) (found []string) {
 	switch v := value.(type) {
 	case map[string]any:
-		if list, is := v["databases"].([]any); is && len(list) > 0 {
+		list, is := v["databases"].([]any)
+		if _, discovers := v["discover"]; is && len(list) > 0 || discovers {
 			if text == "" { // a section
 				section, _ := yaml.Marshal(v)
 				text = string(section)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"reflect"
 	"syscall"
+
+	"github.com/credproxy/credproxy/config/text"
 )
 
 // Load reads a configuration file. An error that is not an Errors says that the
@@ -31,7 +33,7 @@ func Read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("open configuration: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, text.MaxSize+1))
 	if errors.Is(err, syscall.EISDIR) {
 		return nil, fmt.Errorf("read configuration: %w; name a file in it", err)
 	}
@@ -58,8 +60,7 @@ func LoadAdmin(path string) (Admin, error) {
 		d.section("", root, reflect.ValueOf(c).Elem())
 	}
 	applyDefaults(c, d.written)
-	v := validator{fail: d.invalid, written: d.written}
-	v.process(c)
+	newValidator(d.invalid, d.written).process(c)
 	for _, e := range d.errs {
 		if e.Path == "admin" || e.Path == "admin.listen" || e.Path == "admin.control" {
 			return Admin{}, e
@@ -89,7 +90,7 @@ func Parse(filename string, data []byte) (*Config, error) {
 
 	if !d.cut {
 		applyDefaults(c, d.written)
-		(&validator{fail: d.invalid, written: d.written}).config(c)
+		newValidator(d.invalid, d.written).config(c)
 	}
 	if len(d.errs) > 0 {
 		d.errs.sort()

@@ -10,12 +10,16 @@ import (
 // The schema is the exported structs themselves; these functions read it from
 // their yaml tags.
 
+// notInFile is the key of a field that no file sets.
+const notInFile = "-"
+
 // keysOf returns the keys of a section, in the order of its struct.
 func keysOf(section reflect.Type) []string {
 	var keys []string
 	for i := range section.NumField() {
-		key, _ := yamlKey(section.Field(i))
-		keys = append(keys, key)
+		if key, _ := yamlKey(section.Field(i)); key != notInFile {
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }
@@ -24,7 +28,7 @@ func keysOf(section reflect.Type) []string {
 // whether it takes numbers for strings.
 func fieldOf(section reflect.Value, name string) (reflect.Value, bool) {
 	for i := range section.NumField() {
-		if key, numbers := yamlKey(section.Type().Field(i)); key == name {
+		if key, numbers := yamlKey(section.Type().Field(i)); key == name && key != notInFile {
 			return section.Field(i), numbers
 		}
 	}

@@ -11,14 +11,15 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/credproxy/credproxy/config/text"
 )
 
 // Caps on a file before its aliases are followed. They lie far above any
 // configuration, and keep time and memory small.
 const (
-	maxFile    = 1 << 20 // bytes
-	maxNesting = 32      // of [ and {, and of indentation
-	maxGlued   = 100     // comments without a space before them, each of which costs a pass
+	maxNesting = 32  // of [ and {, and of indentation
+	maxGlued   = 100 // comments without a space before them, each of which costs a pass
 )
 
 const emptyFile = "the file is empty; write at least one entry under databases"
@@ -30,9 +31,9 @@ func syntaxError(file string, line, column int, format string, args ...any) Erro
 
 // parseYAML turns a file into its one document's root node.
 func parseYAML(file string, data []byte) (root *yaml.Node, err error) {
-	text, err := cleanText(file, data)
-	if err != nil {
-		return nil, err
+	text, mistake := text.Clean(data)
+	if mistake != nil {
+		return nil, syntaxError(file, mistake.Line, mistake.Column, "%s", mistake.Message)
 	}
 	defer func() {
 		if recover() != nil { // a defect of the parser must not end the process

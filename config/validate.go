@@ -23,9 +23,11 @@ func (v *validator) failf(path, format string, args ...any) {
 	v.fail(path, fmt.Sprintf(format, args...))
 }
 
+func newValidator(fail func(path, message string), written func(path string) bool) *validator {
+	return &validator{fail, written, map[string]string{}, listeners{unix: map[string]string{}, tcp: map[uint16]map[string]string{}}}
+}
+
 func (v *validator) config(c *Config) {
-	v.names = make(map[string]string)
-	v.listen = listeners{unix: make(map[string]string), tcp: make(map[uint16]map[string]string)}
 	v.process(c)
 	if c.Admin.Listen != "" {
 		v.listen.add("tcp", c.Admin.Listen, "admin.listen")
@@ -33,7 +35,8 @@ func (v *validator) config(c *Config) {
 	if path, ok := strings.CutPrefix(c.Admin.Control, "unix:"); ok {
 		v.listen.add("unix", path, "admin.control")
 	}
-	if len(c.Databases) == 0 {
+	v.discover(c.Discover)
+	if len(c.Databases) == 0 && len(c.Discover) == 0 {
 		v.fail("databases", "no database; write at least one entry with name and credentials")
 	}
 	for i := range c.Databases {

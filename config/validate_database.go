@@ -20,13 +20,18 @@ func (v *validator) database(at string, d *Database) {
 	}
 	v.endpoint(at, d)
 	v.listeners(at, d)
+	v.credentials(at, d)
+	v.failover(at, d)
+	v.settings(at, d)
+}
+
+// settings checks what says nothing of where a database is and how to log in.
+func (v *validator) settings(at string, d *Database) {
 	v.tls(at+".tls", d.TLS)
 	v.unverifiedPassword(at+".tls", d)
-	v.credentials(at, d)
 	v.rotation(at, d)
 	v.limits(at+".limits", d.Limits)
 	v.pool(at+".pool", d.Pool)
-	v.failover(at, d)
 	v.access(at+".access", d)
 	v.clientTLS(at+".client_tls", d.ClientTLS)
 	v.identifier(at+".session.role", d.Session.Role)

@@ -25,6 +25,9 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, db := range fresh {
+		if db.fileConfig.Found {
+			continue // it listens when it opens, which harms no other if it cannot
+		}
 		if err := d.listeners.listen(ctx, db); err != nil {
 			discard(fresh)
 			d.closeUnused()
@@ -49,6 +52,8 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 		db.refreshing.Go(db.watchServers)
 	}
 	d.reconcile()
+	d.finder.Want(cfg)
+	d.finder.Applied(cfg)
 	d.running.Go(func() { opened(d.openAll(fresh)) })
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/discovery"
 	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/memory"
 	"github.com/credproxy/credproxy/metrics"
@@ -30,6 +31,7 @@ type daemon struct {
 	version     string
 	metrics     *metrics.Metrics
 	queues      *awssm.Queues
+	finder      *discovery.Finder
 	peers       peer.Resolver
 	controllers map[uint32]string // users who may control; read only
 	refusals    logging.Pace      // of control, in the log
@@ -66,6 +68,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	log, r := opts.Log, reloader{file: opts.File, load: opts.Load, level: opts.Level}
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
+	var finding sync.WaitGroup
+	defer finding.Wait()
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	d := &daemon{
@@ -73,6 +77,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}},
 	}
 	r.named = d.namedFiles
+	d.finder = discovery.New(log, d.metrics.Discovery())
 	defer d.peers.Close()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -86,6 +91,10 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		return err
 	}
 	defer d.listeners.forget()
+	d.finder.Want(cfg)
+	finding.Go(func() { d.finder.Run(ctx) })
+	d.finder.First(ctx)
+	cfg = d.finder.Complete(cfg)
 	if err := d.apply(ctx, cfg, func(err error) { d.begun(err, failed) }); err != nil {
 		return err
 	}
@@ -115,6 +124,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		case err = <-failed: // no reason to cut off anybody
 		case why := <-again:
 			d.reload(ctx, r, why)
+		case <-d.finder.Changed():
+			d.found(ctx)
 		}
 	}
 	quit()

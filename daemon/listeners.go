@@ -23,6 +23,9 @@ type listener struct {
 	stop  func()    // its accepting
 }
 
+// maxDefaults is how many databases' default ports are remembered.
+const maxDefaults = 4 * config.MaxDatabases
+
 // listeners are all that databases have. daemon.mu guards them.
 type listeners struct {
 	open      map[string]*listener // by key
@@ -83,6 +86,9 @@ func (l *listeners) listen(ctx context.Context, db *database) error {
 func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config.Config) error {
 	name := fmt.Sprintf("%s, %s", db.cfg.Name, db.cfg.Engine)
 	taken := l.ports(cfg, db.cfg.Name)
+	if db.fileConfig.Found {
+		l.keepDefaults(name, taken)
+	}
 	port, ok := l.defaults[name]
 	if !ok || taken[port] {
 		reserved := db.reserved
@@ -92,11 +98,27 @@ func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config
 			}
 		}
 	}
+	if db.fileConfig.Found {
+		l.defaults[name] = port // also if another program has it: the next one found is to get another
+	}
 	if err := l.listenLoopback(ctx, db, port); err != nil {
 		return err
 	}
 	l.defaults[name] = port
 	return nil
+}
+
+// keepDefaults adds to taken the ports of all other databases that there were, which may be
+// found again.
+func (l *listeners) keepDefaults(name string, taken map[int]bool) {
+	if len(l.defaults) >= maxDefaults {
+		clear(l.defaults) // those that are open are taken all the same
+	}
+	for other, port := range l.defaults {
+		if other != name {
+			taken[port] = true
+		}
+	}
 }
 
 // listenLoopback opens both loopback addresses at a port, because some clients take

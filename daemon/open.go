@@ -28,8 +28,8 @@ func (d *daemon) openAll(fresh []*database) error {
 	for _, db := range fresh {
 		if d.mustWait(db) {
 			waiting = append(waiting, db)
-		} else {
-			failed = errors.Join(failed, d.open(db, db.fileConfig.Engine))
+		} else if err := d.open(db, db.fileConfig.Engine); !db.fileConfig.Found {
+			failed = errors.Join(failed, err)
 		}
 	}
 	tried := make([]chan error, len(waiting))
@@ -149,7 +149,11 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 	db.cfg.Engine = engine
 	if len(db.listeners) == 0 {
 		db.reserved = d.reservedBefore(db)
-		if err := d.listeners.listenDefault(db.desired, db, d.cfg); err != nil {
+		listen := d.listeners.listenDefault
+		if len(db.cfg.Listen) > 0 { // it was found
+			listen = func(ctx context.Context, db *database, _ *config.Config) error { return d.listeners.listen(ctx, db) }
+		}
+		if err := listen(db.desired, db, d.cfg); err != nil {
 			db.cfg.Engine = db.fileConfig.Engine
 			d.failLocked(db, err)
 			d.listeners.giveUp(db)

@@ -33,6 +33,9 @@ func (d *daemon) notReady() []string {
 		return nil
 	}
 	var reasons []string
+	if why := d.nothingServed(d.config()); why != "" {
+		reasons = append(reasons, why)
+	}
 	for _, db := range d.databases() {
 		if why := db.trouble(); why != "" && (strict || db.prober.Unproven() != "") {
 			reasons = append(reasons, db.cfg.Name+": "+why)
@@ -46,7 +49,7 @@ func (d *daemon) notReady() []string {
 func (d *daemon) wasProven() bool {
 	if !d.proven.Load() {
 		unproven := func(db *database) bool { return db.prober.Unproven() != "" }
-		if !slices.ContainsFunc(d.databases(), unproven) {
+		if all := d.databases(); len(all) > 0 && !slices.ContainsFunc(all, unproven) {
 			d.proven.Store(true)
 		}
 	}
@@ -57,6 +60,9 @@ func (d *daemon) wasProven() bool {
 func (d *daemon) troubles() (reasons []string) {
 	if d.draining.Load() {
 		return []string{"shutting down"}
+	}
+	if why := d.nothingServed(d.config()); why != "" {
+		reasons = append(reasons, why)
 	}
 	for _, db := range d.databases() {
 		if why := db.trouble(); why != "" {

@@ -80,6 +80,12 @@ func (r reloader) read() (*config.Config, error) {
 func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	before := d.config()
 	cfg, err := r.read()
+	if err == nil {
+		cfg = d.finder.Complete(cfg)
+	}
+	if why == onSignal {
+		d.finder.AskNow()
+	}
 	last := d.reloaded.Load()
 	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) && !d.filesChanged() {
 		return // a comment, or what was read at the start; but a mistake that was put right is news

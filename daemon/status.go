@@ -21,7 +21,7 @@ func (d *daemon) status() admin.Status {
 		Version: d.version, PID: os.Getpid(),
 		Now: now.Round(0), Started: d.started.Round(0), UptimeSeconds: now.Sub(d.started).Seconds(),
 		Ready: len(reasons) == 0, Reasons: reasons, Draining: d.draining.Load(), Reload: d.reloaded.Load(),
-		Databases: []admin.Database{},
+		Databases: []admin.Database{}, Discovery: d.discoveryStatus(),
 	}
 	d.mu.Lock()
 	current := byName(d.current)

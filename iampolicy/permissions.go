@@ -59,6 +59,9 @@ type needs struct {
 // operator should know, incomplete which placeholders are in the documents.
 func Generate(cfg *config.Config, facts Facts) (policies map[string]Document, notes, incomplete []string) {
 	n := &needs{facts: facts, roles: map[string]map[string]*Statement{}}
+	for _, d := range cfg.Discover {
+		n.discover(d)
+	}
 	for i := range cfg.Databases {
 		n.database(&cfg.Databases[i])
 	}
@@ -81,6 +84,19 @@ func (n *needs) database(db *config.Database) {
 	if queue := db.Rotation.Events.SQSQueueURL; queue != "" {
 		n.allow(OwnRole, "ReceiveRotationEvents", n.queue(queue), nil, "sqs:DeleteMessage", "sqs:ReceiveMessage")
 	}
+}
+
+// discover lets credproxy ask for the databases of an account. AWS knows no narrower
+// resource for these calls ("Actions, resources, and condition keys" of RDS and of Secrets
+// Manager).
+func (n *needs) discover(d config.Discover) {
+	role := n.assume(d.AssumeRole)
+	n.allow(role, "DiscoverDatabases", "*", nil, "rds:DescribeDBClusters", "rds:DescribeDBInstances", "secretsmanager:ListSecrets")
+	if d.ReadSecrets {
+		n.allow(role, "ReadSecretsInBatches", "*", nil, "secretsmanager:BatchGetSecretValue")
+	}
+	const note = "discover: databases that come later need a right to their secrets, or to log in by IAM, which is not in here; docs/discovery.md says how to give it by tag"
+	n.notes = insert(n.notes, note)
 }
 
 // assume lets credproxy take a role, if there is one, and returns who then asks. A session

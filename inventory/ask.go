@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
@@ -52,8 +54,9 @@ type Account struct {
 
 // Failure is a call that did not tell all that it could have.
 type Failure struct {
-	Call string // such as rds:DescribeDBClusters
-	Err  error
+	Call   string // such as rds:DescribeDBClusters
+	Err    error
+	Single bool // of single secrets, whose values cannot be read; all else was told
 }
 
 func (f Failure) String() string { return f.Call + ": " + awscfg.Plain(f.Err).Error() }
@@ -64,6 +67,13 @@ type Client struct {
 	config  *awscfg.Config
 	rds     *rds.Client
 	secrets *secretsmanager.Client
+	read    map[string]readHost // by the ARN of a secret: what its value names
+}
+
+// readHost is the host that a secret's value names, "" if it names none.
+type readHost struct {
+	host    string
+	changed time.Time // the secret, when its value was read
 }
 
 // NewClient loads the AWS configuration. It asks the network for no more than that.
@@ -133,7 +143,7 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 
 func (a *Account) try(call string, err error) {
 	if err != nil {
-		a.Failures = append(a.Failures, Failure{call, err})
+		a.Failures = append(a.Failures, Failure{Call: call, Err: err})
 	}
 }
 
@@ -151,19 +161,37 @@ func pages(page func(marker *string) (next *string, err error)) error {
 	return fmt.Errorf("more than %d pages; the rest is left out", maxPages)
 }
 
-// readHosts reads the secrets that say by their value alone whose they are.
+// readHosts reads the secrets that say by their value alone whose they are: those that are
+// new, or have changed since they were read. One that cannot be read any more names what
+// it named.
 func (c *Client) readHosts(ctx context.Context, a *Account) {
-	var ids []string
+	known, unread := map[string]readHost{}, map[string]time.Time{}
 	for _, s := range a.Secrets {
-		if databaseOf(s) == "" && aws.ToString(s.OwningService) == "" {
-			ids = append(ids, aws.ToString(s.ARN))
+		if databaseOf(s) != "" || aws.ToString(s.OwningService) != "" {
+			continue
+		}
+		arn, changed := aws.ToString(s.ARN), aws.ToTime(s.LastChangedDate)
+		before, was := c.read[arn]
+		if was {
+			known[arn] = before
+		}
+		if !was || changed.IsZero() || !changed.Equal(before.changed) {
+			unread[arn] = changed
 		}
 	}
-	a.Hosts = map[string]string{}
+	c.readValues(ctx, a, known, unread)
+	c.read, a.Hosts = known, map[string]string{}
+	for arn, of := range known {
+		a.Hosts[arn] = of.host
+	}
+}
+
+// readValues puts what the values of the secrets unread name into known.
+func (c *Client) readValues(ctx context.Context, a *Account, known map[string]readHost, unread map[string]time.Time) {
 	const call = "secretsmanager:BatchGetSecretValue"
 	refused := 0
 	var first error
-	for some := range slices.Chunk(ids, batchSize) {
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(unread)), batchSize) {
 		out, err := c.secrets.BatchGetSecretValue(ctx, &secretsmanager.BatchGetSecretValueInput{SecretIdList: some})
 		c.options.Called("BatchGetSecretValue", err)
 		if err != nil {
@@ -176,14 +204,15 @@ func (c *Client) readHosts(ctx context.Context, a *Account) {
 			}
 		}
 		for _, v := range out.SecretValues {
+			arn, host := aws.ToString(v.ARN), ""
 			// What is no secret of a database is of no use here.
-			credential, err := secrets.ParseDocument([]byte(aws.ToString(v.SecretString)), secrets.Keys{})
-			if err == nil && credential.Endpoint.Host != "" {
-				a.Hosts[aws.ToString(v.ARN)] = strings.ToLower(credential.Endpoint.Host)
+			if credential, err := secrets.ParseDocument([]byte(aws.ToString(v.SecretString)), secrets.Keys{}); err == nil {
+				host = strings.ToLower(credential.Endpoint.Host)
 			}
+			known[arn] = readHost{host, unread[arn]}
 		}
 	}
 	if first != nil {
-		a.try(call, fmt.Errorf("%d of %d secrets cannot be read, the first: %w", refused, len(ids), first))
+		a.Failures = append(a.Failures, Failure{call, fmt.Errorf("%d of %d secrets cannot be read, the first: %w", refused, len(unread), first), true})
 	}
 }

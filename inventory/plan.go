@@ -42,7 +42,7 @@ type Served struct {
 }
 
 // LeftOut is a database that is not served.
-type LeftOut struct{ Name, About, Reason string }
+type LeftOut struct{ ID, Name, About, Reason string }
 
 // Plan decides about each database.
 func (a *Account) Plan(c Choice) *Plan {
@@ -96,7 +96,7 @@ func (p *planner) cluster(c *rdstypes.DBCluster) {
 	arn, iam := aws.ToString(c.DBClusterArn), aws.ToBool(c.IAMDatabaseAuthenticationEnabled)
 	credential, notes, without := p.credential(iam, c.MasterUserSecret, arn)
 	if reason = cmp.Or(reason, without); reason != "" {
-		p.Left = append(p.Left, LeftOut{name, about, reason})
+		p.Left = append(p.Left, LeftOut{arn, name, about, reason})
 		return
 	}
 	readers := 0
@@ -131,7 +131,7 @@ func (p *planner) instance(i *rdstypes.DBInstance) {
 	}
 	if cluster != "" {
 		if !slices.ContainsFunc(p.account.Clusters, func(c rdstypes.DBCluster) bool { return aws.ToString(c.DBClusterIdentifier) == cluster }) {
-			p.Left = append(p.Left, LeftOut{name, about, "it belongs to the cluster " + cluster + ", of which AWS did not tell"})
+			p.Left = append(p.Left, LeftOut{aws.ToString(i.DBInstanceArn), name, about, "it belongs to the cluster " + cluster + ", of which AWS did not tell"})
 		}
 		return // its cluster's endpoints lead to it
 	}
@@ -145,7 +145,7 @@ func (p *planner) instance(i *rdstypes.DBInstance) {
 	}
 	credential, notes, without := p.credential(aws.ToBool(i.IAMDatabaseAuthenticationEnabled), master, owners...)
 	if reason = cmp.Or(reason, without); reason != "" {
-		p.Left = append(p.Left, LeftOut{name, about, reason})
+		p.Left = append(p.Left, LeftOut{aws.ToString(i.DBInstanceArn), name, about, reason})
 		return
 	}
 	notes = append(notes, statusNote(aws.ToString(i.DBInstanceStatus))...)
@@ -190,7 +190,7 @@ func (p *planner) finish() {
 	slices.SortStableFunc(p.Left, func(a, b LeftOut) int { return cmp.Compare(a.Name, b.Name) })
 	if most := cmp.Or(p.Choice.Most, config.MaxDatabases); len(p.Served) > most {
 		for _, s := range p.Served[most:] {
-			p.Left = append(p.Left, LeftOut{s.Name, s.About, fmt.Sprintf("a configuration holds %d databases; narrow them by tags", most)})
+			p.Left = append(p.Left, LeftOut{s.ID, s.Name, s.About, fmt.Sprintf("a configuration holds %d databases; narrow them by tags", most)})
 		}
 		p.Served = p.Served[:most]
 	}

@@ -137,7 +137,7 @@ func TestStrangeAnswers(t *testing.T) {
 	const evil = "x\n  - name: evil\n    host: evil.example"
 	named, engine, host, database := instance(evil), instance("engine"), instance("host"), instance("database")
 	engine.Engine, host.Endpoint.Address, database.DBName = aws.String(evil), aws.String(evil), aws.String("a: [b # {c")
-	a := &Account{Region: "eu-west-1", Instances: []rdstypes.DBInstance{named, engine, instance("good"), instance("on"), host, database}, Failures: []Failure{{"rds:X", errors.New(evil)}}}
+	a := &Account{Region: "eu-west-1", Instances: []rdstypes.DBInstance{named, engine, instance("good"), instance("on"), host, database}, Failures: []Failure{{Call: "rds:X", Err: errors.New(evil)}}}
 	text, err := planOf(a).Text()
 	if err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners
 		for _, other := range found[1:] {
 			notes = append(notes, "Another secret of it: "+other.arn)
 		}
-		from.SecretsManager = &config.SecretsManager{SecretID: found[0].arn, AssumeRole: p.Choice.AssumeRole}
+		from.SecretsManager = &config.SecretsManager{SecretID: found[0].arn, Region: p.Region, AssumeRole: p.Choice.AssumeRole}
 		return from, notes, ""
 	}
 	if iam {

@@ -40,6 +40,10 @@ func fill(m *Metrics) *Database {
 	d.ObserveServers(nil, func() topology.Status {
 		return topology.Status{Role: topology.Writer, Instances: []topology.Instance{{Name: "orders-1", Role: topology.Writer}, {Name: "orders-2", Role: topology.Reader, Lag: time.Second}}}
 	})
+	found := m.Discovery()
+	found.Called("eu-west-1", "", "ListSecrets", "ok")
+	found.Answered("eu-west-1", "", "ok")
+	found.Found("eu-west-1", "", 1)
 	m.Draining()
 	return d
 }

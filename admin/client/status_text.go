@@ -65,6 +65,9 @@ func WriteStatus(w io.Writer, s admin.Status) error {
 
 // doings say what the page draws.
 func doings(s admin.Status) (lines []string) {
+	for _, d := range s.Discovery {
+		lines = append(lines, Visible(d.String()))
+	}
 	for _, db := range s.Databases {
 		say := func(format string, args ...any) {
 			lines = append(lines, Visible(db.Name+": "+fmt.Sprintf(format, args...)))

@@ -30,6 +30,8 @@ database. It prints a line per step. If a step fails, it says what to do:
   rights         what the configuration asks of the user: IAM, session.role
   servers        which server that is, and the others, with role writer or reader
 
+Discover in the file asks AWS once, and the databases that it finds are checked, too.
+
 It listens nowhere and changes nothing. Certificates that end within 30 days and
 rotations that hang are warnings, which fail no check.
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/discovery"
 	"github.com/credproxy/credproxy/iampolicy"
 )
 
@@ -41,7 +43,8 @@ then prints one object with the policies by role; "self" is credproxy's own role
 
 A policy needs some things that no configuration says. --lookup asks AWS for them, with
 your AWS credentials: the whole ARN of a secret and its key (secretsmanager:DescribeSecret),
-the resource id of a database (rds:DescribeDBInstances, DBClusters, DBProxies).
+the resource id of a database (rds:DescribeDBInstances, DBClusters, DBProxies), and which
+databases discover finds now.
 Without --lookup use --account, --region, --kms-key and --resource-id. A part that is
 still not known stands in the policy as ACCOUNT_ID, REGION or RESOURCE_ID.
 
@@ -108,13 +111,16 @@ func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
 	if err != nil {
 		return err
 	}
+	var failures []string
+	if o.lookUp && len(cfg.Discover) > 0 {
+		cfg, failures = discovered(cmd.Context(), cfg)
+	}
 	facts, err := o.facts(cfg)
 	if err != nil {
 		return usageError{err}
 	}
-	var failures []string
 	if o.lookUp {
-		failures = iampolicy.LookUp(cmd.Context(), cfg, &facts)
+		failures = append(failures, iampolicy.LookUp(cmd.Context(), cfg, &facts)...)
 	}
 	policies, notes, incomplete := o.generate(cfg, len(arns), facts)
 	for _, note := range append(notes, failures...) {
@@ -130,6 +136,17 @@ func printPolicy(cmd *cobra.Command, o policyOptions, arns []string) error {
 		return errors.New("AWS did not answer all that was asked; see the notes")
 	}
 	return nil
+}
+
+// discovered is cfg with the databases that there are now.
+func discovered(ctx context.Context, cfg *config.Config) (complete *config.Config, failures []string) {
+	complete, accounts := discovery.Once(ctx, cfg)
+	for _, a := range accounts {
+		if a.Err != nil {
+			failures = append(failures, fmt.Sprintf("the databases of %s are not known: %v", a, a.Err))
+		}
+	}
+	return complete, failures
 }
 
 func (o policyOptions) rotates() bool { return o.who != "run" }

@@ -1,8 +1,14 @@
-package config
+// Package text brings the bytes of a configuration file into the form that the YAML parser
+// takes, whatever editor or shell wrote them.
+//
+// Invariant: what [Clean] returns is UTF-8 of characters that may stand in YAML, each line of
+// which ends in \n. Of YAML itself the package knows the directive of its version alone.
+package text
 
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"regexp"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -11,11 +17,20 @@ import (
 // version12 matches the directive of YAML 1.2 and what may stand before it.
 var version12 = regexp.MustCompile(`\A((?:[ \t]*(?:#.*)?\n|%.*\n)*%YAML[ \t]+1\.)2`)
 
-// cleanText checks size and characters and returns the file as UTF-8, each line of which
+// MaxSize is the most that a file has, in bytes. It lies far above any configuration.
+const MaxSize = 1 << 20
+
+// Mistake is what no parser is to see, and where it stands, counted from 1.
+type Mistake struct {
+	Line, Column int
+	Message      string
+}
+
+// Clean checks size and characters and returns the file as UTF-8, each line of which
 // ends in \n. To a parser of YAML 1.1 its directive says so.
-func cleanText(file string, data []byte) ([]byte, error) {
-	if len(data) > maxFile {
-		return nil, syntaxError(file, 1, 1, "the file is larger than 1 MiB; split it over several credproxy processes")
+func Clean(data []byte) ([]byte, *Mistake) {
+	if len(data) > MaxSize {
+		return nil, &Mistake{1, 1, "the file is larger than 1 MiB; split it over several credproxy processes"}
 	}
 	text := bytes.TrimPrefix(fromUTF16(data), []byte("\ufeff"))
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
@@ -25,9 +40,9 @@ func cleanText(file string, data []byte) ([]byte, error) {
 		r, size := utf8.DecodeRune(text[i:])
 		switch {
 		case r == utf8.RuneError && size == 1:
-			return nil, syntaxError(file, line, column, "not UTF-8; save the file as UTF-8")
-		case !printableYAML(r):
-			return nil, syntaxError(file, line, column, "control character %U; remove it", r)
+			return nil, &Mistake{line, column, "not UTF-8; save the file as UTF-8"}
+		case !printable(r):
+			return nil, &Mistake{line, column, fmt.Sprintf("control character %U; remove it", r)}
 		case r == '\n':
 			line, column = line+1, 1
 		default:
@@ -38,8 +53,8 @@ func cleanText(file string, data []byte) ([]byte, error) {
 	return version12.ReplaceAll(text, []byte("${1}1")), nil // which the parser knows alone
 }
 
-// printableYAML reports whether a character may stand in a YAML file (YAML 1.2, 5.1).
-func printableYAML(r rune) bool {
+// printable reports whether a character may stand in a YAML file (YAML 1.2, 5.1).
+func printable(r rune) bool {
 	switch {
 	case r == '\t', r == '\n', r == 0x85:
 		return true

@@ -1,0 +1,53 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"reflect"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/config"
+)
+
+// found applies the configuration in force with what discovery has found since. Databases
+// that could not listen try again. After an error nothing has changed.
+func (d *daemon) found(ctx context.Context) {
+	before := d.config()
+	cfg := d.finder.Complete(before)
+	failed := func(db *database) bool { return db.fileConfig.Found && db.failure.Load() != nil }
+	if reflect.DeepEqual(cfg, before) && !slices.ContainsFunc(d.databases(), failed) {
+		return
+	}
+	if err := d.apply(ctx, cfg, func(error) {}); err != nil {
+		d.log.Error("what discovery found cannot be served; all stays as it was", zap.Error(err))
+		return
+	}
+	added, changed, removed := difference(before, cfg)
+	d.log.Info("new configuration in force", zap.String("because", "discovery"),
+		zap.Strings("added", added), zap.Strings("changed", changed), zap.Strings("removed", removed))
+}
+
+// nothingServed returns why there is no database at all, "" if there is one.
+func (d *daemon) nothingServed(cfg *config.Config) string {
+	if len(cfg.Databases) > 0 {
+		return ""
+	}
+	for _, s := range d.finder.Status() {
+		if s.Answered.IsZero() {
+			return "no database: discovery has no answer of AWS yet: " + cmp.Or(s.Reason, "it is being asked")
+		}
+	}
+	return "no database: discovery has found none"
+}
+
+func (d *daemon) discoveryStatus() (all []admin.Discovery) {
+	for _, s := range d.finder.Status() {
+		all = append(all, admin.Discovery{
+			Region: s.Region, Role: s.Role, Databases: s.Databases, NotServed: len(s.Left), Answered: s.Answered.Round(0), NextRound: s.Next.Round(0), Error: s.Reason,
+		})
+	}
+	return all
+}

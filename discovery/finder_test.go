@@ -1,0 +1,377 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/inventory"
+	"github.com/credproxy/credproxy/secrets"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// cloud stands for AWS: what each region has, and whether it says so.
+type cloud struct {
+	mu      sync.Mutex
+	regions map[string][]rdstypes.DBInstance
+	fails   error                  // the configuration of AWS
+	partial []inventory.Failure    // of each answer
+	rounds  map[string][]time.Time // by region
+	clients int
+}
+
+type client struct {
+	c      *cloud
+	region string
+}
+
+func (c *cloud) connect(_ context.Context, o inventory.Options) (asker, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clients++
+	return client{c, o.Region}, nil
+}
+
+func (c client) Ask(context.Context) (*inventory.Account, error) {
+	c.c.mu.Lock()
+	defer c.c.mu.Unlock()
+	c.c.rounds[c.region] = append(c.c.rounds[c.region], time.Now())
+	if c.c.fails != nil {
+		return nil, c.c.fails
+	}
+	return &inventory.Account{Region: c.region, Instances: slices.Clone(c.c.regions[c.region]), Failures: c.c.partial}, nil
+}
+
+// has says which instances a region has from now on: NAME, or NAME=HOST.
+func (c *cloud) has(region string, names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.regions[region] = nil
+	for _, name := range names {
+		name, host, _ := strings.Cut(name, "=")
+		if host == "" {
+			host = name + "." + region + ".example"
+		}
+		c.regions[region] = append(c.regions[region], rdstypes.DBInstance{
+			DBInstanceIdentifier: &name, DBInstanceArn: aws.String("arn:aws:rds:" + region + ":123456789012:db:" + name), Engine: aws.String("postgres"),
+			DBInstanceStatus: aws.String("available"), IAMDatabaseAuthenticationEnabled: aws.Bool(true),
+			Endpoint: &rdstypes.Endpoint{Address: &host, Port: aws.Int32(5432)},
+			TagList:  []rdstypes.Tag{{Key: aws.String("team"), Value: aws.String(name[:1])}},
+		})
+	}
+}
+
+func (c *cloud) fail(err error, partial ...inventory.Failure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fails, c.partial = err, partial
+}
+
+func (c *cloud) roundsOf(region string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.rounds[region])
+}
+
+// stand is a Finder that runs, in virtual time.
+type stand struct {
+	*Finder
+	*cloud
+	cfg *config.Config
+	log *observer.ObservedLogs
+}
+
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	cfg, err := config.Parse("f.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// run has a Finder ask as text says, in a bubble of virtual time.
+func run(t *testing.T, text string, test func(t *testing.T, s *stand)) {
+	t.Helper()
+	cfg := parse(t, text)
+	synctest.Test(t, func(t *testing.T) {
+		core, log := observer.New(zap.InfoLevel)
+		s := &stand{New(zap.New(core), nobody{}), &cloud{regions: map[string][]rdstypes.DBInstance{}, rounds: map[string][]time.Time{}}, cfg, log}
+		s.Finder.connect = s.cloud.connect
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		s.Want(cfg)
+		running.Go(func() { s.Run(ctx) })
+		test(t, s)
+	})
+}
+
+// must holds the names that are served.
+func (s *stand) must(t *testing.T, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	var got []string
+	for _, db := range s.Complete(s.cfg).Databases {
+		got = append(got, db.Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("served: %q, want %q", got, want)
+	}
+}
+
+// pass lets one more round of calls to eu-west-1 pass.
+func (s *stand) pass() {
+	for n := s.roundsOf("eu-west-1"); s.roundsOf("eu-west-1") == n; synctest.Wait() {
+		time.Sleep(time.Second)
+	}
+}
+
+const one = "discover: {region: eu-west-1, interval: 1m}\n"
+
+var errDenied = secrets.Errorf(secrets.Denied, "not allowed")
+
+// TestTwoAnswers: what vanished goes when two answers in a row lack it, what comes is
+// there at once, and a round that fails or does not tell all is no answer.
+func TestTwoAnswers(t *testing.T) {
+	run(t, one, func(t *testing.T, s *stand) {
+		s.has("eu-west-1", "a", "b")
+		s.must(t, "a", "b")
+		steps := []struct {
+			there   string
+			err     error
+			partial bool
+			want    string
+		}{
+			{there: "a", want: "a b"},
+			{there: "", err: errDenied, want: "a b"},
+			{there: "", partial: true, want: "a b"},
+			{there: "a b", want: "a b"}, // it was away once
+			{there: "a", want: "a b"},
+			{there: "a", want: "a"},
+			{there: "c", want: "a c"}, // a was renamed
+			{there: "c", err: errDenied, want: "a c"},
+			{there: "c", want: "c"},
+			{there: "", want: "c"},
+			{there: "", want: ""},
+			{there: "a", want: "a"},
+		}
+		for i, step := range steps {
+			s.has("eu-west-1", strings.Fields(step.there)...)
+			s.fail(step.err)
+			if step.partial {
+				s.fail(nil, inventory.Failure{Call: "secretsmanager:ListSecrets", Err: errDenied})
+			}
+			s.pass()
+			if s.must(t, strings.Fields(step.want)...); t.Failed() {
+				t.Fatalf("step %d, %+v", i+1, step)
+			}
+		}
+	})
+}
+
+// TestSingleSecrets: what cannot be read of single secrets does not hold up all else.
+func TestSingleSecrets(t *testing.T) {
+	run(t, one, func(t *testing.T, s *stand) {
+		s.has("eu-west-1", "a")
+		s.fail(nil, inventory.Failure{Call: "secretsmanager:BatchGetSecretValue", Err: errDenied, Single: true})
+		s.must(t, "a")
+	})
+}
+
+// TestPace: AWS is asked once in an interval, whether it answers or not; more often while
+// there is no answer yet, and ever less so.
+func TestPace(t *testing.T) {
+	run(t, "discover: {region: eu-west-1, interval: 5m}\n", func(t *testing.T, s *stand) {
+		began := time.Now()
+		s.fail(errDenied)
+		time.Sleep(time.Hour)
+		gaps := func() (all []time.Duration) {
+			s.cloud.mu.Lock()
+			defer s.cloud.mu.Unlock()
+			for last := began; len(s.rounds["eu-west-1"]) > 0; s.rounds["eu-west-1"] = s.rounds["eu-west-1"][1:] {
+				all, last = append(all, s.rounds["eu-west-1"][0].Sub(last)), s.rounds["eu-west-1"][0]
+			}
+			return all
+		}
+		for i, gap := range gaps() {
+			want := min(5*time.Minute, firstRetry<<max(i-1, 0))
+			if i == 0 {
+				want = 0
+			}
+			if gap < want*9/10 || gap > want*11/10 {
+				t.Errorf("pause %d is %s, not about %s", i, gap, want)
+			}
+		}
+		if s.clients < 15 {
+			t.Errorf("%d clients: what failed is not made anew", s.clients)
+		}
+		s.fail(nil)
+		s.has("eu-west-1", "a")
+		s.pass()
+		s.must(t, "a")
+		_, clients := gaps(), s.clients
+		time.Sleep(10 * time.Hour)
+		if n := len(gaps()); n < 109 || n > 133 {
+			t.Errorf("%d rounds in 10 hours, want about 120", n)
+		}
+		if s.clients != clients {
+			t.Errorf("%d clients for one account that answers", s.clients-clients)
+		}
+		s.fail(errDenied)
+		s.pass()
+		gaps()
+		time.Sleep(10 * time.Hour)
+		if n := len(gaps()); n < 109 || n > 133 {
+			t.Errorf("%d rounds in 10 hours of failures, want about 120", n)
+		}
+		s.must(t, "a")
+		s.AskNow()
+		synctest.Wait()
+		if n := len(gaps()); n != 1 {
+			t.Errorf("%d rounds at once, want 1", n)
+		}
+	})
+}
+
+// TestFirst: the start waits for each account to have been asked, or FirstWait.
+func TestFirst(t *testing.T) {
+	run(t, "discover: [{region: eu-west-1}, {region: eu-west-2}]\n", func(t *testing.T, s *stand) {
+		began := time.Now()
+		s.First(t.Context())
+		if took := time.Since(began); took != 0 {
+			t.Errorf("waited %s for answers that were there", took)
+		}
+		s.Finder.connect = func(ctx context.Context, _ inventory.Options) (asker, error) { <-ctx.Done(); return nil, ctx.Err() }
+		s.cfg = parse(t, "discover: [{region: eu-west-3}]\n")
+		s.Want(s.cfg)
+		s.First(t.Context())
+		if took := time.Since(began); took != FirstWait {
+			t.Errorf("waited %s for an answer that does not come", took)
+		}
+	})
+}
+
+// TestNames: names are those that databases have in AWS, and no database gets the name, or the
+// endpoint, of another that is there.
+func TestNames(t *testing.T) {
+	const text = `
+discover:
+  - {region: eu-west-1, interval: 1m}
+  - {region: eu-west-2, interval: 1m}
+  - {region: eu-west-3, interval: 1m, prefix: paris-}
+databases:
+  - {name: mine, credentials: {file: {path: /x}}}
+  - {name: other, engine: postgres, host: Listed.eu-west-1.example., credentials: {file: {path: /x}}}
+`
+	run(t, text, func(t *testing.T, s *stand) {
+		s.has("eu-west-1", "z", "mine", "listed", "b")
+		s.has("eu-west-2", "b", "a")
+		s.has("eu-west-3", "b", "same=z.eu-west-1.example", strings.Repeat("x", 60))
+		s.must(t, "mine", "other", "b", "z", "a", "paris-b")
+		for _, says := range []string{"taken by databases; set prefix", "served already, by databases", "taken by another that was found in eu-west-1; set prefix",
+			"served already, by z", "name: not a usable name"} {
+			if !s.logged(says) {
+				t.Errorf("the log does not say %q: %v", says, s.log.All())
+			}
+		}
+		lines := s.log.Len()
+		s.must(t, "mine", "other", "b", "z", "a", "paris-b")
+		if s.log.Len() != lines {
+			t.Error("the log says again what it has said")
+		}
+		// Who has a name keeps it, though another with it would come first.
+		s.has("eu-west-1", "z")
+		s.pass()
+		s.pass()
+		s.must(t, "mine", "other", "z", "a", "b", "paris-b")
+		s.has("eu-west-1", "z", "b")
+		s.pass()
+		s.must(t, "mine", "other", "z", "a", "b", "paris-b")
+		for _, db := range s.Complete(s.cfg).Databases {
+			if db.Name == "b" && db.Host != "b.eu-west-2.example" {
+				t.Errorf("b is %s", db.Host)
+			}
+		}
+		var left []int
+		for _, status := range s.Status() {
+			left = append(left, len(status.Left))
+		}
+		if !slices.Equal(left, []int{1, 0, 2}) {
+			t.Errorf("not served: %v", left)
+		}
+	})
+}
+
+func (s *stand) logged(part string) bool {
+	return slices.ContainsFunc(s.log.All(), func(e observer.LoggedEntry) bool {
+		because, _ := e.ContextMap()["because"].(string)
+		return strings.Contains(because, part)
+	})
+}
+
+// TestMost: the databases that are there stay when there are more than a configuration holds.
+func TestMost(t *testing.T) {
+	run(t, one, func(t *testing.T, s *stand) {
+		var names []string
+		for i := range config.MaxDatabases {
+			names = append(names, fmt.Sprintf("b%04d", i))
+		}
+		s.has("eu-west-1", names...)
+		s.must(t, names...)
+		s.has("eu-west-1", append([]string{"a"}, names...)...)
+		s.pass()
+		s.must(t, names...)
+		if !s.logged("holds 1000 databases") {
+			t.Error("the log does not say what is left out")
+		}
+	})
+}
+
+// TestEntries: an entry that changes, as by a reload, is taken at its word at once, and of
+// two that find a database the first has it.
+func TestEntries(t *testing.T) {
+	run(t, one, func(t *testing.T, s *stand) {
+		s.has("eu-west-1", "a", "b", "c")
+		s.must(t, "a", "b", "c")
+		rounds := s.roundsOf("eu-west-1")
+		s.cfg = parse(t, `
+discover:
+  - {region: eu-west-1, tags: {team: b}, each: {listen: "unix:/tmp/{name}/s", session: {role: r}, pool: {mode: session}}}
+  - {region: eu-west-1, tags: {team: ""}, iam_user: shop}
+`)
+		s.Want(s.cfg)
+		s.must(t, "b", "a", "c")
+		if n := s.roundsOf("eu-west-1"); n != rounds {
+			t.Errorf("%d more rounds for what is known", n-rounds)
+		}
+		all := s.Complete(s.cfg).Databases
+		if b := all[0]; !b.Found || b.Pool.Mode != config.PoolSession || b.Session.Role != "r" || !slices.Equal(b.Listen, []string{"unix:/tmp/b/s"}) || b.Credentials.IAM.User != "app" {
+			t.Errorf("%+v", b)
+		}
+		if a := all[1]; a.Pool.Mode != config.PoolOff || a.Listen != nil || a.Credentials.IAM.User != "shop" || a.Limits.MaxConnections != 1000 {
+			t.Errorf("%+v", a)
+		}
+		s.cfg = parse(t, "databases: [{name: mine, credentials: {file: {path: /x}}}]\n")
+		s.Want(s.cfg)
+		s.must(t, "mine")
+		time.Sleep(time.Hour)
+		if n := s.roundsOf("eu-west-1"); n != rounds {
+			t.Errorf("%d more rounds for an account that is not wanted", n-rounds)
+		}
+	})
+}

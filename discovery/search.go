@@ -1,0 +1,144 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/inventory"
+	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/secrets/awscfg"
+)
+
+const (
+	// askTimeout ends one round of calls.
+	askTimeout = 2 * time.Minute
+	// attempts is how often one call is made that AWS throttles; the next round is soon enough.
+	attempts = 3
+	// firstRetry is the pause after a first round that failed; it doubles with each that does.
+	firstRetry = 5 * time.Second
+	// jitter spreads the rounds of many credproxies that were started together.
+	jitter = 0.1
+)
+
+// search is what is known of one account. Finder.mu guards what changes, but for client.
+type search struct {
+	account account
+	asked   chan struct{} // closed after the first round
+	now     chan struct{} // ask without waiting any longer
+	stop    func()        // ends its goroutine; nil: it has none yet
+	client  asker         // of its goroutine alone; nil: none, or none of use
+	reads   bool          // client reads secrets
+
+	interval         time.Duration
+	readSecrets      bool
+	latest, previous *inventory.Account // the last two whole answers; nil: none yet
+	answered, next   time.Time          // when latest came, when the next round is
+	err              error              // of the last round
+	failures         int                // rounds in a row
+	databases        int                // that are served, as of the last Complete
+	left             []string           // and are not, with the reason
+}
+
+// keepAsking asks one account until ctx ends.
+func (f *Finder) keepAsking(ctx context.Context, s *search) {
+	for {
+		account := f.ask(ctx, s)
+		if ctx.Err() != nil {
+			return
+		}
+		pause := f.note(s, account)
+		select {
+		case <-time.After(pause):
+		case <-s.now:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// answer is what came of one round: a whole answer, or why there is none.
+type answer struct {
+	account *inventory.Account
+	err     error
+}
+
+// ask makes one round of calls.
+func (f *Finder) ask(ctx context.Context, s *search) answer {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	f.mu.Lock()
+	reads := s.readSecrets
+	f.mu.Unlock()
+	if s.client == nil || s.reads != reads {
+		client, err := f.connect(ctx, inventory.Options{
+			Region: s.account.region, Role: roleOf(s.account), ReadSecrets: reads, Attempts: attempts,
+			Called: func(operation string, err error) {
+				f.observer.Called(s.account.region, s.account.role.RoleARN, operation, result(err))
+			},
+		})
+		if err != nil {
+			return answer{err: err}
+		}
+		s.client, s.reads = client, reads
+	}
+	found, err := s.client.Ask(ctx)
+	if err == nil {
+		for _, failed := range found.Failures {
+			if !failed.Single { // what its database is was known, or will be told as such
+				err = fmt.Errorf("%s: %w", failed.Call, failed.Err)
+				break
+			}
+		}
+	}
+	if err != nil {
+		s.client = nil // its AWS credentials may be what is wrong
+		return answer{err: err}
+	}
+	return answer{account: found}
+}
+
+// note keeps an answer, and returns how long to wait before the next round.
+func (f *Finder) note(s *search, a answer) (pause time.Duration) {
+	f.observer.Answered(s.account.region, s.account.role.RoleARN, result(a.err))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, before := time.Now(), s.err
+	s.err = a.err
+	pause = secrets.Jitter(s.interval, jitter)
+	if a.err == nil {
+		s.previous, s.latest, s.answered, s.failures = s.latest, a.account, now, 0
+		if before != nil {
+			f.log.Info("discovery: AWS answers again", zap.Stringer("of", s.account))
+		}
+	} else {
+		if s.latest == nil { // the sooner there is one the better
+			pause = min(pause, secrets.Jitter(firstRetry<<min(s.failures, 12), jitter))
+		}
+		s.failures++
+		if before == nil || awscfg.Plain(before).Error() != awscfg.Plain(a.err).Error() {
+			f.log.Error("discovery: no whole answer of AWS; nothing changes", zap.Stringer("of", s.account), zap.Error(awscfg.Plain(a.err)))
+		}
+	}
+	s.next = now.Add(pause)
+	select {
+	case <-s.asked:
+	default:
+		close(s.asked)
+	}
+	signal(f.changed)
+	return pause
+}
+
+// result is the label of an outcome in the metrics.
+func result(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if reason := secrets.ReasonOf(err); reason != secrets.Unavailable {
+		return string(reason)
+	}
+	return string(awscfg.ReasonOf(err))
+}
