@@ -74,6 +74,23 @@ func (s *Server) AddDBCluster(c DBCluster) {
 	d.clusters = append(d.clusters, c)
 }
 
+// RemoveDBInstance removes the instance with this identifier, if there is one.
+func (s *Server) RemoveDBInstance(identifier string) {
+	d := s.databases
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.instances = slices.DeleteFunc(d.instances, func(i DBInstance) bool { return strings.EqualFold(i.Identifier, identifier) })
+}
+
+// RemoveDBCluster removes the cluster with this identifier, if there is one, and its members.
+func (s *Server) RemoveDBCluster(identifier string) {
+	d := s.databases
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.clusters = slices.DeleteFunc(d.clusters, func(c DBCluster) bool { return strings.EqualFold(c.Identifier, identifier) })
+	d.instances = slices.DeleteFunc(d.instances, func(i DBInstance) bool { return strings.EqualFold(i.Cluster, identifier) })
+}
+
 func (s *Server) rdsARN(kind, identifier string) string {
 	return "arn:aws:rds:" + s.region + ":" + AccountID + ":" + kind + ":" + identifier
 }
