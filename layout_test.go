@@ -31,9 +31,9 @@ var mayImport = map[string][]string{
 	"check":                  {"config", "discovery", "probe", "proxy/fault", "proxy/mysql/backend", "proxy/postgres/backend", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "topology", "wiring"},
 	"cmd/credproxy":          {"*"},
 	"cmd/credproxy-rotation": {"config", "logging", "rotation", "wiring"},
-	"config":                 {"config/text", "secrets"},
+	"config":                 {"config/text", "secrets", "tracing"},
 	"config/text":            {},
-	"daemon":                 {"admin", "admin/tally", "audit", "config", "discovery", "filewatch", "logging", "memory", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "topology", "wiring"},
+	"daemon":                 {"admin", "admin/tally", "audit", "config", "discovery", "filewatch", "logging", "memory", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "topology", "tracing/otlp", "wiring"},
 	"discovery":              {"config", "inventory", "secrets", "secrets/awscfg"},
 	"filewatch":              {},
 	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
@@ -43,39 +43,44 @@ var mayImport = map[string][]string{
 	"metrics":                {"metrics/recent", "probe", "proxy/fault", "proxy/pool", "secrets", "topology"},
 	"metrics/recent":         {},
 	"probe":                  {"config", "proxy/fault", "secrets"},
-	"proxy":                  {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets"},
+	"proxy":                  {"config", "logging", "proxy/fault", "proxy/peer", "proxy/relay", "secrets", "tracing"},
 	"proxy/fault":            {"secrets"},
-	"proxy/mysql":            {"proxy", "proxy/fault", "proxy/mysql/backend", "proxy/mysql/wire", "proxy/peer", "proxy/pool", "proxy/relay", "proxy/upstream", "secrets", "topology"},
-	"proxy/mysql/backend":    {"proxy/fault", "proxy/mysql/wire", "proxy/upstream", "secrets"},
+	"proxy/mysql":            {"proxy", "proxy/fault", "proxy/mysql/backend", "proxy/mysql/wire", "proxy/peer", "proxy/pool", "proxy/relay", "proxy/upstream", "secrets", "topology", "tracing"},
+	"proxy/mysql/backend":    {"proxy/fault", "proxy/mysql/wire", "proxy/upstream", "secrets", "tracing"},
 	"proxy/mysql/wire":       {},
 	"proxy/nettest":          {},
 	"proxy/peer":             {},
-	"proxy/pool":             {},
-	"proxy/postgres":         {"proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/postgres/backend", "proxy/postgres/wire", "proxy/relay", "proxy/upstream", "secrets", "topology"},
-	"proxy/postgres/backend": {"proxy/fault", "proxy/postgres/wire", "proxy/upstream", "secrets"},
+	"proxy/pool":             {"tracing"},
+	"proxy/postgres":         {"proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/postgres/backend", "proxy/postgres/wire", "proxy/relay", "proxy/upstream", "secrets", "topology", "tracing"},
+	"proxy/postgres/backend": {"proxy/fault", "proxy/postgres/wire", "proxy/upstream", "secrets", "tracing"},
 	"proxy/postgres/wire":    {},
 	"proxy/proxytest":        {"config", "proxy", "proxy/fault", "proxy/nettest", "proxy/upstream", "secrets", "topology"},
 	"proxy/rdsca":            {},
 	"proxy/relay":            {"proxy/fault"},
-	"proxy/upstream":         {"config", "proxy/fault", "proxy/relay", "secrets"},
+	"proxy/upstream":         {"config", "proxy/fault", "proxy/relay", "secrets", "tracing"},
 	"rotation":               {"config", "probe", "proxy/fault", "rotation/account", "rotation/store", "secrets"},
 	"rotation/account":       {"secrets"},
 	"rotation/mysql":         {"proxy/fault", "proxy/mysql/backend", "proxy/upstream", "rotation/account", "secrets"},
 	"rotation/postgres":      {"proxy/postgres/backend", "proxy/postgres/wire", "proxy/upstream", "rotation/account", "secrets"},
 	"rotation/store":         {"secrets", "secrets/awscfg", "secrets/awssm"},
-	"secrets":                {},
+	"secrets":                {"tracing"},
 	"secrets/awscfg":         {"secrets"},
 	"secrets/awssm":          {"secrets", "secrets/awscfg"},
 	"secrets/env":            {"secrets"},
 	"secrets/file":           {"filewatch", "secrets"},
 	"secrets/rdsiam":         {"secrets", "secrets/awscfg"},
 	"secrets/secretstest":    {"secrets"},
-	"topology":               {"proxy/fault", "secrets"},
+	"topology":               {"proxy/fault", "secrets", "tracing"},
+	"tracing":                {},
+	"tracing/otlp":           {"proxy/fault", "tracing"},
 	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/pool", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam", "topology"},
 }
 
 // mayUseAWS lists the packages that may use the AWS SDK.
 var mayUseAWS = []string{"check", "cmd/credproxy", "cmd/credproxy-rotation", "daemon", "iampolicy", "inventory", "rotation", "rotation/store", "secrets/awscfg", "secrets/awssm", "secrets/rdsiam", "wiring"}
+
+// mayUseSDK is the package that owns the SDK of OpenTelemetry.
+const mayUseSDK = "tracing/otlp"
 
 // What one reader can hold in mind, in lines without tests.
 const (
@@ -143,6 +148,9 @@ func TestImports(t *testing.T) {
 		seen++
 		for _, imp := range p.Imports {
 			if !slices.Contains(mayUseAWS, name) && strings.HasPrefix(imp, "github.com/aws/") {
+				t.Errorf("package %s imports %s", name, imp)
+			}
+			if name != mayUseSDK && strings.HasPrefix(imp, "go.opentelemetry.io/") {
 				t.Errorf("package %s imports %s", name, imp)
 			}
 			ours, ok := strings.CutPrefix(imp, module+"/")

@@ -21,6 +21,7 @@ type Config struct {
 	Admin     Admin      `yaml:"admin"`
 	Log       Log        `yaml:"log"`
 	Metrics   Metrics    `yaml:"metrics"`
+	Tracing   Tracing    `yaml:"tracing"`
 	Shutdown  Shutdown   `yaml:"shutdown"`
 	Discover  []Discover `yaml:"discover"`  // one may stand without the list
 	Databases []Database `yaml:"databases"` // 1 to 1000; with discover, none at all will do
@@ -54,6 +55,11 @@ type Metrics struct {
 	EMF         bool   `yaml:"emf"`         // CloudWatch Embedded Metric Format lines on standard output; default false
 	Service     string `yaml:"service"`     // with emf: the dimension service of every metric; 1 to 64 of A-Z a-z 0-9 . _ -; "": none
 	Environment string `yaml:"environment"` // with emf: the dimension environment, such as prod; "": none
+}
+
+// Tracing sends a trace of each login to a receiver (docs/traces.md).
+type Tracing struct {
+	Endpoint string `yaml:"endpoint"` // URL of an OTLP receiver over HTTP, such as http://127.0.0.1:4318, to which /v1/traces is added; "": what OTEL_EXPORTER_OTLP_ENDPOINT says, else no traces
 }
 
 // Shutdown bounds the two phases that follow SIGTERM.

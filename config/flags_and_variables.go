@@ -69,6 +69,11 @@ func Settings() []Setting {
 			field: func(c *Config) any { return &c.Metrics.Environment },
 		},
 		{
+			Flag: "tracing-endpoint", Key: "tracing.endpoint",
+			Usage: "send a trace of each login to this OTLP receiver, such as http://127.0.0.1:4318 (default what OTEL_EXPORTER_OTLP_ENDPOINT says, else none)",
+			field: func(c *Config) any { return &c.Tracing.Endpoint },
+		},
+		{
 			Flag: "shutdown-min-delay", Key: "shutdown.min_delay", Default: "0s",
 			Usage: "keep accepting this long after SIGTERM",
 			field: func(c *Config) any { return &c.Shutdown.MinDelay },

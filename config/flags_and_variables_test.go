@@ -30,6 +30,9 @@ func TestSet(t *testing.T) {
 		{"metrics.service", "orders", func(c *config.Config) any { return c.Metrics.Service }, "orders", ""},
 		{"metrics.service", "", func(c *config.Config) any { return c.Metrics.Service }, "", ""},
 		{"metrics.environment", "pro d", func(c *config.Config) any { return c.Metrics.Environment }, "", `"pro d" is not a dimension's value; write 1 to 64 letters, digits, dots, underscores or hyphens`},
+		{"tracing.endpoint", "https://traces.example", func(c *config.Config) any { return c.Tracing.Endpoint }, "https://traces.example", ""},
+		{"tracing.endpoint", "collector:4318", func(c *config.Config) any { return c.Tracing.Endpoint }, "", `not the URL of an OTLP receiver; write one such as http://127.0.0.1:4318`},
+		{"tracing.endpoint", "http://user:planted@traces.example", func(c *config.Config) any { return c.Tracing.Endpoint }, "", `the URL of an OTLP receiver has no user, password or query; put what it asks for into the variable OTEL_EXPORTER_OTLP_HEADERS`},
 		{"shutdown.min_delay", "10s", func(c *config.Config) any { return c.Shutdown.MinDelay }, 10 * time.Second, ""},
 		{"shutdown.min_delay", "10", func(c *config.Config) any { return c.Shutdown.MinDelay }, time.Duration(0), `"10" is not a duration; write one such as 90s, 5m or 1h`},
 		{"shutdown.drain_timeout", "-1s", func(c *config.Config) any { return c.Shutdown.DrainTimeout }, 30 * time.Second, "-1s is negative; write a duration of 0s or more"},
@@ -58,7 +61,8 @@ func TestSettings(t *testing.T) {
 		"admin-listen": "CREDPROXY_ADMIN_LISTEN", "admin-control": "CREDPROXY_ADMIN_CONTROL",
 		"admin-readiness": "CREDPROXY_ADMIN_READINESS", "log-level": "CREDPROXY_LOG_LEVEL", "log-format": "CREDPROXY_LOG_FORMAT",
 		"metrics-emf": "CREDPROXY_METRICS_EMF", "metrics-service": "CREDPROXY_METRICS_SERVICE",
-		"metrics-environment": "CREDPROXY_METRICS_ENVIRONMENT", "shutdown-min-delay": "CREDPROXY_SHUTDOWN_MIN_DELAY",
+		"metrics-environment": "CREDPROXY_METRICS_ENVIRONMENT", "tracing-endpoint": "CREDPROXY_TRACING_ENDPOINT",
+		"shutdown-min-delay":     "CREDPROXY_SHUTDOWN_MIN_DELAY",
 		"shutdown-drain-timeout": "CREDPROXY_SHUTDOWN_DRAIN_TIMEOUT",
 	}
 	settings := config.Settings()

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // validator checks what a file says against itself and the machine.
@@ -64,6 +66,11 @@ func (v *validator) process(c *Config) {
 	}
 	v.dimension("metrics.service", c.Metrics.Service)
 	v.dimension("metrics.environment", c.Metrics.Environment)
+	if c.Tracing.Endpoint != "" {
+		if _, err := tracing.ParseEndpoint(c.Tracing.Endpoint); err != nil {
+			v.fail("tracing.endpoint", err.Error())
+		}
+	}
 	v.atLeastZero("shutdown.min_delay", c.Shutdown.MinDelay)
 	v.atLeastZero("shutdown.drain_timeout", c.Shutdown.DrainTimeout)
 }

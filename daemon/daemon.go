@@ -22,6 +22,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/secrets/awssm"
 	"github.com/credproxy/credproxy/secrets/env"
+	"github.com/credproxy/credproxy/tracing/otlp"
 	"github.com/credproxy/credproxy/wiring"
 )
 
@@ -30,6 +31,7 @@ type daemon struct {
 	log         *zap.Logger
 	version     string
 	metrics     *metrics.Metrics
+	traces      *otlp.Exporter // nil: none
 	queues      *awssm.Queues
 	finder      *discovery.Finder
 	peers       peer.Resolver
@@ -87,6 +89,10 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	if d.controllers, err = controllers(cfg.Admin); err != nil {
 		return err
 	}
+	if d.traces, err = otlp.Start(otlp.Options{Endpoint: cfg.Tracing.Endpoint, Version: opts.Version, Log: log}); err != nil {
+		return config.Invalid(err)
+	}
+	defer d.traces.Close()
 	if d.listeners.inherited, err = inheritListeners(); err != nil {
 		return err
 	}

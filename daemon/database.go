@@ -129,7 +129,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	db.servers = db.newServers(src)
 	db.late = newLateEngine(db)
 	db.server = &proxy.Server{
-		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access,
+		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access, Traced: d.traces.For(cfg.Name),
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},
 	}
 	if db.pool != nil {

@@ -23,5 +23,8 @@ func needRestart(before, after *config.Config) (keys []string) {
 	if before.Metrics != after.Metrics {
 		keys = append(keys, "metrics")
 	}
+	if before.Tracing != after.Tracing {
+		keys = append(keys, "tracing")
+	}
 	return keys
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // Limits bound what clients of one database can take.
@@ -60,6 +61,9 @@ type Server struct {
 	Observer Observer
 	Traffic  relay.Traffic
 	Access   Access
+	// Traced takes the login of each session when it has ended, whatever came of it; it must not
+	// wait. nil: nothing is recorded.
+	Traced func(*tracing.Trace)
 
 	refusals    logging.Pace // of their log lines
 	nextID      atomic.Uint64

@@ -12,6 +12,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // Legs are the two sides of a session that is logged in.
@@ -28,7 +29,8 @@ type Legs struct {
 func (s *Server) serve(ctx context.Context, conn net.Conn, accepted time.Time) {
 	growStack(0)
 	sess := s.newSession(ctx, conn, accepted)
-	sess.goOn(func() (*Legs, error) { return s.Engine.Serve(secrets.WithPeer(ctx, peerName(conn)), sess) })
+	ctx = sess.traced(secrets.WithPeer(ctx, peerName(conn)))
+	sess.goOn(func() (*Legs, error) { return s.Engine.Serve(ctx, sess) })
 }
 
 func (s *Server) newSession(ctx context.Context, conn net.Conn, accepted time.Time) *Session {
@@ -71,6 +73,7 @@ type Session struct {
 	outcome    *relay.Outcome // after the login
 	terminated error          // why, by Server.Terminate or EndAt; nil: it was not
 	quiet      bool           // nothing worth a line happened
+	login      *tracing.Login // until the login has ended; nil: nobody listens
 	afterwards func()         // of Afterwards; nil: nothing
 }
 
@@ -165,6 +168,7 @@ func (s *Session) end(err error) {
 		err = fault.ErrShuttingDown(err)
 	}
 	s.report(err)
+	s.endTrace(err)
 	if s.admitted {
 		s.server.leave()
 	}

@@ -24,6 +24,7 @@ func (s *Session) Log() *zap.Logger {
 func (s *Session) LoggedIn(fields ...zap.Field) {
 	s.Phase("total", s.Accepted)
 	s.write(s.server.Log.Check(zap.InfoLevel, "session started"), fields)
+	s.endTrace(nil)
 }
 
 // write writes a line that names the session, if the log wants it. It spares a line that the

@@ -3,6 +3,8 @@ package secrets
 import (
 	"context"
 	"time"
+
+	"github.com/credproxy/credproxy/tracing"
 )
 
 const (
@@ -45,19 +47,40 @@ func (c *Cache) look(ctx context.Context, stage Stage, after time.Time, reason s
 		if l != nil && l.fresh(time.Now()) && (!l.started.Before(after) || l.minted() || l.forbidden()) {
 			return l, nil
 		}
-		done := c.flights.DoChan(string(stage), func() (any, error) {
-			return c.fetch(stage, after, reason), nil
-		})
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case r := <-done:
-			// A flight that took off before the moment asked for may know
-			// nothing of what happened since: look again.
-			if l := r.Val.(*lookup); !l.started.Before(after) || l.minted() {
-				return l, nil
-			}
+		l, err := c.await(ctx, stage, after, reason)
+		// A flight that took off before the moment asked for may know
+		// nothing of what happened since: look again.
+		if err != nil || !l.started.Before(after) || l.minted() {
+			return l, err
 		}
+	}
+}
+
+// await waits for the call to the source that is under way, or else begins one. The error is
+// ctx's only.
+func (c *Cache) await(ctx context.Context, stage Stage, after time.Time, reason string) (l *lookup, err error) {
+	_, span := tracing.Start(ctx, "source")
+	span.Text("credproxy.source", c.src.Kind())
+	span.Text("credproxy.stage", string(stage))
+	span.Text("credproxy.reason", reason)
+	done := c.flights.DoChan(string(stage), func() (any, error) {
+		return c.fetch(stage, after, reason), nil
+	})
+	select {
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		span.End(err)
+		return nil, err
+	case r := <-done:
+		l = r.Val.(*lookup)
+		if l.cred != nil {
+			span.Text("credproxy.version_id", l.cred.ShortVersion())
+		}
+		if err = l.err; stage != Current && ReasonOf(err) == NoVersion {
+			err = nil // as it should be while no rotation is under way
+		}
+		span.End(err)
+		return l, nil
 	}
 }
 

@@ -3,6 +3,8 @@ package secrets
 import (
 	"context"
 	"time"
+
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // search finds out which version works, and looks again while a rotation may still
@@ -14,17 +16,27 @@ func (l *login) search(ctx context.Context) error {
 		if !ok {
 			return err
 		}
-		select {
-		case <-time.After(wait):
-		case <-l.emergencyStarted:
-			return errEmergency
-		case <-ctx.Done():
-			return l.noTime(context.Cause(ctx))
+		if err := l.pause(ctx, wait); err != nil {
+			return err
 		}
 		clear(l.tried)
 		err = l.round(ctx, time.Now())
 	}
 	return err
+}
+
+// pause waits before the next round, in which a rotation may have brought a version that works.
+func (l *login) pause(ctx context.Context, wait time.Duration) (err error) {
+	_, span := tracing.Start(ctx, "wait for rotation")
+	defer func() { endWait(span, err) }()
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-l.emergencyStarted:
+		return errEmergency
+	case <-ctx.Done():
+		return l.noTime(context.Cause(ctx))
+	}
 }
 
 // round offers each version once. What labels name is learned after a moment.

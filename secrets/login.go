@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/credproxy/credproxy/tracing"
 )
 
 const (
@@ -74,10 +76,17 @@ var errEmergency = errors.New("an emergency began")
 
 // turn waits until this login holds token, for as long as another may take that
 // has begun already: one round, after all that is left of the grace.
-func (l *login) turn(ctx context.Context, token chan struct{}) error {
+func (l *login) turn(ctx context.Context, token chan struct{}) (err error) {
 	patience := l.cache.opt.LoginTimeout + l.cache.graceLeft() + trustFor
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
+	select {
+	case token <- struct{}{}:
+		return nil
+	default:
+	}
+	_, span := tracing.Start(ctx, "wait for verdict")
+	defer func() { endWait(span, err) }()
 	select {
 	case token <- struct{}{}:
 		return nil
@@ -88,6 +97,14 @@ func (l *login) turn(ctx context.Context, token chan struct{}) error {
 	case <-ctx.Done():
 		return l.noTime(context.Cause(ctx))
 	}
+}
+
+// endWait ends the span of a wait. That an emergency began is no failure.
+func endWait(span tracing.Span, err error) {
+	if errors.Is(err, errEmergency) {
+		err = nil
+	}
+	span.End(err)
 }
 
 func (l *login) grace(ctx context.Context) time.Duration {

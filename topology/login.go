@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // maxTries caps how often one login goes for a server. Each time but the first the monitor
@@ -104,7 +105,8 @@ var errReplaced = Missed(Route{}, &fault.Error{Kind: fault.Unreachable, Message:
 
 // await returns when that many checks are done and there is a server, or nothing that the
 // monitor could know of.
-func (s *Servers) await(ctx context.Context, checks uint64) error {
+func (s *Servers) await(ctx context.Context, checks uint64) (err error) {
+	var span tracing.Span
 	for {
 		s.mu.Lock()
 		ready := s.done >= checks && (s.trouble.IsZero() || s.failed != nil)
@@ -116,6 +118,10 @@ func (s *Servers) await(ctx context.Context, checks uint64) error {
 		s.mu.Unlock()
 		if ready {
 			return nil
+		}
+		if !span.On() {
+			_, span = tracing.Start(ctx, "wait for server")
+			defer func() { span.End(err) }()
 		}
 		select {
 		case <-news:

@@ -26,9 +26,9 @@ comes before the file.
 
 When the file changes, or at a SIGHUP, run reads it again. Databases that stay as they
 are do not notice. A file with a mistake changes nothing, and the log says what is
-wrong. The sections admin (but for readiness), log.format and metrics are for the next
-start. Certificates that the file names are read again in the same way. With discover
-in the file a SIGHUP also asks AWS at once.`,
+wrong. The sections admin (but for readiness), log.format, metrics and tracing are for
+the next start. Certificates that the file names are read again in the same way. With
+discover in the file a SIGHUP also asks AWS at once.`,
 		Example: `  credproxy run arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy run -c /etc/credproxy/credproxy.yaml`,
 		RunE: func(cmd *cobra.Command, arns []string) error {

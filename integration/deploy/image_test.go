@@ -20,7 +20,7 @@ import (
 	"github.com/credproxy/credproxy/integration/servers"
 )
 
-const maxImage = 25 << 20 // bytes
+const maxImage = 30_000_000 // bytes
 
 // finalStage is what the Dockerfile's last stage says.
 type finalStage struct {

@@ -14,6 +14,9 @@ func (e *SQLError) Error() string {
 	return fmt.Sprintf("the database said: %s (%s)", e.Message, e.Code)
 }
 
+// StatusCode returns the code, for traces.
+func (e *SQLError) StatusCode() string { return e.Code }
+
 // ErrStatement is a statement of credproxy's own that the database refused.
 func ErrStatement(said *SQLError) *Error {
 	return &Error{Kind: UpstreamRefused, Message: "the database refused a statement", Err: said}

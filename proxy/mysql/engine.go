@@ -122,6 +122,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs
 		return nil, clientError(err)
 	}
 	c.loggedIn()
+	l.traceLogin()
 	s.LoggedIn(l.fields()...)
 	return l.legs(), nil
 }

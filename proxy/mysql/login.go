@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -17,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // login is one client's login, over as many attempts as it takes.
@@ -285,11 +287,35 @@ func (l *login) receive(g wire.Greeting) error {
 	if err := l.client.greet(g, l.engine.ClientTLS != nil); err != nil {
 		return err
 	}
-	if err := l.engine.receive(l.ctx, l.client); err != nil {
+	_, span := tracing.Start(l.ctx, "request")
+	err := l.engine.receive(l.ctx, l.client)
+	if span.End(err); err != nil {
 		return err
+	}
+	if tracing.Of(l.ctx).On() {
+		l.session.Requested(l.ctx, l.system(), l.client.want.Database, wire.Attribute(l.client.want.Attributes, "traceparent"))
 	}
 	l.session.Phase("request", l.session.Accepted, zap.String("client_user", fault.Clip(l.client.want.User)), zap.String("db", fault.Clip(l.client.want.Database)))
 	return nil
+}
+
+// system names the database's engine as traces have it.
+func (l *login) system() string {
+	if l.engine.MariaDB || strings.Contains(l.client.told.Version, "MariaDB") {
+		return "mariadb"
+	}
+	return "mysql"
+}
+
+// traceLogin says for the trace of the login which session it got.
+func (l *login) traceLogin() {
+	trace := tracing.Of(l.ctx)
+	if !trace.On() {
+		return
+	}
+	trace.Text("credproxy.version_id", l.up.Cred.ShortVersion())
+	p := l.params()
+	trace.Text("db.namespace", p.DatabaseFor(l.up.Cred))
 }
 
 // checkDatabase holds the database that a login is for against those allowed. What a

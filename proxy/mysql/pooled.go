@@ -18,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // pooled is a server session that may have several clients, one after another. It is a
@@ -173,8 +174,10 @@ func (l *login) share() (*proxy.Legs, error) {
 	fields := l.fields()
 	if reused {
 		l.session.Phase("reuse", start)
+		tracing.Of(l.ctx).Flag("credproxy.reused")
 		fields = append(fields, zap.Bool("reused", true), zap.Duration("age", l.lease.Age().Round(time.Second)))
 	}
+	l.traceLogin()
 	l.session.LoggedIn(fields...)
 	return l.sharedLegs(), nil
 }
@@ -226,11 +229,11 @@ func (l *login) acquire(reserved *pool.Lease) (err error) {
 		reserved.SetAside()
 		l.misled, reserved = reserved, nil
 	}
-	if reserved != nil && reserved.Claim(key, open) {
+	if reserved != nil && reserved.Claim(l.ctx, key, open) {
 		l.lease = reserved
 		return nil
 	}
-	if l.lease = l.engine.Pool.AtOnce(key, open); l.lease != nil {
+	if l.lease = l.engine.Pool.AtOnce(l.ctx, key, open); l.lease != nil {
 		return nil
 	}
 	waiting, stop := proxy.CancelOnClientClose(l.ctx, l.client.Conn, l.client.R)

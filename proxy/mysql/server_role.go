@@ -12,6 +12,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // toServer has p lead to the server that a login is to use, near if that is one of several, and
@@ -41,10 +42,12 @@ func (e *Engine) along(ctx context.Context, p *backend.Params, route topology.Ro
 // verify has up, a session with the flags of a client that has just begun at the end of the
 // route, go on only at a server with the role that the engine's clients want. It closes up
 // else.
-func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, route topology.Route) error {
+func (e *Engine) verify(ctx context.Context, up *backend.Conn, flags uint32, route topology.Route) (err error) {
 	if e.Servers == nil {
 		return nil
 	}
+	_, span := tracing.Start(ctx, "role check")
+	defer func() { span.End(err) }()
 	readOnly, err := up.IsReadOnly(ctx, flags, e.Servers.Wanted(route) == topology.Reader)
 	if err != nil {
 		return e.elsewhere(route, err)

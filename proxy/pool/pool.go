@@ -7,14 +7,11 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/credproxy/credproxy/tracing"
 )
 
 const (
-	// resetTimeout bounds a Reset.
-	resetTimeout = 5 * time.Second
-	// resetAfter is how long a session may have been idle that is given on as it is; one
-	// that was idle longer is reset once more, which shows that it is still there.
-	resetAfter = 30 * time.Second
 	// lifetimeJitter is the part of MaxLifetime by which a session's is shorter, at most, so
 	// that those of one moment do not end in one moment.
 	lifetimeJitter = 0.1
@@ -148,8 +145,9 @@ func (p *Pool) Stats() Stats {
 	return Stats{idle, p.open - idle, p.waiters.Len()}
 }
 
-// AtOnce returns the lease that Acquire would return without waiting, nil if it would wait.
-func (p *Pool) AtOnce(key string, open Open) *Lease {
+// AtOnce returns the lease that Acquire would return without waiting, nil if it would wait. ctx is
+// the trace's alone.
+func (p *Pool) AtOnce(ctx context.Context, key string, open Open) *Lease {
 	for {
 		p.mu.Lock()
 		p.seen(key, open)
@@ -162,7 +160,7 @@ func (p *Pool) AtOnce(key string, open Open) *Lease {
 			p.kick()
 			return l
 		}
-		reason := p.unusable(p.ctx, l.session)
+		reason := p.unusable(tracing.Along(p.ctx, ctx), l.session)
 		if reason == "" {
 			p.o.Observe(Event{Kind: Reused})
 			p.kick()
@@ -270,6 +268,8 @@ func (p *Pool) seen(key string, open Open) {
 // wait waits for w's turn.
 func (p *Pool) wait(ctx context.Context, w *waiter) (*Lease, error) {
 	began := time.Now()
+	_, span := tracing.Start(ctx, "wait for session")
+	defer span.End(nil) // who waited in vain logs in, or fails and says so
 	timeout, err := w.patience, errNotSoon
 	if !w.soon {
 		timeout, err = p.o.WaitTimeout, ErrTimeout
@@ -291,35 +291,6 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (*Lease, error) {
 		return nil, err
 	}
 	return <-w.lease, nil // it was its turn in the same moment
-}
-
-// unusable ends the watch over an idle session. It returns why the session cannot be given on,
-// "" if it can.
-func (p *Pool) unusable(ctx context.Context, s *session) Reason {
-	switch {
-	case !p.quiet(s):
-		return ServerEnded
-	case time.Since(s.since) < resetAfter:
-		return ""
-	case !p.reset(ctx, s):
-		return ResetFailed
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.unkept(s) // it was reset for a while
-}
-
-// reset makes the session as a fresh one, and reports whether it could.
-func (p *Pool) reset(ctx context.Context, s *session) bool {
-	ctx, cancel := context.WithTimeout(ctx, resetTimeout)
-	defer cancel()
-	began := time.Now()
-	if s.conn.Reset(ctx) != nil {
-		return false
-	}
-	s.since = time.Now()
-	p.o.Observe(Event{Kind: Reset, Took: s.since.Sub(began)})
-	return true
 }
 
 // current reports whether a session may be kept. If not, it is closed.

@@ -650,7 +650,7 @@ func TestOneThatComesBackSoonIsAwaited(t *testing.T) {
 		next := make(chan struct{})
 		go func() {
 			defer close(next)
-			if h.AtOnce("k", nil) != nil {
+			if h.AtOnce(t.Context(), "k", nil) != nil {
 				t.Error("there is one at once")
 			}
 			_, last = h.get("k")
@@ -697,7 +697,7 @@ func TestWhoWaitsDoesSoAsLongAsALoginTakes(t *testing.T) {
 				time.Sleep(login)
 				h.opened(l)
 				l.Discard()
-				l = h.AtOnce("k", nil)
+				l = h.AtOnce(t.Context(), "k", nil)
 			}
 			time.Sleep(login)
 			conn := h.opened(l)
@@ -727,7 +727,7 @@ func TestReserveAwaitsOneThatComesBackSoon(t *testing.T) {
 		if r.Conn() != first || time.Since(began) != soonTimeout/2 {
 			t.Fatalf("got %v after %s", r.Conn(), time.Since(began))
 		}
-		if !r.Claim("k", nil) {
+		if !r.Claim(t.Context(), "k", nil) {
 			t.Error("it has gone")
 		}
 
@@ -757,7 +757,7 @@ func TestWhileFewAreOpenNobodyWaits(t *testing.T) {
 		first.hold = make(chan struct{})
 		defer close(first.hold)
 		go a.Return()()
-		if l := h.AtOnce("k", nil); l == nil || l.Conn() != nil {
+		if l := h.AtOnce(t.Context(), "k", nil); l == nil || l.Conn() != nil {
 			t.Error("it would wait")
 		}
 		h.want(0, 2, 0)

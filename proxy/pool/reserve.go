@@ -3,6 +3,8 @@ package pool
 import (
 	"context"
 	"slices"
+
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // Reserve returns a lease for a client of whom it is not known yet what it wants: of the idle
@@ -33,8 +35,8 @@ func (l *Lease) Is(key string) bool { return l.session != nil && l.session.key =
 
 // Claim makes the lease, which is one to log in with or of a session of that key, one for the
 // key, as AtOnce would return it. It reports false, and the lease has ended, if the session
-// has gone meanwhile.
-func (l *Lease) Claim(key string, open Open) bool {
+// has gone meanwhile. ctx is the trace's alone.
+func (l *Lease) Claim(ctx context.Context, key string, open Open) bool {
 	p, s := l.pool, l.session
 	p.mu.Lock()
 	p.seen(key, open)
@@ -52,7 +54,7 @@ func (l *Lease) Claim(key string, open Open) bool {
 		return true
 	}
 	if reason == "" {
-		reason = p.unusable(p.ctx, s)
+		reason = p.unusable(tracing.Along(p.ctx, ctx), s)
 	}
 	if reason != "" {
 		p.drop(s, reason)

@@ -18,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // Credentials picks the credential of a login; [secrets.Cache] does.
@@ -58,7 +59,9 @@ func NewClientTLS(cfg *tls.Config) *tls.Config {
 // Serve implements [proxy.Engine].
 func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs, err error) {
 	_ = s.Client.SetDeadline(s.Deadline())
+	_, span := tracing.Start(ctx, "request")
 	c, req, err := e.receive(ctx, newClient(s.Client))
+	span.End(err)
 	switch {
 	case errors.Is(err, errPortCheck):
 		s.Quiet()
@@ -80,6 +83,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 
 // session logs in.
 func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (legs *proxy.Legs, err error) {
+	s.Requested(ctx, "postgresql", want.Get("database"), want.Get("application_name"))
 	if want.Get("user") == "" {
 		return nil, &fault.Error{Kind: fault.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
 			Hint: "Any user name will do: credproxy replaces it."}
@@ -115,6 +119,7 @@ func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want 
 	if remove, err = e.welcome(c, up); err != nil {
 		return nil, err
 	}
+	loggedIn(ctx, up)
 	s.LoggedIn(sessionFields(up, want)...)
 	e.warnOfMD5(s, up)
 	return &proxy.Legs{Client: c.leg(), Upstream: relay.Leg{Conn: up.Conn, Buffered: up.Detach()}, Next: func([]byte) (*proxy.Legs, error) {

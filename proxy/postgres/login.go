@@ -16,6 +16,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // flushAt is how much of the session's beginning is gathered into one write, in
@@ -160,6 +161,13 @@ func (e *Engine) welcome(c *client, up *backend.Conn) (remove func(), err error)
 		}
 		out = append(out, m.Raw...)
 	}
+}
+
+// loggedIn says for the trace of a login which session it got.
+func loggedIn(ctx context.Context, u *backend.Conn) {
+	login := tracing.Of(ctx)
+	login.Text("credproxy.version_id", u.Cred.ShortVersion())
+	login.Text("db.namespace", u.Database)
 }
 
 // sessionFields describes the session for its line in the log.

@@ -15,6 +15,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/relay"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // pooled is a server session that may have several clients, one after another. It is a
@@ -60,7 +61,7 @@ func (e *Engine) lease(ctx context.Context, s *proxy.Session, c *client, want wi
 	if err := e.awaitServer(ctx, s, c); err != nil {
 		return nil, err
 	}
-	if l := e.Pool.AtOnce(key, open); l != nil {
+	if l := e.Pool.AtOnce(ctx, key, open); l != nil {
 		return l, nil
 	}
 	waiting, stop := proxy.CancelOnClientClose(ctx, c.Conn, c.r)
@@ -227,8 +228,10 @@ func (e *Engine) share(ctx context.Context, s *proxy.Session, c *client, want wi
 	fields := sessionFields(p.up, want)
 	if reused {
 		s.Phase("reuse", start)
+		tracing.Of(ctx).Flag("credproxy.reused")
 		fields = append(fields, zap.Bool("reused", true), zap.Duration("age", l.Age().Round(time.Second)))
 	}
+	loggedIn(ctx, p.up)
 	s.LoggedIn(fields...)
 	e.warnOfMD5(s, p.up)
 	return e.shared(ctx, s, c, p, l, remove), nil

@@ -10,6 +10,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // beginWithRole logs in at a server that has the role which the engine's clients want.
@@ -24,15 +25,26 @@ func (e *Engine) beginWithRole(ctx context.Context, p backend.Params, want wire.
 	if err != nil {
 		return nil, e.elsewhere(route, err)
 	}
+	_, span := tracing.Start(ctx, "role check")
+	err = e.verify(ctx, up, route)
+	if span.End(err); err != nil {
+		return nil, err
+	}
+	return up, nil
+}
+
+// verify has up go on only at a server with the role that the engine's clients want. It closes
+// up else.
+func (e *Engine) verify(ctx context.Context, up *backend.Conn, route topology.Route) error {
 	standby, err := up.InRecovery(ctx)
 	if err != nil {
-		return nil, e.elsewhere(route, err)
+		return e.elsewhere(route, err)
 	}
 	if err := e.Servers.Verify(route, topology.RoleOf(standby), up.TCP.RemoteAddr()); err != nil {
 		_ = up.Close()
-		return nil, secrets.MarkAccepted(err)
+		return secrets.MarkAccepted(err)
 	}
-	return up, nil
+	return nil
 }
 
 // toServer has p lead to the server that logins are to use now, and returns what to log in

@@ -16,6 +16,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // Dialer is where a database is and how to get there safely.
@@ -111,7 +112,16 @@ func (u *Dialer) DialFor(ctx context.Context, cred *secrets.Credential, phase Ph
 		return nil, "", 0, err
 	}
 	start := time.Now()
-	if conn, err = u.Dial(ctx, host, port); err != nil {
+	ctx, span := tracing.Start(ctx, "dial")
+	for _, s := range []tracing.Span{span, tracing.Of(ctx)} { // the login tells of its last attempt
+		s.Text("server.address", host)
+		s.Number("server.port", int64(port))
+	}
+	conn, err = u.Dial(ctx, host, port)
+	if span.On() && err == nil {
+		span.Text("network.peer.address", conn.RemoteAddr().String())
+	}
+	if span.End(err); err != nil {
 		return nil, "", 0, err
 	}
 	phase("dial", start, zap.Stringer("upstream", conn.RemoteAddr()), zap.String("version", cred.ShortVersion()))

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // maxHosts is of how many hosts the last addresses are kept: of the servers of one database.
@@ -75,7 +77,13 @@ func (u *Dialer) lookup(ctx context.Context, host string) ([]net.IPAddr, error) 
 	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	_, span := tracing.Start(bounded, "lookup")
 	addrs, err := cmp.Or(u.resolver, net.DefaultResolver).LookupIPAddr(bounded, host)
+	if err != nil {
+		span.End(dialError(err, host, 0))
+	} else {
+		span.End(nil)
+	}
 	log := cmp.Or(u.Log, zap.NewNop()).With(zap.String("host", host))
 	k.mu.Lock()
 	defer k.mu.Unlock()

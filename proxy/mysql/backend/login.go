@@ -15,6 +15,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/mysql/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // goodbyeTimeout bounds the end in order of a connection that nobody logs in on.
@@ -102,7 +103,9 @@ func Dial(ctx context.Context, p Params, cred *secrets.Credential) (*PreLoginCon
 		return nil, err
 	}
 	c := &Conn{PacketConn: wire.NewPacketConn(tcp), TCP: tcp, Host: host, Port: port, Cred: cred, dialer: p.Dialer}
-	if err := upstream.BreakOff(ctx, tcp, c.readGreeting); err != nil {
+	_, span := tracing.Start(ctx, "greeting")
+	err = upstream.BreakOff(ctx, tcp, c.readGreeting)
+	if span.End(err); err != nil {
 		return nil, c.fail(ctx, err)
 	}
 	if p.Greeted != nil {
@@ -216,7 +219,9 @@ func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeRe
 	auth.begin(c.Greeting.Plugin, c.Greeting.Salt)
 	want = want.ForServer(c.Greeting.Capabilities, c.Cred.Username, want.Database, auth.plugin, c.dialer.Encrypts())
 	start := time.Now()
-	if err := c.encrypt(ctx, want); err != nil {
+	_, span := tracing.Start(ctx, "tls")
+	err := c.encrypt(ctx, want)
+	if span.End(err); err != nil {
 		return err
 	}
 	auth.link = c.dialer.Link(c.PacketConn.Conn)
@@ -230,18 +235,27 @@ func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeRe
 		_, _ = auth.run(c.PacketConn)
 		return overtaken
 	}
-	var err error
+	_, span = tracing.Start(ctx, "auth")
+	span.Text("credproxy.version_id", c.Cred.ShortVersion())
+	err = c.answer(&auth, want)
+	span.Text("credproxy.auth_method", auth.plugin)
+	if span.End(err); err != nil {
+		return err
+	}
+	p.phase("auth", start, zap.String("method", auth.plugin), zap.String("user", c.Cred.Username), zap.String("version", c.Cred.ShortVersion()))
+	return nil
+}
+
+// answer sends the handshake response and answers the database until it is satisfied or says no.
+func (c *Conn) answer(auth *authenticator, want wire.HandshakeResponse) (err error) {
 	if want.Auth, err = auth.scramble(); err != nil {
 		return err
 	}
 	if err := c.WritePacket(want.Encode()); err != nil {
 		return broken("sending the handshake response", err)
 	}
-	if c.OK, err = auth.run(c.PacketConn); err != nil {
-		return err
-	}
-	p.phase("auth", start, zap.String("method", auth.plugin), zap.String("user", c.Cred.Username), zap.String("version", c.Cred.ShortVersion()))
-	return nil
+	c.OK, err = auth.run(c.PacketConn)
+	return err
 }
 
 // encrypt starts TLS, unless the mode is disable. The request carries the

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 )
 
 // ServerError is an ERR packet of the database (page "ERR_Packet").
@@ -16,6 +17,9 @@ type ServerError struct {
 func (e *ServerError) Error() string {
 	return fmt.Sprintf("the database said: ERROR %d (%s): %s", e.Code, e.State, e.Message)
 }
+
+// StatusCode returns the error number, for traces.
+func (e *ServerError) StatusCode() string { return strconv.Itoa(int(e.Code)) }
 
 // ParseError parses the payload of an ERR packet.
 func ParseError(payload []byte) (*ServerError, error) {

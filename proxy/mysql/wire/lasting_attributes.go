@@ -18,3 +18,15 @@ func LastingAttributes(b []byte) []byte {
 	}
 	return out
 }
+
+// Attribute returns the value of one of the connection attributes, "" if it is not there, or
+// if what comes before it cannot be read.
+func Attribute(b []byte, name string) string {
+	for f := (Fields{Rest: b}); len(f.Rest) > 0 && f.Err == nil; {
+		found, value := string(f.counted()), f.counted()
+		if f.Err == nil && found == name {
+			return string(value)
+		}
+	}
+	return ""
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/postgres/wire"
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // maxPreamble caps what the database may send before it is satisfied and that
@@ -167,21 +168,31 @@ func (c *Conn) fail(ctx context.Context, err error) error {
 // login does what follows the dial.
 func (c *Conn) login(ctx context.Context, p Params) error {
 	start := time.Now()
+	_, span := tracing.Start(ctx, "tls")
 	link, state, err := Encrypt(ctx, p.Dialer, c.TCP, c.Host)
-	if err != nil {
+	if span.End(err); err != nil {
 		return err
 	}
 	p.Phase("tls", start, upstream.DescribeTLS(state)...)
 	start = time.Now()
 	c.Conn, c.r = link, bufio.NewReader(link)
-	if _, err := c.Write(p.Startup.Rewritten(c.Cred.Username, c.Database, p.Role).Encode()); err != nil {
-		return Broken("sending the startup packet", err)
-	}
-	if err := c.authenticate(p, state); err != nil {
+	_, span = tracing.Start(ctx, "auth")
+	span.Text("credproxy.version_id", c.Cred.ShortVersion())
+	err = c.ask(p, state)
+	span.Text("credproxy.auth_method", c.Method)
+	if span.End(err); err != nil {
 		return err
 	}
 	p.Phase("auth", start, zap.String("method", c.Method), zap.String("user", c.Cred.Username), zap.String("version", c.Cred.ShortVersion()))
 	return nil
+}
+
+// ask sends the startup packet and answers the database until it is satisfied or says no.
+func (c *Conn) ask(p Params, state *tls.ConnectionState) error {
+	if _, err := c.Write(p.Startup.Rewritten(c.Cred.Username, c.Database, p.Role).Encode()); err != nil {
+		return Broken("sending the startup packet", err)
+	}
+	return c.authenticate(p, state)
 }
 
 // Encrypt asks for TLS on conn, to a server known as host, and starts it, unless the

@@ -23,6 +23,9 @@ func (e *ServerError) Error() string {
 	return fmt.Sprintf("the database said: %s: %s (SQLSTATE %s)", e.Fields.Severity, e.Fields.Message, e.Fields.Code)
 }
 
+// StatusCode returns the SQLSTATE, for traces.
+func (e *ServerError) StatusCode() string { return e.Fields.Code }
+
 // Refusal makes an error of an ErrorResponse that ended a login with cred.
 func Refusal(m wire.Message, cred *secrets.Credential) error {
 	se := &ServerError{Raw: m.Raw}
