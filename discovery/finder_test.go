@@ -90,8 +90,9 @@ func (c *cloud) roundsOf(region string) int {
 type stand struct {
 	*Finder
 	*cloud
-	cfg *config.Config
-	log *observer.ObservedLogs
+	cfg   *config.Config
+	log   *observer.ObservedLogs
+	begin func() // the asking
 }
 
 func parse(t *testing.T, text string) *config.Config {
@@ -109,14 +110,14 @@ func run(t *testing.T, text string, test func(t *testing.T, s *stand)) {
 	cfg := parse(t, text)
 	synctest.Test(t, func(t *testing.T) {
 		core, log := observer.New(zap.InfoLevel)
-		s := &stand{New(zap.New(core), nobody{}), &cloud{regions: map[string][]rdstypes.DBInstance{}, rounds: map[string][]time.Time{}}, cfg, log}
+		s := &stand{New(zap.New(core), nobody{}), &cloud{regions: map[string][]rdstypes.DBInstance{}, rounds: map[string][]time.Time{}}, cfg, log, nil}
 		s.Finder.connect = s.cloud.connect
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		defer running.Wait()
 		defer cancel()
 		s.Want(cfg)
-		running.Go(func() { s.Run(ctx) })
+		s.begin = func() { running.Go(func() { s.Run(ctx) }) }
 		test(t, s)
 	})
 }
@@ -130,7 +131,7 @@ func (s *stand) must(t *testing.T, want ...string) {
 		got = append(got, db.Name)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("served: %q, want %q", got, want)
+		t.Errorf("%d served: %.200q, want %d: %.200q", len(got), strings.Join(got, " "), len(want), strings.Join(want, " "))
 	}
 }
 
@@ -150,6 +151,7 @@ var errDenied = secrets.Errorf(secrets.Denied, "not allowed")
 func TestTwoAnswers(t *testing.T) {
 	run(t, one, func(t *testing.T, s *stand) {
 		s.has("eu-west-1", "a", "b")
+		s.begin()
 		s.must(t, "a", "b")
 		steps := []struct {
 			there   string
@@ -189,6 +191,7 @@ func TestSingleSecrets(t *testing.T) {
 	run(t, one, func(t *testing.T, s *stand) {
 		s.has("eu-west-1", "a")
 		s.fail(nil, inventory.Failure{Call: "secretsmanager:BatchGetSecretValue", Err: errDenied, Single: true})
+		s.begin()
 		s.must(t, "a")
 	})
 }
@@ -199,6 +202,7 @@ func TestPace(t *testing.T) {
 	run(t, "discover: {region: eu-west-1, interval: 5m}\n", func(t *testing.T, s *stand) {
 		began := time.Now()
 		s.fail(errDenied)
+		s.begin()
 		time.Sleep(time.Hour)
 		gaps := func() (all []time.Duration) {
 			s.cloud.mu.Lock()
@@ -252,6 +256,7 @@ func TestPace(t *testing.T) {
 func TestFirst(t *testing.T) {
 	run(t, "discover: [{region: eu-west-1}, {region: eu-west-2}]\n", func(t *testing.T, s *stand) {
 		began := time.Now()
+		s.begin()
 		s.First(t.Context())
 		if took := time.Since(began); took != 0 {
 			t.Errorf("waited %s for answers that were there", took)
@@ -282,6 +287,7 @@ databases:
 		s.has("eu-west-1", "z", "mine", "listed", "b")
 		s.has("eu-west-2", "b", "a")
 		s.has("eu-west-3", "b", "same=z.eu-west-1.example", strings.Repeat("x", 60))
+		s.begin()
 		s.must(t, "mine", "other", "b", "z", "a", "paris-b")
 		for _, says := range []string{"taken by databases; set prefix", "served already, by databases", "taken by another that was found in eu-west-1; set prefix",
 			"served already, by z", "name: not a usable name"} {
@@ -332,6 +338,7 @@ func TestMost(t *testing.T) {
 			names = append(names, fmt.Sprintf("b%04d", i))
 		}
 		s.has("eu-west-1", names...)
+		s.begin()
 		s.must(t, names...)
 		s.has("eu-west-1", append([]string{"a"}, names...)...)
 		s.pass()
@@ -347,6 +354,7 @@ func TestMost(t *testing.T) {
 func TestEntries(t *testing.T) {
 	run(t, one, func(t *testing.T, s *stand) {
 		s.has("eu-west-1", "a", "b", "c")
+		s.begin()
 		s.must(t, "a", "b", "c")
 		rounds := s.roundsOf("eu-west-1")
 		s.cfg = parse(t, `
