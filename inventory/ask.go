@@ -65,9 +65,15 @@ func (f Failure) String() string { return f.Call + ": " + awscfg.Plain(f.Err).Er
 type Client struct {
 	options Options
 	config  *awscfg.Config
-	rds     *rds.Client
-	secrets *secretsmanager.Client
 	read    map[string]readHost // by the ARN of a secret: what its value names
+
+	// The calls, in place of the SDK's clients: these stay out of interfaces, and so of the
+	// SDK's paginators and of whatever an interface leads to, as it may to a Client. The linker
+	// would keep each of their methods, 7 MB.
+	clusters  func(context.Context, *rds.DescribeDBClustersInput, ...func(*rds.Options)) (*rds.DescribeDBClustersOutput, error)
+	instances func(context.Context, *rds.DescribeDBInstancesInput, ...func(*rds.Options)) (*rds.DescribeDBInstancesOutput, error)
+	list      func(context.Context, *secretsmanager.ListSecretsInput, ...func(*secretsmanager.Options)) (*secretsmanager.ListSecretsOutput, error)
+	values    func(context.Context, *secretsmanager.BatchGetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.BatchGetSecretValueOutput, error)
 }
 
 // readHost is the host that a secret's value names, "" if it names none.
@@ -86,12 +92,11 @@ func NewClient(ctx context.Context, o Options) (*Client, error) {
 	if o.Called == nil {
 		o.Called = func(string, error) {}
 	}
-	// The clients stay out of interfaces, and so of the SDK's paginators: the linker would
-	// keep each of their methods.
+	db := rds.NewFromConfig(cfg.AWS, func(s *rds.Options) { s.RetryMaxAttempts = o.Attempts })
+	sm := secretsmanager.NewFromConfig(cfg.AWS, func(s *secretsmanager.Options) { s.RetryMaxAttempts = o.Attempts })
 	return &Client{
 		options: o, config: cfg,
-		rds:     rds.NewFromConfig(cfg.AWS, func(s *rds.Options) { s.RetryMaxAttempts = o.Attempts }),
-		secrets: secretsmanager.NewFromConfig(cfg.AWS, func(s *secretsmanager.Options) { s.RetryMaxAttempts = o.Attempts }),
+		clusters: db.DescribeDBClusters, instances: db.DescribeDBInstances, list: sm.ListSecrets, values: sm.BatchGetSecretValue,
 	}, nil
 }
 
@@ -105,7 +110,7 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 	}
 	a := &Account{Region: c.config.AWS.Region}
 	a.try("rds:DescribeDBClusters", pages(func(marker *string) (*string, error) {
-		out, err := c.rds.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		out, err := c.clusters(ctx, &rds.DescribeDBClustersInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
 		c.options.Called("DescribeDBClusters", err)
 		if err != nil {
 			return nil, err
@@ -114,7 +119,7 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 		return out.Marker, nil
 	}))
 	a.try("rds:DescribeDBInstances", pages(func(marker *string) (*string, error) {
-		out, err := c.rds.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
+		out, err := c.instances(ctx, &rds.DescribeDBInstancesInput{Marker: marker, MaxRecords: aws.Int32(pageSize)})
 		c.options.Called("DescribeDBInstances", err)
 		if err != nil {
 			return nil, err
@@ -123,7 +128,7 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 		return out.Marker, nil
 	}))
 	a.try("secretsmanager:ListSecrets", pages(func(token *string) (*string, error) {
-		out, err := c.secrets.ListSecrets(ctx, &secretsmanager.ListSecretsInput{NextToken: token, MaxResults: aws.Int32(pageSize)})
+		out, err := c.list(ctx, &secretsmanager.ListSecretsInput{NextToken: token, MaxResults: aws.Int32(pageSize)})
 		c.options.Called("ListSecrets", err)
 		if err != nil {
 			return nil, err
@@ -192,7 +197,7 @@ func (c *Client) readValues(ctx context.Context, a *Account, known map[string]re
 	refused := 0
 	var first error
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(unread)), batchSize) {
-		out, err := c.secrets.BatchGetSecretValue(ctx, &secretsmanager.BatchGetSecretValueInput{SecretIdList: some})
+		out, err := c.values(ctx, &secretsmanager.BatchGetSecretValueInput{SecretIdList: some})
 		c.options.Called("BatchGetSecretValue", err)
 		if err != nil {
 			a.try(call, err)
