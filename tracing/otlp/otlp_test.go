@@ -275,10 +275,10 @@ func TestMistakesInTheEnvironment(t *testing.T) {
 	}
 }
 
-// TestReceiverInTrouble hands over far more logins than any queue holds while the receiver is
+// TestReceiver hands over far more logins than any queue holds while the receiver is
 // away, refuses, or says nothing. Handing over never waits, nor does the end for long, and the
 // log has a line or two.
-func TestReceiverInTrouble(t *testing.T) {
+func TestReceiver(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=planted")
 	hold := make(chan struct{})
 	defer close(hold)
