@@ -39,7 +39,11 @@ func (v *validator) config(c *Config) {
 	}
 	v.discover(c.Discover)
 	if len(c.Databases) == 0 && len(c.Discover) == 0 {
-		v.fail("databases", "no database; write at least one entry with name and credentials")
+		at := "databases"
+		if v.written("discover") {
+			at = "discover"
+		}
+		v.fail(at, "no database; write at least one entry with name and credentials")
 	}
 	for i := range c.Databases {
 		v.database(fmt.Sprintf("databases[%d]", i), &c.Databases[i])

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,24 +81,9 @@ func (l *listeners) listen(ctx context.Context, db *database) error {
 	return nil
 }
 
-// listenDefault opens loopback at the engine's port, or at the next one that is
-// neither open for another database nor asked for by one of cfg. A database keeps its
-// port while it has its name and engine.
+// listenDefault opens loopback at the database's default port.
 func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config.Config) error {
-	name := fmt.Sprintf("%s, %s", db.cfg.Name, db.cfg.Engine)
-	taken := l.ports(cfg, db.cfg.Name)
-	if db.fileConfig.Found {
-		l.keepDefaults(name, taken)
-	}
-	port, ok := l.defaults[name]
-	if !ok || taken[port] {
-		reserved := db.reserved
-		for port = db.cfg.Engine.Port(); taken[port] || reserved > 0; port++ {
-			if !taken[port] {
-				reserved--
-			}
-		}
-	}
+	name, port := l.defaultPort(db, cfg)
 	if db.fileConfig.Found {
 		l.defaults[name] = port // also if another program has it: the next one found is to get another
 	}
@@ -108,17 +94,30 @@ func (l *listeners) listenDefault(ctx context.Context, db *database, cfg *config
 	return nil
 }
 
-// keepDefaults adds to taken the ports of all other databases that there were, which may be
-// found again.
-func (l *listeners) keepDefaults(name string, taken map[int]bool) {
+// defaultPort returns the engine's port, or the next one that is neither open for another
+// database nor asked for by one of cfg. A database keeps its port while it has its name and
+// engine; one that was found also keeps away from those of databases that may be found again.
+func (l *listeners) defaultPort(db *database, cfg *config.Config) (name string, port int) {
+	name = fmt.Sprintf("%s, %s", db.cfg.Name, db.cfg.Engine)
 	if len(l.defaults) >= maxDefaults {
 		clear(l.defaults) // those that are open are taken all the same
 	}
+	taken := l.ports(cfg, db.cfg.Name)
 	for other, port := range l.defaults {
-		if other != name {
+		if db.fileConfig.Found && other != name {
 			taken[port] = true
 		}
 	}
+	port, ok := l.defaults[name]
+	if !ok || taken[port] {
+		reserved := db.reserved
+		for port = db.cfg.Engine.Port(); taken[port] || reserved > 0; port++ {
+			if !taken[port] {
+				reserved--
+			}
+		}
+	}
+	return name, port
 }
 
 // listenLoopback opens both loopback addresses at a port, because some clients take
@@ -184,21 +183,36 @@ func (l *listeners) add(db *database, key string, ln proxy.Listener) {
 // ports returns those that are open for databases of other names than the one given, or
 // that databases ask for by number.
 func (l *listeners) ports(cfg *config.Config, name string) map[int]bool {
-	taken := map[int]bool{}
-	for _, db := range cfg.Databases {
-		for _, addr := range db.Listen {
-			if _, port, err := net.SplitHostPort(addr); err == nil {
-				n, _ := strconv.Atoi(port)
-				taken[n] = true
-			}
-		}
-	}
+	taken := asked(cfg)
 	for _, ln := range l.open {
 		if a, ok := ln.Addr().(*net.TCPAddr); ok && (ln.owner == nil || ln.owner.cfg.Name != name) {
 			taken[a.Port] = true
 		}
 	}
 	return taken
+}
+
+// asked returns the ports that databases of cfg ask for by number.
+func asked(cfg *config.Config) map[int]bool {
+	ports := map[int]bool{}
+	for _, db := range cfg.Databases {
+		for _, addr := range db.Listen {
+			if _, port, err := net.SplitHostPort(addr); err == nil {
+				n, _ := strconv.Atoi(port)
+				ports[n] = true
+			}
+		}
+	}
+	return ports
+}
+
+// displaced reports whether db has a port by default that cfg now gives to another.
+func (db *database) displaced(cfg *config.Config) bool {
+	ports := asked(cfg)
+	return len(db.fileConfig.Listen) == 0 && slices.ContainsFunc(db.listeners, func(ln *listener) bool {
+		a, ok := ln.Addr().(*net.TCPAddr)
+		return ok && ports[a.Port]
+	})
 }
 
 // accept has db accept on ln from now on, in place of who did.

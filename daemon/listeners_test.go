@@ -60,6 +60,44 @@ func TestDefaultPort(t *testing.T) {
 	takes("newcomer", 5435)
 }
 
+// TestPortsOfFoundDatabases: one that was found keeps its port when it goes and comes back, also
+// if it could not listen there, until a configuration gives that to another.
+func TestPortsOfFoundDatabases(t *testing.T) {
+	cfg := &config.Config{}
+	l := &listeners{open: map[string]*listener{}, defaults: map[string]int{}}
+	takes := func(name string, found bool, want int) {
+		t.Helper()
+		db := &database{cfg: &config.Database{Name: name, Engine: config.MySQL}, fileConfig: config.Database{Found: found}}
+		key, port := l.defaultPort(db, cfg)
+		if port != want {
+			t.Errorf("%s gets port %d, want %d", name, port, want)
+		}
+		l.defaults[key] = port
+	}
+	takes("a", true, 3306)
+	takes("b", true, 3307) // and none of them is open
+	takes("a", true, 3306)
+	takes("mine", false, 3306) // a database of the file goes first
+	cfg.Databases = []config.Database{{Name: "other", Listen: []string{"127.0.0.1:3307", "unix:/x"}}}
+	takes("b", true, 3308)
+	takes("a", true, 3309) // mine has its port
+	for i := range maxDefaults {
+		l.defaults[strconv.Itoa(i)] = 10_000 + i
+	}
+	takes("c", true, 3306)
+	if len(l.defaults) != 1 {
+		t.Errorf("%d ports are remembered", len(l.defaults))
+	}
+
+	db := &database{listeners: []*listener{{Listener: at{addr: &net.TCPAddr{Port: 3307}}}}}
+	if !db.displaced(cfg) || db.displaced(&config.Config{}) {
+		t.Error("whether its port was given to another")
+	}
+	if db.fileConfig.Listen = []string{"127.0.0.1:3307"}; db.displaced(cfg) {
+		t.Error("displaced from a port that it lists")
+	}
+}
+
 // TestLoopbackIsOneListener: where one of the addresses is somebody else's, the other is not
 // kept open, where clients would wait for nobody.
 func TestLoopbackIsOneListener(t *testing.T) {

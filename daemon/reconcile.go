@@ -108,7 +108,7 @@ func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []
 	shared, seen := &awscfg.Shared{Log: d.log}, contents{}
 	for _, want := range cfg.Databases {
 		db := running[want.Name]
-		kept := db != nil && db.failure.Load() == nil && reflect.DeepEqual(db.fileConfig, want)
+		kept := db != nil && db.failure.Load() == nil && reflect.DeepEqual(db.fileConfig, want) && !db.displaced(cfg)
 		if kept {
 			if sum, _ := seen.of(wiring.Files(&want)); sum != db.files && !db.listening.Load() {
 				kept = false // it has nothing yet that is worth keeping

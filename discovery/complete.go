@@ -46,7 +46,7 @@ func (f *Finder) Complete(cfg *config.Config) *config.Config {
 		}
 		c.from.left = append(c.from.left, c.Name+": "+c.why)
 		if left[c.id] = c.why; f.left[c.id] != c.why {
-			f.log.Warn("discovery: a database is not served", zap.String("database", c.Name), zap.Stringer("of", c.from.account), zap.String("because", c.why))
+			f.log.Info("discovery: a database is not served", zap.String("database", c.Name), zap.Stringer("of", c.from.account), zap.String("because", c.why))
 		}
 	}
 	f.names, f.left = names, left

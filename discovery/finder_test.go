@@ -86,6 +86,33 @@ func (c *cloud) roundsOf(region string) int {
 	return len(c.rounds[region])
 }
 
+// heard is what an Observer hears.
+type heard struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (h *heard) say(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.said = append(h.said, fmt.Sprintf(format, args...))
+}
+
+func (h *heard) Called(_, _, operation, result string) { h.say("%s %s", operation, result) }
+func (h *heard) Answered(region, _, result string)     { h.say("%s %s", region, result) }
+func (h *heard) Found(region, _ string, n int)         { h.say("%d in %s", n, region) }
+func (h *heard) Forget(region, _ string)               { h.say("not %s", region) }
+
+func (h *heard) must(t *testing.T, want ...string) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !slices.Equal(h.said, want) {
+		t.Errorf("heard %q, want %q", h.said, want)
+	}
+	h.said = nil
+}
+
 // stand is a Finder that runs, in virtual time.
 type stand struct {
 	*Finder
@@ -93,6 +120,7 @@ type stand struct {
 	cfg   *config.Config
 	log   *observer.ObservedLogs
 	begin func() // the asking
+	heard *heard
 }
 
 func parse(t *testing.T, text string) *config.Config {
@@ -110,7 +138,8 @@ func run(t *testing.T, text string, test func(t *testing.T, s *stand)) {
 	cfg := parse(t, text)
 	synctest.Test(t, func(t *testing.T) {
 		core, log := observer.New(zap.InfoLevel)
-		s := &stand{New(zap.New(core), nobody{}), &cloud{regions: map[string][]rdstypes.DBInstance{}, rounds: map[string][]time.Time{}}, cfg, log, nil}
+		hears := new(heard)
+		s := &stand{New(zap.New(core), hears), &cloud{regions: map[string][]rdstypes.DBInstance{}, rounds: map[string][]time.Time{}}, cfg, log, nil, hears}
 		s.Finder.connect = s.cloud.connect
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -375,8 +404,10 @@ discover:
 			t.Errorf("%+v", a)
 		}
 		s.cfg = parse(t, "databases: [{name: mine, credentials: {file: {path: /x}}}]\n")
+		s.heard.must(t, "eu-west-1 ok", "3 in eu-west-1", "3 in eu-west-1", "3 in eu-west-1")
 		s.Want(s.cfg)
 		s.must(t, "mine")
+		s.heard.must(t, "not eu-west-1")
 		time.Sleep(time.Hour)
 		if n := s.roundsOf("eu-west-1"); n != rounds {
 			t.Errorf("%d more rounds for an account that is not wanted", n-rounds)

@@ -2,7 +2,7 @@ package discovery
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,6 +37,8 @@ type search struct {
 	latest, previous *inventory.Account // the last two whole answers; nil: none yet
 	answered, next   time.Time          // when latest came, when the next round is
 	err              error              // of the last round
+	call             string             // that failed in it
+	failing          string             // what the log last said of it
 	failures         int                // rounds in a row
 	databases        int                // that are served, as of the last Complete
 	left             []string           // and are not, with the reason
@@ -62,6 +64,7 @@ func (f *Finder) keepAsking(ctx context.Context, s *search) {
 // answer is what came of one round: a whole answer, or why there is none.
 type answer struct {
 	account *inventory.Account
+	call    string // that failed; "": none, or what comes before all
 	err     error
 }
 
@@ -74,7 +77,7 @@ func (f *Finder) ask(ctx context.Context, s *search) answer {
 	f.mu.Unlock()
 	if s.client == nil || s.reads != reads {
 		client, err := f.connect(ctx, inventory.Options{
-			Region: s.account.region, Role: roleOf(s.account), ReadSecrets: reads, Attempts: attempts,
+			Region: s.account.region, Role: roleOf(s.account), ReadSecrets: reads, Attempts: attempts, AWS: &awscfg.Shared{Log: f.log},
 			Called: func(operation string, err error) {
 				f.observer.Called(s.account.region, s.account.role.RoleARN, operation, result(err))
 			},
@@ -84,20 +87,17 @@ func (f *Finder) ask(ctx context.Context, s *search) answer {
 		}
 		s.client, s.reads = client, reads
 	}
-	found, err := s.client.Ask(ctx)
-	if err == nil {
-		for _, failed := range found.Failures {
-			if !failed.Single { // what its database is was known, or will be told as such
-				err = fmt.Errorf("%s: %w", failed.Call, failed.Err)
-				break
-			}
+	a := answer{}
+	if a.account, a.err = s.client.Ask(ctx); a.err == nil {
+		i := slices.IndexFunc(a.account.Failures, func(f inventory.Failure) bool { return !f.Single })
+		if i >= 0 {
+			a.call, a.err = a.account.Failures[i].Call, a.account.Failures[i].Err
 		}
 	}
-	if err != nil {
+	if a.err != nil {
 		s.client = nil // its AWS credentials may be what is wrong
-		return answer{err: err}
 	}
-	return answer{account: found}
+	return a
 }
 
 // note keeps an answer, and returns how long to wait before the next round.
@@ -105,12 +105,11 @@ func (f *Finder) note(s *search, a answer) (pause time.Duration) {
 	f.observer.Answered(s.account.region, s.account.role.RoleARN, result(a.err))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now, before := time.Now(), s.err
-	s.err = a.err
+	now, failing := time.Now(), a.call+" "+result(a.err)
 	pause = secrets.Jitter(s.interval, jitter)
 	if a.err == nil {
 		s.previous, s.latest, s.answered, s.failures = s.latest, a.account, now, 0
-		if before != nil {
+		if s.err != nil {
 			f.log.Info("discovery: AWS answers again", zap.Stringer("of", s.account))
 		}
 	} else {
@@ -118,10 +117,11 @@ func (f *Finder) note(s *search, a answer) (pause time.Duration) {
 			pause = min(pause, secrets.Jitter(firstRetry<<min(s.failures, 12), jitter))
 		}
 		s.failures++
-		if before == nil || awscfg.Plain(before).Error() != awscfg.Plain(a.err).Error() {
-			f.log.Error("discovery: no whole answer of AWS; nothing changes", zap.Stringer("of", s.account), zap.Error(awscfg.Plain(a.err)))
+		if failing != s.failing { // once, until something else is the matter
+			f.log.Error("discovery: no whole answer of AWS; nothing changes", zap.Stringer("of", s.account), zap.String("call", a.call), zap.Error(awscfg.Plain(a.err)))
 		}
 	}
+	s.err, s.call, s.failing = a.err, a.call, failing
 	s.next = now.Add(pause)
 	select {
 	case <-s.asked:

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func (f *Finder) Status() (all []Status) {
 		}
 		if s.err != nil {
 			now.Reason, now.Err = result(s.err), awscfg.Plain(s.err)
+			if s.call != "" {
+				now.Err = fmt.Errorf("%s: %w", s.call, now.Err)
+			}
 		}
 		all = append(all, now)
 	}

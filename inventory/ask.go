@@ -33,6 +33,7 @@ const (
 
 // Options say whom to ask, and as whom.
 type Options struct {
+	AWS         *awscfg.Shared                    // loads the configuration of AWS; nil: nothing is shared
 	Region      string                            // default: the SDK's
 	Role        awscfg.Role                       // to assume first
 	ReadSecrets bool                              // read the values of secrets that nothing else attaches to a database
@@ -84,7 +85,7 @@ type readHost struct {
 
 // NewClient loads the AWS configuration. It asks the network for no more than that.
 func NewClient(ctx context.Context, o Options) (*Client, error) {
-	cfg, err := awscfg.Load(ctx, awscfg.Options{Region: o.Region, Role: o.Role})
+	cfg, err := o.AWS.Load(ctx, awscfg.Options{Region: o.Region, Role: o.Role})
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -35,17 +36,22 @@ type stand struct {
 	*sidecar.Proxy
 	aws     *awsstub.Server
 	dir     string // of the sockets, by name
+	caFile  string // of the servers' certificates
 	file    string
 	rest    string // of the configuration, below discover
 	engines []engine
 	secrets map[string]bool
+	allowed atomic.Pointer[func(action, resource string) bool]
 	next    int // address of the next database
 }
 
 // newStand starts the servers, of which each listens on all of loopback.
 func newStand(t *testing.T, engines ...string) *stand {
 	t.Helper()
-	aws, err := awsstub.Start(awsstub.Options{Identities: []awsstub.Identity{{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "k"}}})
+	s := &stand{secrets: map[string]bool{}}
+	s.allow(func(string, string) bool { return true })
+	aws, err := awsstub.Start(awsstub.Options{Identities: []awsstub.Identity{{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "k",
+		Allow: func(action, resource string) bool { return (*s.allowed.Load())(action, resource) }}}})
 	must(t, err)
 	t.Cleanup(aws.Close)
 	dir, err := os.MkdirTemp("", "found") // the path of a socket is short
@@ -55,7 +61,7 @@ func newStand(t *testing.T, engines ...string) *stand {
 	must(t, err)
 	caFile, err := ca.Write(dir, "ca")
 	must(t, err)
-	s := &stand{aws: aws, dir: dir, secrets: map[string]bool{}, file: filepath.Join(dir, "credproxy.yaml")}
+	s.aws, s.dir, s.caFile, s.file = aws, dir, caFile, filepath.Join(dir, "credproxy.yaml")
 	for _, name := range engines {
 		port := 0
 		if name == "postgres" {
@@ -72,6 +78,9 @@ func newStand(t *testing.T, engines ...string) *stand {
 	s.rest = fmt.Sprintf("  interval: 24h\n  tags: {proxied: ''}\n  each: {listen: 'unix:%s/{name}/.s.PGSQL.5432', tls: {ca_file: %q, server_name: localhost}}\n", dir, caFile)
 	return s
 }
+
+// allow says what credproxy may do in AWS.
+func (s *stand) allow(f func(action, resource string) bool) { s.allowed.Store(&f) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -137,17 +146,18 @@ func (s *stand) remove(name string) {
 type found struct {
 	Ready     bool
 	Reasons   []string
-	Databases []struct {
-		Name, Reason string
-		Ready        bool
-		Listeners    []string
-	}
+	Databases []foundDatabase
 	Discovery []struct {
 		Databases int
 		NotServed int `json:"not_served"`
 		Answered  time.Time
 		Error     string
 	}
+}
+
+type foundDatabase struct {
+	Name, Reason string
+	Ready        bool
 }
 
 func (s *stand) status(t *testing.T) (f found) {
