@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -25,12 +26,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // cloud stands for AWS: what each region has, and whether it says so.
 type cloud struct {
-	mu      sync.Mutex
-	regions map[string][]rdstypes.DBInstance
-	fails   error                  // the configuration of AWS
-	partial []inventory.Failure    // of each answer
-	rounds  map[string][]time.Time // by region
-	clients int
+	mu       sync.Mutex
+	regions  map[string][]rdstypes.DBInstance
+	clusters []rdstypes.DBCluster   // of each region
+	fails    error                  // the configuration of AWS
+	partial  []inventory.Failure    // of each answer
+	rounds   map[string][]time.Time // by region
+	clients  []inventory.Options
 }
 
 type client struct {
@@ -41,7 +43,7 @@ type client struct {
 func (c *cloud) connect(_ context.Context, o inventory.Options) (asker, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.clients++
+	c.clients = append(c.clients, o)
 	return client{c, o.Region}, nil
 }
 
@@ -52,7 +54,7 @@ func (c client) Ask(context.Context) (*inventory.Account, error) {
 	if c.c.fails != nil {
 		return nil, c.c.fails
 	}
-	return &inventory.Account{Region: c.region, Instances: slices.Clone(c.c.regions[c.region]), Failures: c.c.partial}, nil
+	return &inventory.Account{Region: c.region, Instances: slices.Clone(c.c.regions[c.region]), Clusters: slices.Clone(c.c.clusters), Failures: c.c.partial}, nil
 }
 
 // has says which instances a region has from now on: NAME, or NAME=HOST.
@@ -250,27 +252,34 @@ func TestPace(t *testing.T) {
 				t.Errorf("pause %d is %s, not about %s", i, gap, want)
 			}
 		}
-		if s.clients < 15 {
-			t.Errorf("%d clients: what failed is not made anew", s.clients)
+		if len(s.clients) < 15 {
+			t.Errorf("%d clients: what failed is not made anew", len(s.clients))
 		}
 		s.fail(nil)
 		s.has("eu-west-1", "a")
 		s.pass()
 		s.must(t, "a")
-		_, clients := gaps(), s.clients
+		_, clients := gaps(), len(s.clients)
 		time.Sleep(10 * time.Hour)
 		if n := len(gaps()); n < 109 || n > 133 {
 			t.Errorf("%d rounds in 10 hours, want about 120", n)
 		}
-		if s.clients != clients {
-			t.Errorf("%d clients for one account that answers", s.clients-clients)
+		if len(s.clients) != clients {
+			t.Errorf("%d clients for one account that answers", len(s.clients)-clients)
 		}
 		s.fail(errDenied)
 		s.pass()
 		gaps()
+		began = time.Now()
 		time.Sleep(10 * time.Hour)
-		if n := len(gaps()); n < 109 || n > 133 {
+		failed := gaps()
+		if n := len(failed); n < 109 || n > 133 {
 			t.Errorf("%d rounds in 10 hours of failures, want about 120", n)
+		}
+		for _, gap := range failed[1:] {
+			if gap < 270*time.Second || gap > 330*time.Second {
+				t.Errorf("a pause of %s after a failure, not about 5m", gap)
+			}
 		}
 		s.must(t, "a")
 		s.AskNow()
@@ -374,6 +383,66 @@ func TestMost(t *testing.T) {
 		s.must(t, names...)
 		if !s.logged("holds 1000 databases") {
 			t.Error("the log does not say what is left out")
+		}
+	})
+}
+
+// TestSharedRounds: entries of one account share its rounds, at the shorter interval and with
+// all that one of them wants.
+func TestSharedRounds(t *testing.T) {
+	run(t, "discover: [{region: eu-west-1, interval: 1m}, {region: eu-west-1, interval: 10m, read_secrets: true}]\n", func(t *testing.T, s *stand) {
+		s.begin()
+		time.Sleep(time.Hour)
+		if n := s.roundsOf("eu-west-1"); n < 54 || n > 67 {
+			t.Errorf("%d rounds in an hour, want about 60", n)
+		}
+		if len(s.clients) != 1 || !s.clients[0].ReadSecrets {
+			t.Errorf("%+v", s.clients)
+		}
+		s.Want(parse(t, "discover: {region: eu-west-1, interval: 1m}\n"))
+		s.pass()
+		if len(s.clients) != 2 || s.clients[1].ReadSecrets {
+			t.Errorf("%+v", s.clients)
+		}
+	})
+}
+
+// TestFailover: while a cluster fails over nothing changes, also if its members are missing once;
+// when its readers are gone their name does not pass to a database that is called like them.
+func TestFailover(t *testing.T) {
+	run(t, one, func(t *testing.T, s *stand) {
+		members := func(writers ...bool) {
+			s.cloud.mu.Lock()
+			defer s.cloud.mu.Unlock()
+			c := rdstypes.DBCluster{
+				DBClusterIdentifier: aws.String("shop"), DBClusterArn: aws.String("arn:aws:rds:eu-west-1:123456789012:cluster:shop"), Engine: aws.String("aurora-postgresql"),
+				Status: aws.String("failing-over"), Endpoint: aws.String("w.example"), ReaderEndpoint: aws.String("r.example"), Port: aws.Int32(5432), IAMDatabaseAuthenticationEnabled: aws.Bool(true),
+			}
+			for _, writer := range writers {
+				c.DBClusterMembers = append(c.DBClusterMembers, rdstypes.DBClusterMember{IsClusterWriter: &writer})
+			}
+			s.clusters = []rdstypes.DBCluster{c}
+		}
+		s.has("eu-west-1", "shop-reader")
+		members(true, false)
+		s.begin()
+		s.must(t, "shop", "shop-reader", "shop-reader-2")
+		before := s.Complete(s.cfg)
+		for _, now := range [][]bool{{false, true}, {}, {false, true}, {false, false}, {true}, {true, false}} {
+			members(now...)
+			s.pass()
+			if got := s.Complete(s.cfg); !reflect.DeepEqual(got, before) {
+				t.Errorf("%v: %+v", now, got)
+			}
+		}
+		members(true)
+		s.pass()
+		s.pass()
+		s.must(t, "shop", "shop-reader-2")
+		members(true, false)
+		s.pass()
+		if got := s.Complete(s.cfg); !reflect.DeepEqual(got, before) {
+			t.Errorf("%+v", got)
 		}
 	})
 }
