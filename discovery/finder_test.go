@@ -390,7 +390,7 @@ func TestMost(t *testing.T) {
 // TestSharedRounds: entries of one account share its rounds, at the shorter interval and with
 // all that one of them wants.
 func TestSharedRounds(t *testing.T) {
-	run(t, "discover: [{region: eu-west-1, interval: 1m}, {region: eu-west-1, interval: 10m, read_secrets: true}]\n", func(t *testing.T, s *stand) {
+	run(t, "discover: [{region: eu-west-1, interval: 1m, read_secrets: true}, {region: eu-west-1, interval: 10m}]\n", func(t *testing.T, s *stand) {
 		s.begin()
 		time.Sleep(time.Hour)
 		if n := s.roundsOf("eu-west-1"); n < 54 || n > 67 {
