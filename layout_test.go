@@ -26,6 +26,8 @@ var mayImport = map[string][]string{
 	"admin":                  {"admin/chart", "metrics/recent"},
 	"admin/chart":            {},
 	"admin/client":           {"admin"},
+	"admin/shown":            {"admin", "discovery", "probe", "proxy/upstream", "secrets", "topology"},
+	"admin/sockets":          {"admin", "config", "logging", "proxy", "proxy/peer", "upgrade", "wiring"},
 	"admin/tally":            {"admin", "proxy", "proxy/fault", "secrets"},
 	"audit":                  {"secrets"},
 	"check":                  {"config", "discovery", "probe", "proxy/fault", "proxy/mysql/backend", "proxy/postgres/backend", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/env", "topology", "wiring"},
@@ -33,7 +35,7 @@ var mayImport = map[string][]string{
 	"cmd/credproxy-rotation": {"config", "logging", "rotation", "wiring"},
 	"config":                 {"config/text", "secrets", "tracing"},
 	"config/text":            {},
-	"daemon":                 {"admin", "admin/tally", "audit", "config", "discovery", "filewatch", "logging", "memory", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "topology", "tracing/otlp", "wiring"},
+	"daemon":                 {"admin", "admin/shown", "admin/sockets", "admin/tally", "audit", "config", "discovery", "filewatch", "logging", "memory", "metrics", "probe", "proxy", "proxy/fault", "proxy/peer", "proxy/pool", "proxy/upstream", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "systemd", "topology", "tracing/otlp", "upgrade", "upgrade/older", "wiring"},
 	"discovery":              {"config", "inventory", "secrets", "secrets/awscfg"},
 	"filewatch":              {},
 	"iampolicy":              {"config", "secrets/awscfg", "wiring"},
@@ -73,6 +75,9 @@ var mayImport = map[string][]string{
 	"topology":               {"proxy/fault", "secrets", "tracing"},
 	"tracing":                {},
 	"tracing/otlp":           {"proxy/fault", "tracing"},
+	"systemd":                {},
+	"upgrade":                {},
+	"upgrade/older":          {"admin", "metrics", "upgrade"},
 	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/pool", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam", "topology"},
 }
 

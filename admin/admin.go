@@ -7,10 +7,11 @@
 //	GET  /               what credproxy knows, for people
 //	GET  /status         the same as JSON
 //	POST /quitquitquit   start the drain
+//	POST /upgrade        have a new process take over
 //	POST /break-glass    use the emergency credential, or stop using it
 //	     /debug/pprof/   profiles of the process
 //
-// A health check that fails answers 503 with a JSON body that says why. The last three
+// A health check that fails answers 503 with a JSON body that says why. The last four
 // are control. They are for the users that [State].MayControl lets, on a socket of their
 // own ([ControlServer]), and beside the others over loopback, whatever address the server
 // listens on, and not for a web page in a browser; see guarded.
@@ -39,6 +40,9 @@ type State struct {
 	MayControl func(net.Conn) error
 	// Quit starts the drain and returns at once.
 	Quit func()
+	// Upgrade has a new process take over and returns when it has; timeout is how long that
+	// may take to be ready, 0: [UpgradeTimeout]. The caller of the endpoint reads its error.
+	Upgrade func(ctx context.Context, timeout time.Duration) (Upgraded, error)
 	// BreakGlass does what the request says. The caller of the endpoint reads its
 	// error. Nil: no database has an emergency credential.
 	BreakGlass func(BreakGlassRequest) error
@@ -69,6 +73,7 @@ func ControlServer(state State) *http.Server {
 func control(mux *http.ServeMux, state State, guard func(http.Handler) http.Handler) {
 	for pattern, do := range map[string]http.HandlerFunc{
 		"POST /quitquitquit":       quit(state.Quit),
+		"POST /upgrade":            upgrade(state.Upgrade),
 		"POST /break-glass":        breakGlass(state.BreakGlass),
 		"GET /debug/pprof/":        pprof.Index,
 		"GET /debug/pprof/profile": pprof.Profile,

@@ -43,12 +43,17 @@ func (d *Duration) UnmarshalText(text []byte) error {
 type Answer struct {
 	OK      bool     `json:"ok"`
 	Reasons []string `json:"reasons,omitempty"` // why not
+	*Upgraded
 }
 
 // answer writes all of an Answer with its length: a client of quit must not take the
 // end of the server for the loss of a part.
 func answer(w http.ResponseWriter, status int, reasons ...string) {
-	body, _ := json.Marshal(Answer{OK: len(reasons) == 0, Reasons: reasons}) // strings always encode
+	write(w, status, Answer{OK: len(reasons) == 0, Reasons: reasons})
+}
+
+func write(w http.ResponseWriter, status int, a Answer) {
+	body, _ := json.Marshal(a) // strings and numbers always encode
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(status)

@@ -74,6 +74,9 @@ func notices(s Status) (loud []notice) {
 	if s.Draining {
 		loud = append(loud, notice{"fair", "Shutting down", "No new sessions; those that are open may end by themselves."})
 	}
+	for _, p := range s.Predecessors {
+		loud = append(loud, notice{"fair", "Upgraded", p.String() + "."})
+	}
 	for _, db := range s.Databases {
 		if g := db.BreakGlass; g != nil && g.Active {
 			text := fmt.Sprintf("%s logs in with its emergency credential since %s", db.Name, clock(g.Since))

@@ -28,6 +28,27 @@ type Status struct {
 	Databases []Database `json:"databases"`
 	// Discovery is what is known of the accounts that are asked for databases.
 	Discovery []Discovery `json:"discovery,omitempty"`
+	// Predecessors are older processes, from before upgrades, that still have sessions.
+	Predecessors []Predecessor `json:"predecessors,omitempty"`
+}
+
+// Predecessor is a process that accepts no more and keeps its sessions until they end.
+type Predecessor struct {
+	PID      int       `json:"pid"`
+	Version  string    `json:"version,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
+	Sessions int64     `json:"sessions"`
+	Until    time.Time `json:"until,omitzero"`  // when shutdown.upgrade_timeout ends those that are left
+	Error    string    `json:"error,omitempty"` // why the rest is not known
+}
+
+// String says what there is to know, for people.
+func (p Predecessor) String() string {
+	if p.Error != "" {
+		return fmt.Sprintf("process %d, from before an upgrade: %s", p.PID, p.Error)
+	}
+	return fmt.Sprintf("process %d (%s), from before an upgrade, keeps its sessions (%d) until they end, or until %s",
+		p.PID, p.Version, p.Sessions, p.Until.UTC().Format("2006-01-02 15:04Z"))
 }
 
 // Trouble reports whether a database is not ready though credproxy as a whole is.

@@ -62,10 +62,11 @@ type Tracing struct {
 	Endpoint string `yaml:"endpoint"` // URL of an OTLP receiver over HTTP, such as http://127.0.0.1:4318, to which /v1/traces is added; "": what OTEL_EXPORTER_OTLP_ENDPOINT says, else no traces
 }
 
-// Shutdown bounds the two phases that follow SIGTERM.
+// Shutdown bounds the two phases that follow SIGTERM, and how long the old process of an upgrade stays.
 type Shutdown struct {
-	MinDelay     time.Duration `yaml:"min_delay"`     // keep accepting connections this long after SIGTERM; default 0
-	DrainTimeout time.Duration `yaml:"drain_timeout"` // then wait this long for sessions to end; default 30s
+	MinDelay       time.Duration `yaml:"min_delay"`       // keep accepting connections this long after SIGTERM; default 0
+	DrainTimeout   time.Duration `yaml:"drain_timeout"`   // then wait this long for sessions to end; default 30s
+	UpgradeTimeout time.Duration `yaml:"upgrade_timeout"` // after an upgrade the old process waits this long for its sessions to end; default 24h
 }
 
 // Discover has credproxy ask for the databases of an AWS account in one region, while it runs, and serve those that it finds (docs/discovery.md).

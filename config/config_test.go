@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	want := &config.Config{
 		Admin:    config.Admin{Listen: "127.0.0.1:9090", Control: "auto", Readiness: config.Serving},
 		Log:      config.Log{Level: "info"},
-		Shutdown: config.Shutdown{DrainTimeout: 30 * time.Second},
+		Shutdown: config.Shutdown{DrainTimeout: 30 * time.Second, UpgradeTimeout: 24 * time.Hour},
 		Databases: []config.Database{{
 			Name:        "a",
 			TLS:         config.TLS{Mode: config.VerifyFull},

@@ -22,6 +22,7 @@ const (
 	defaultLoginTimeout   = 15 * time.Second
 	defaultLookupTimeout  = 10 * time.Second
 	defaultDialTimeout    = 5 * time.Second
+	defaultUpgradeTimeout = 24 * time.Hour
 	defaultServerTimeout  = 30 * time.Second
 	defaultPoolMode       = PoolOff
 	defaultMaxIdle        = 20
@@ -49,6 +50,7 @@ func applyDefaults(c *Config, written func(path string) bool) {
 	setDefault(&c.Admin.Readiness, defaultReadiness, written("admin.readiness"))
 	setDefault(&c.Log.Level, defaultLogLevel, written("log.level"))
 	setDefault(&c.Shutdown.DrainTimeout, defaultDrainTimeout, written("shutdown.drain_timeout"))
+	setDefault(&c.Shutdown.UpgradeTimeout, defaultUpgradeTimeout, written("shutdown.upgrade_timeout"))
 	for i := range c.Discover {
 		d, at := &c.Discover[i], fmt.Sprintf("discover[%d].", i)
 		setDefault(&d.Interval, defaultInterval, written(at+"interval"))

@@ -83,6 +83,11 @@ func Settings() []Setting {
 			Usage: "then wait this long for sessions to end",
 			field: func(c *Config) any { return &c.Shutdown.DrainTimeout },
 		},
+		{
+			Flag: "shutdown-upgrade-timeout", Key: "shutdown.upgrade_timeout", Default: defaultUpgradeTimeout.String(),
+			Usage: "after an upgrade the old process waits this long for its sessions to end",
+			field: func(c *Config) any { return &c.Shutdown.UpgradeTimeout },
+		},
 	}
 }
 

@@ -62,8 +62,9 @@ func TestSettings(t *testing.T) {
 		"admin-readiness": "CREDPROXY_ADMIN_READINESS", "log-level": "CREDPROXY_LOG_LEVEL", "log-format": "CREDPROXY_LOG_FORMAT",
 		"metrics-emf": "CREDPROXY_METRICS_EMF", "metrics-service": "CREDPROXY_METRICS_SERVICE",
 		"metrics-environment": "CREDPROXY_METRICS_ENVIRONMENT", "tracing-endpoint": "CREDPROXY_TRACING_ENDPOINT",
-		"shutdown-min-delay":     "CREDPROXY_SHUTDOWN_MIN_DELAY",
-		"shutdown-drain-timeout": "CREDPROXY_SHUTDOWN_DRAIN_TIMEOUT",
+		"shutdown-min-delay":       "CREDPROXY_SHUTDOWN_MIN_DELAY",
+		"shutdown-drain-timeout":   "CREDPROXY_SHUTDOWN_DRAIN_TIMEOUT",
+		"shutdown-upgrade-timeout": "CREDPROXY_SHUTDOWN_UPGRADE_TIMEOUT",
 	}
 	settings := config.Settings()
 	if len(settings) != len(want) {

@@ -77,6 +77,7 @@ func (v *validator) process(c *Config) {
 	}
 	v.atLeastZero("shutdown.min_delay", c.Shutdown.MinDelay)
 	v.atLeastZero("shutdown.drain_timeout", c.Shutdown.DrainTimeout)
+	v.atLeastZero("shutdown.upgrade_timeout", c.Shutdown.UpgradeTimeout)
 }
 
 // dimension checks the value of a dimension in CloudWatch, which takes more than these characters,

@@ -13,39 +13,53 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/admin/sockets"
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/discovery"
-	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/memory"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/proxy/peer"
 	"github.com/credproxy/credproxy/secrets/awssm"
 	"github.com/credproxy/credproxy/secrets/env"
+	"github.com/credproxy/credproxy/systemd"
 	"github.com/credproxy/credproxy/tracing/otlp"
+	"github.com/credproxy/credproxy/upgrade"
+	"github.com/credproxy/credproxy/upgrade/older"
 	"github.com/credproxy/credproxy/wiring"
 )
 
 // daemon holds everything that runs, from start to exit.
 type daemon struct {
-	log         *zap.Logger
-	version     string
-	metrics     *metrics.Metrics
-	traces      *otlp.Exporter // nil: none
-	queues      *awssm.Queues
-	finder      *discovery.Finder
-	peers       peer.Resolver
-	controllers map[uint32]string // users who may control; read only
-	refusals    logging.Pace      // of control, in the log
-	variables   env.Variables
-	engines     wiring.Engines
-	draining    atomic.Bool
-	proven      atomic.Bool                  // each database has accepted a credential once
-	reloaded    atomic.Pointer[admin.Reload] // nil: not yet
-	started     time.Time
-	quit        func()          // starts the drain
-	serving     context.Context // ends when the last session has
-	running     sync.WaitGroup  // what must end before serving does
+	log       *zap.Logger
+	version   string
+	metrics   *metrics.Metrics
+	traces    *otlp.Exporter // nil: none
+	queues    *awssm.Queues
+	finder    *discovery.Finder
+	peers     peer.Resolver
+	variables env.Variables
+	engines   wiring.Engines
+	draining  atomic.Bool
+	proven    atomic.Bool                  // each database has accepted a credential once
+	reloaded  atomic.Pointer[admin.Reload] // nil: not yet
+	started   time.Time
+	quit      func()          // starts the drain
+	serving   context.Context // ends when the last session has
+	running   sync.WaitGroup  // what must end before serving does
+
+	succession *upgrade.Succession // nil: no old process
+	old        handover            // what that one says
+	older      older.Processes
+	upgrades   *upgrade.Requests
+	opened     atomic.Bool   // each database of the start has tried to accept
+	main       chan struct{} // closed when this process is the one that serves
+	handedOver atomic.Bool   // a new process serves
+	ends       time.Time     // when the sessions that are left do, after that
+	sockets    *sockets.Sockets
+	systemd    systemd.Notifier
 
 	mu        sync.Mutex
 	cfg       *config.Config
@@ -62,38 +76,53 @@ type Options struct {
 	Load    func() (*config.Config, error) // reads the configuration again
 	EMF     io.Writer                      // for metrics.emf
 	Version string
+	Program upgrade.Program // what to start at an upgrade
+	// Succession is what this process takes over of an old one; nil: it was started as ever.
+	Succession *upgrade.Succession
 }
 
-// Run runs until ctx ends and then drains. It returns an error if something that
-// must run cannot. A SIGHUP has it read its configuration again.
+// Run runs until ctx ends and then drains, or until a new process has taken over and
+// the last session has ended. It returns an error if something that must run cannot. A
+// SIGHUP has it read its configuration again, a SIGUSR2 start a new process.
 func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	log, r := opts.Log, reloader{file: opts.File, load: opts.Load, level: opts.Level}
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	var finding sync.WaitGroup
 	defer finding.Wait()
+	told := ctx
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	d := &daemon{
 		log: log, version: opts.Version, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
-		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}},
+		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}, accepting: opts.Succession == nil, succession: opts.Succession},
+		succession: opts.Succession, older: older.Processes{Predecessors: opts.Succession.Predecessors(), Log: log}, upgrades: upgrade.NewRequests(ctx, opts.Program, admin.UpgradeTimeout, log), main: make(chan struct{}),
+	}
+	if err := d.readHandover(); err != nil {
+		return err
 	}
 	r.named = d.namedFiles
 	d.finder = discovery.New(log, d.metrics.Discovery())
+	d.engines.CancelElsewhere = d.older.Cancel
+	d.upgrades.Refusal = d.upgradeRefusal
+	d.systemd = systemd.Notifier{Log: log, Main: d.isMain, Summary: d.summary}
 	defer d.peers.Close()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	failed := make(chan error, 2)
-	var err error
-	if d.controllers, err = controllers(cfg.Admin); err != nil {
+	asked := make(chan os.Signal, 1)
+	upgrade.Notify(asked)
+	defer signal.Stop(asked)
+	failed := make(chan error, 4)
+	access, err := sockets.NewAccess(cfg.Admin.UIDs, &d.peers, log)
+	if err != nil {
 		return err
 	}
 	if d.traces, err = otlp.Start(otlp.Options{Endpoint: cfg.Tracing.Endpoint, Version: opts.Version, Log: log}); err != nil {
 		return config.Invalid(err)
 	}
 	defer d.traces.Close()
-	if d.listeners.inherited, err = inheritListeners(); err != nil {
+	if err = d.inheritListeners(); err != nil {
 		return err
 	}
 	defer d.listeners.forget()
@@ -106,25 +135,41 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	}
 	memory.Limit(os.DirFS("/"))
 	log.Info("credproxy starts", zap.String("version", opts.Version), zap.Int("databases", len(cfg.Databases)))
+	var working sync.WaitGroup // until the last session has ended
+	working.Go(func() { memory.Release(serving, 30*time.Second) })
+	working.Go(func() { d.metrics.Sample(serving) })
+	public, leave := context.WithCancel(serving) // what the one process does that serves
+	defer leave()
 	var administering sync.WaitGroup
-	administering.Go(func() { memory.Release(serving, 30*time.Second) })
-	administering.Go(func() { d.metrics.Sample(serving) })
+	if d.sockets, err = sockets.Open(ctx, cfg.Admin, d.succession, log); err != nil {
+		failed <- err
+		err = nil // it is heard there
+	}
 	administering.Go(func() {
-		if err := d.serveAdmin(serving, cfg.Admin); err != nil {
+		d.awaitMain(public)
+		all := promhttp.HandlerFor(metrics.WithOlder(d.metrics.Registry, d.older.Metrics), promhttp.HandlerOpts{})
+		if err := d.sockets.Serve(public, d.adminState(access), all, d.handedOver.Load); err != nil {
 			failed <- err
 		}
 	})
 	if cfg.Metrics.EMF {
 		administering.Go(func() {
-			if err := metrics.NewEMF(d.metrics, opts.EMF, dimensions(cfg.Metrics)).Run(serving); err != nil {
+			d.awaitMain(public)
+			if err := metrics.NewEMF(d.metrics, opts.EMF, dimensions(cfg.Metrics)).Run(public); err != nil {
 				log.Error("metrics.emf writes no more", zap.Error(err)) // no reason to end
 			}
 		})
 	}
 	again := make(chan string)
 	administering.Go(func() { r.watch(ctx, hangups, again) })
-	administering.Go(func() { d.keepSystemd(serving) })
-	for ctx.Err() == nil && err == nil {
+	administering.Go(func() {
+		d.awaitMain(public)
+		d.systemd.Keep(public, d.notifyReady)
+	})
+	administering.Go(func() { d.upgrades.Serve(ctx, asked) })
+	administering.Go(func() { d.takeOver(ctx, public, failed) })
+	var next *upgrade.Successor
+	for ctx.Err() == nil && err == nil && next == nil {
 		select {
 		case <-ctx.Done():
 		case err = <-failed: // no reason to cut off anybody
@@ -132,12 +177,21 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 			d.reload(ctx, r, why)
 		case <-d.finder.Changed():
 			d.found(ctx)
+		case req := <-d.upgrades.Next:
+			next = req.Do(ctx, d)
 		}
 	}
 	quit()
-	d.drain()
+	if next != nil {
+		leave()
+		administering.Wait()
+		d.outlive(told, next)
+	} else {
+		d.drain()
+	}
 	stopServing()
 	administering.Wait()
+	working.Wait()
 	if err == nil { // else it is the caller's to tell
 		log.Info("credproxy ends")
 	}
@@ -158,7 +212,15 @@ func (d *daemon) begun(err error, failed chan<- error) {
 		failed <- err
 		return
 	}
+	d.opened.Store(true)
 	d.notifyReady()
+}
+
+func (d *daemon) adminState(access *sockets.Access) admin.State {
+	return admin.State{
+		Started: d.notStarted, Ready: d.notReady, Status: d.status,
+		MayControl: access.MayControl, Quit: d.quit, BreakGlass: d.breakGlass, Upgrade: d.requestUpgrade,
+	}
 }
 
 func (d *daemon) config() *config.Config {

@@ -52,6 +52,7 @@ type database struct {
 	failure    atomic.Pointer[string] // why it does not listen; nil: it does, or waits
 	retired    atomic.Bool            // accepts no more
 	drainTimer *time.Timer
+	drainEnd   time.Time     // when it fires
 	terminated chan struct{} // closed when drainTimer has done its work
 
 	// Three lifetimes, ended in this order: while a configuration names the

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
 )
 
@@ -35,19 +34,18 @@ func (d *daemon) nothingServed(cfg *config.Config) string {
 	if len(cfg.Databases) > 0 {
 		return ""
 	}
-	for _, s := range d.finder.Status() {
-		if s.Answered.IsZero() {
-			return "no database: discovery has no answer of AWS yet: " + cmp.Or(s.Reason, "it is being asked")
-		}
+	if why := d.unanswered(); why != "" {
+		return "no database: " + why
 	}
 	return "no database: discovery has found none"
 }
 
-func (d *daemon) discoveryStatus() (all []admin.Discovery) {
+// unanswered returns why discovery does not know yet what there is, "" if it does.
+func (d *daemon) unanswered() string {
 	for _, s := range d.finder.Status() {
-		all = append(all, admin.Discovery{
-			Region: s.Region, Role: s.Role, Databases: s.Databases, NotServed: len(s.Left), Answered: s.Answered.Round(0), NextRound: s.Next.Round(0), Error: s.Reason,
-		})
+		if s.Answered.IsZero() {
+			return "discovery has no answer of AWS yet: " + cmp.Or(s.Reason, "it is being asked")
+		}
 	}
-	return all
+	return ""
 }

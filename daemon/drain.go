@@ -3,7 +3,6 @@ package daemon
 import (
 	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/proxy/fault"
@@ -19,7 +18,7 @@ const queuePatience = 2 * time.Second
 // wants a session hears that there is none.
 func (d *daemon) drain() {
 	d.draining.Store(true)
-	d.notify(systemd.SdNotifyStopping)
+	d.systemd.Stopping()
 	d.metrics.Draining()
 	limits := d.config().Shutdown
 	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
@@ -60,8 +59,13 @@ func (d *daemon) drain() {
 // endAfter ends the sessions that are left after limit. Their clients hear why. Call it with daemon.mu held.
 func (db *database) endAfter(limit time.Duration, why error) {
 	if db.drainTimer != nil {
+		if end := time.Now().Add(limit); end.Before(db.drainEnd) && db.drainTimer.Stop() {
+			db.drainEnd = end
+			db.drainTimer.Reset(limit)
+		}
 		return
 	}
+	db.drainEnd = time.Now().Add(limit)
 	db.terminated = make(chan struct{})
 	db.drainTimer = time.AfterFunc(limit, func() {
 		defer close(db.terminated)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/upgrade"
 )
 
 // listener is an open listener. It outlives the database that accepts on it when a
@@ -32,6 +33,9 @@ type listeners struct {
 	open      map[string]*listener // by key
 	defaults  map[string]int       // ports of databases that list none
 	inherited []*inherited
+	accepting bool // false in a process that takes over or has handed over
+
+	succession *upgrade.Succession // has those that were open in the old process
 }
 
 // key returns the name of the i-th listener of a database: its address, or, where the address
@@ -164,7 +168,12 @@ func (l *listeners) listenOn(ctx context.Context, db *database, key, addr string
 	ln := l.find(addr)
 	if ln == nil && l.open[key] == nil {
 		var err error
-		if ln, err = proxy.Listen(ctx, addr); err != nil {
+		if passed := l.succession.Listener(upgrade.Key{Kind: ofDatabase, Name: key}); passed != nil {
+			ln, err = proxy.Inherit(passed, addr)
+		} else {
+			ln, err = proxy.Listen(ctx, addr)
+		}
+		if err != nil {
 			return fmt.Errorf("database %s: %w", db.cfg.Name, err)
 		}
 	}
@@ -219,7 +228,13 @@ func (db *database) displaced(cfg *config.Config) bool {
 func (ln *listener) accept(db *database) {
 	ln.release()
 	ln.owner = db
-	ln.stop = db.server.Serve(db.daemon.serving, db.sessions, ln.Listener)
+	if db.daemon.listeners.accepting {
+		ln.serve()
+	}
+}
+
+func (ln *listener) serve() {
+	ln.stop = ln.owner.server.Serve(ln.owner.daemon.serving, ln.owner.sessions, ln.Listener)
 }
 
 func (ln *listener) release() {

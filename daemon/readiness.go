@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/credproxy/credproxy/config"
@@ -100,4 +101,33 @@ func (db *database) trouble() string {
 		return "not listening yet"
 	}
 	return ""
+}
+
+// notifyReady tells systemd of the end of the start or of a reload.
+func (d *daemon) notifyReady() {
+	if !d.draining.Load() {
+		d.systemd.Ready()
+	}
+}
+
+// summary returns one line for people.
+func (d *daemon) summary() string {
+	databases := d.databases()
+	var sessions int64
+	for _, db := range databases {
+		sessions += db.server.Active()
+	}
+	text := fmt.Sprintf("databases: %d, sessions: %d", len(databases), sessions)
+	state := "Ready"
+	if len(d.notReady()) > 0 {
+		state = "Not ready"
+	}
+	switch reasons := d.troubles(); len(reasons) {
+	case 0:
+		return state + ": " + text
+	case 1:
+		return state + ": " + reasons[0] + "; " + text
+	default:
+		return fmt.Sprintf("%s: %s, and %d more; %s", state, reasons[0], len(reasons)-1, text)
+	}
 }

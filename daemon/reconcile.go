@@ -83,7 +83,9 @@ func (d *daemon) retire(db *database) {
 	if db.retired.Swap(true) {
 		return
 	}
-	db.server.CloseLobby()
+	if !d.handedOver.Load() { // else clients who were accepted have until limits.login_timeout
+		db.server.CloseLobby()
+	}
 	d.running.Go(func() {
 		db.closePool() // those that are in use still are
 		db.server.Wait()
@@ -93,7 +95,7 @@ func (d *daemon) retire(db *database) {
 		defer d.mu.Unlock()
 		delete(d.alive, db)
 		db.stopDrainTimer()
-		if !d.draining.Load() { // else the metrics stay to be read to the end
+		if !d.draining.Load() && !d.handedOver.Load() { // else the metrics stay to be read to the end
 			db.observer.Release(db.server)
 		}
 	})

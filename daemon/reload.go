@@ -90,7 +90,7 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) && !d.filesChanged() {
 		return // a comment, or what was read at the start; but a mistake that was put right is news
 	}
-	d.notifyReloading()
+	d.systemd.Reloading()
 	defer d.notifyReady()
 	if err == nil {
 		err = d.apply(ctx, cfg, func(error) {}) // the log and the status say which cannot accept

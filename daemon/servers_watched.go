@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/admin/shown"
 	"github.com/credproxy/credproxy/probe"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
@@ -34,23 +35,7 @@ func (db *database) serversStatus() *admin.Servers {
 	if db.servers == nil {
 		return nil
 	}
-	s := db.servers.Status()
-	shown := &admin.Servers{Role: s.Role.String(), Trouble: s.Trouble.Round(0), Changes: s.Changes}
-	if s.Server != (topology.Place{}) {
-		shown.Server, shown.Address = s.Server.String(), s.Address.String()
-	}
-	if s.Switchover != topology.NoSwitchover {
-		shown.Switchover = s.Switchover.String()
-	}
-	for _, i := range s.Instances {
-		one := admin.Instance{Name: i.Label(), Role: i.Role.String()}
-		if i.Lag >= 0 {
-			lag := i.Lag.Seconds()
-			one.LagSeconds = &lag
-		}
-		shown.Instances = append(shown.Instances, one)
-	}
-	return shown
+	return shown.Servers(db.servers.Status())
 }
 
 // watchServers watches the servers until serving ends.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/upgrade"
 )
 
 // inherited is a listener that systemd opened, which is its to close: between two
@@ -20,21 +21,33 @@ type inherited struct {
 	name string // FileDescriptorName=, for a database that leaves its address open
 }
 
-// inheritListeners returns what systemd passes (sd_listen_fds(3)).
-func inheritListeners() (all []*inherited, err error) {
+// inheritListeners takes what systemd passes (sd_listen_fds(3)), or has passed the old process.
+func (d *daemon) inheritListeners() error {
 	for _, f := range activation.Files(true) {
 		ln, err := net.FileListener(f)
 		if err != nil {
-			return nil, fmt.Errorf("socket %s from systemd: no listening stream socket: %w", f.Name(), err)
+			return fmt.Errorf("socket %s from systemd: no listening stream socket: %w", f.Name(), err)
 		}
 		_ = f.Close() // ln has a copy
-		stream, ok := ln.(proxy.Listener)
-		if !ok {
-			return nil, fmt.Errorf("socket %s from systemd: neither TCP nor a unix stream socket", f.Name())
+		if err := d.listeners.inherit(ln, f.Name()); err != nil {
+			return err
 		}
-		all = append(all, &inherited{Listener: stream, addr: listenerName(ln), name: f.Name()})
 	}
-	return all, nil
+	for _, name := range d.succession.Keys(ofSystemd) {
+		if err := d.listeners.inherit(d.succession.Listener(upgrade.Key{Kind: ofSystemd, Name: name}), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *listeners) inherit(ln net.Listener, name string) error {
+	stream, ok := ln.(proxy.Listener)
+	if !ok {
+		return fmt.Errorf("socket %s from systemd: neither TCP nor a unix stream socket", name)
+	}
+	l.inherited = append(l.inherited, &inherited{Listener: stream, addr: listenerName(ln), name: name})
+	return nil
 }
 
 // takeNamed gives db, whose configuration names no address, the sockets that bear

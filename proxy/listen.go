@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -132,7 +133,34 @@ func listenUnix(ctx context.Context, path string) (Listener, error) {
 		_ = unix.Close()
 		return nil, err
 	}
-	return &unixListener{unix, path, socket}, nil
+	return &unixListener{UnixListener: unix, path: path, socket: socket}, nil
+}
+
+// Inherit makes a Listener of one that another process has opened with Listen at addr, and may
+// close: the file of a unix socket stays, until KeepFile says otherwise.
+func Inherit(ln net.Listener, addr string) (Listener, error) {
+	switch ln := ln.(type) {
+	case *net.TCPListener:
+		return ln, nil
+	case *net.UnixListener:
+		path := strings.TrimPrefix(addr, "unix:")
+		socket, err := os.Lstat(path)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: the socket that is open has lost its file: %w", addr, err)
+		}
+		l := &unixListener{UnixListener: ln, path: path, socket: socket}
+		l.kept.Store(true)
+		return l, nil
+	}
+	return nil, fmt.Errorf("listen on %s: a socket of another kind was passed: %T", addr, ln)
+}
+
+// KeepFile has Close leave the file of a unix socket where it is, or remove it: of two processes
+// that have the socket, one removes it.
+func KeepFile(ln net.Listener, keep bool) {
+	if l, ok := ln.(*unixListener); ok {
+		l.kept.Store(keep)
+	}
 }
 
 // unixListener knows where its socket was moved to, and which it is.
@@ -140,6 +168,7 @@ type unixListener struct {
 	*net.UnixListener
 	path   string
 	socket fs.FileInfo
+	kept   atomic.Bool // Close leaves the file
 }
 
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
@@ -163,7 +192,7 @@ func (c *unixConn) LocalAddr() net.Addr { return c.addr }
 // Close removes the socket, unless another process has put its own there. While ours is
 // open no other file gets its inode.
 func (l *unixListener) Close() error {
-	if there, err := os.Lstat(l.path); err == nil && os.SameFile(there, l.socket) {
+	if there, err := os.Lstat(l.path); err == nil && !l.kept.Load() && os.SameFile(there, l.socket) {
 		_ = os.Remove(l.path)
 	}
 	return l.UnixListener.Close()

@@ -22,7 +22,17 @@ type Engine interface {
 
 // Engines makes the engines of one process, which share what outlives each of them. The
 // zero value is ready to use.
-type Engines struct{ cancelKeys postgres.CancelKeys }
+type Engines struct {
+	// CancelElsewhere is [postgres.Engine]'s.
+	CancelElsewhere func(ctx context.Context, request []byte) (result string)
+	cancelKeys      postgres.CancelKeys
+}
+
+// Cancel forwards a cancel request of PostgreSQL that came to another process, and returns
+// what became of it.
+func (s *Engines) Cancel(ctx context.Context, request []byte) (result string, err error) {
+	return s.cancelKeys.Forward(ctx, request)
+}
 
 // New returns the engine for cfg.Engine, which must be known. It completes up with
 // what follows from that. certificate is for clients that ask for TLS; nil means none.
@@ -36,7 +46,7 @@ func (s *Engines) New(cfg *config.Database, up *upstream.Dialer, cache *secrets.
 			Upstream: up, Credentials: cache,
 			Database: cfg.Database, Databases: cfg.Access.Databases, Role: cfg.Session.Role, NoDatabase: noDatabase,
 			ClientTLS:   certificate.of(cfg.Engine),
-			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys, Pool: sessions, Servers: servers,
+			Replication: cfg.Access.Replication, RequireTLS: requireTLS, CancelKeys: &s.cancelKeys, CancelElsewhere: s.CancelElsewhere, Pool: sessions, Servers: servers,
 		}
 	}
 	// Servers of MySQL resume TLS sessions, which halves the handshake.

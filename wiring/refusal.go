@@ -18,7 +18,7 @@ func (s *Engines) Refusal(protocol config.Engine, certificate *ClientTLS, why fu
 	if protocol != config.Postgres {
 		return &mysql.Engine{Upstream: new(upstream.Dialer), Credentials: refusal(why), ClientTLS: certificate.of(protocol)}
 	}
-	return &postgres.Engine{Upstream: new(upstream.Dialer), Credentials: refusal(why), ClientTLS: certificate.of(protocol), CancelKeys: &s.cancelKeys}
+	return &postgres.Engine{Upstream: new(upstream.Dialer), Credentials: refusal(why), ClientTLS: certificate.of(protocol), CancelKeys: &s.cancelKeys, CancelElsewhere: s.CancelElsewhere}
 }
 
 // refusal has no credential.

@@ -135,8 +135,12 @@ func (c *Client) ask(ctx context.Context, method, path string, body any) error {
 	if err != nil {
 		return err
 	}
-	var answer admin.Answer
-	if json.Unmarshal(text, &answer) != nil || !answer.OK && len(answer.Reasons) == 0 {
+	return c.read(code, text, &admin.Answer{})
+}
+
+// read reads an answer. The error has the reasons why it is no.
+func (c *Client) read(code int, text []byte, answer *admin.Answer) error {
+	if json.Unmarshal(text, answer) != nil || !answer.OK && len(answer.Reasons) == 0 {
 		return fmt.Errorf("what answers on %s (%s) is not this version of credproxy: %s", c.address, c.from, cmp.Or(http.StatusText(code), fmt.Sprint("HTTP status ", code)))
 	}
 	if code != http.StatusOK {

@@ -68,6 +68,9 @@ func doings(s admin.Status) (lines []string) {
 	for _, d := range s.Discovery {
 		lines = append(lines, Visible(d.String()))
 	}
+	for _, p := range s.Predecessors {
+		lines = append(lines, Visible(p.String()))
+	}
 	for _, db := range s.Databases {
 		say := func(format string, args ...any) {
 			lines = append(lines, Visible(db.Name+": "+fmt.Sprintf(format, args...)))

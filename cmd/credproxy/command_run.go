@@ -7,6 +7,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/daemon"
 	"github.com/credproxy/credproxy/logging"
+	"github.com/credproxy/credproxy/upgrade"
 )
 
 func runCommand() *cobra.Command {
@@ -28,10 +29,22 @@ When the file changes, or at a SIGHUP, run reads it again. Databases that stay a
 are do not notice. A file with a mistake changes nothing, and the log says what is
 wrong. The sections admin (but for readiness), log.format, metrics and tracing are for
 the next start. Certificates that the file names are read again in the same way. With
-discover in the file a SIGHUP also asks AWS at once.`,
+discover in the file a SIGHUP also asks AWS at once.
+
+At a SIGUSR2 run puts a new process in its place, as credproxy upgrade does.`,
 		Example: `  credproxy run arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/orders-AbCdEf
   credproxy run -c /etc/credproxy/credproxy.yaml`,
-		RunE: func(cmd *cobra.Command, arns []string) error {
+		RunE: func(cmd *cobra.Command, arns []string) (err error) {
+			program := upgrade.Self()
+			succession, err := upgrade.Take()
+			if err != nil {
+				return err
+			}
+			defer func() {
+				if err != nil {
+					succession.Failed(err)
+				}
+			}()
 			load := func() (*config.Config, error) { return loadConfig(cmd, file, arns) }
 			cfg, err := load()
 			if err != nil {
@@ -43,7 +56,8 @@ discover in the file a SIGHUP also asks AWS at once.`,
 				return err
 			}
 			defer restore()
-			err = daemon.Run(cmd.Context(), cfg, daemon.Options{Log: log, Level: level, File: file, Load: load, EMF: cmd.OutOrStdout(), Version: version})
+			err = daemon.Run(cmd.Context(), cfg, daemon.Options{Log: log, Level: level, File: file, Load: load, EMF: cmd.OutOrStdout(), Version: version,
+				Program: program, Succession: succession})
 			if err != nil && exitStatus(err) != exitUsage {
 				log.Error("credproxy ends", zap.Error(err))
 				return loggedError{err}

@@ -11,6 +11,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2 // bad usage or configuration
+	// exitNeedsRestart is for scripts that then restart what runs.
+	exitNeedsRestart = 3
 )
 
 // usageError marks an error that lies in how credproxy was called. One that lies in its
@@ -25,6 +27,9 @@ type loggedError struct{ error }
 
 func (e loggedError) Unwrap() error { return e.error }
 
+// restartError marks that what runs cannot be asked to upgrade.
+type restartError struct{ error }
+
 // exitStatus returns the exit status of a command that returned err.
 func exitStatus(err error) int {
 	if err == nil {
@@ -32,6 +37,9 @@ func exitStatus(err error) int {
 	}
 	if _, ok := errors.AsType[usageError](err); ok || config.IsInvalid(err) {
 		return exitUsage
+	}
+	if _, ok := errors.AsType[restartError](err); ok {
+		return exitNeedsRestart
 	}
 	return exitFailed
 }

@@ -4,7 +4,8 @@
 // This package holds the commands, one file each: their flags, what they print, and their
 // exit statuses.
 //
-// Invariants: bad usage or configuration ends with status 2, every other failure with 1;
+// Invariants: bad usage or configuration ends with status 2, every other failure with 1, but for
+// an upgrade that only a restart can be (3);
 // no command starts a goroutine but for signals. The package does nothing that another
 // program of this module could want as well: that is in packages of its own.
 package main

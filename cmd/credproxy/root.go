@@ -41,7 +41,7 @@ AWS Secrets Manager or an IAM token, and keeps working when the credential rotat
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.AddCommand(runCommand(), checkCommand(), policyCommand(), statusCommand(), waitCommand(), healthcheckCommand(),
-		shutdownCommand(), breakGlassCommand(), rotateCommand(), rollbackCommand(), initCommand(), versionCommand())
+		shutdownCommand(), upgradeCommand(), breakGlassCommand(), rotateCommand(), rollbackCommand(), initCommand(), versionCommand())
 	nameVariables(root)
 	return root
 }

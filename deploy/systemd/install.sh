@@ -2,7 +2,7 @@
 # Installs credproxy as a systemd service, or removes it.
 #
 #   install.sh install BINARY   safe to repeat; keeps a configuration that is there, and
-#                               restarts a service that runs
+#                               upgrades a service that runs
 #   install.sh remove           leaves the configuration, and a socket unit that was edited
 #   install.sh purge            removes these too
 #
@@ -18,6 +18,21 @@ systemd() { # only on the running system
 	[ -n "$root" ] || [ ! -d /run/systemd/system ] || systemctl "$@"
 }
 
+# upgrade puts the new binary in the place of the service, whose sessions go on (docs/upgrade.md).
+upgrade() {
+	[ -z "$root" ] && [ -d /run/systemd/system ] && systemctl --quiet is-active credproxy.service || return 0
+	status=0
+	"$binary" upgrade -c "$config" || status=$?
+	case $status in
+	0) ;;
+	1) echo "the version before goes on; when it suits: systemctl restart credproxy" >&2 ;;
+	*) # too old to be upgraded, or not to be found
+		echo "restarting the service" >&2
+		systemctl try-restart credproxy.service
+		;;
+	esac
+}
+
 case ${1:-} in
 install)
 	[ -f "${2:-}" ] || { echo "install.sh: name the credproxy binary to install" >&2; exit 2; }
@@ -29,7 +44,7 @@ install)
 	# The service's user is not known before it runs, and a configuration holds no secret.
 	[ -e "$config" ] || install -m 0644 "$here/credproxy.yaml" "$config"
 	systemd daemon-reload
-	systemd try-restart credproxy.service # of an upgrade; one that does not run is left alone
+	upgrade # a service that runs; one that does not is left alone
 	echo "installed. Write $config, then: systemctl enable --now credproxy"
 	;;
 remove | purge)

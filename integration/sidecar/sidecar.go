@@ -38,11 +38,16 @@ func BuildRotation(ctx context.Context, dir string) (string, error) {
 	return build(ctx, dir, "credproxy-rotation")
 }
 
-func build(ctx context.Context, dir, name string) (string, error) {
+// BuildVersion builds a credproxy that calls itself by a version, likewise.
+func BuildVersion(ctx context.Context, dir, version string) (string, error) {
+	return build(ctx, dir, "credproxy", "-ldflags=-X main.version="+version)
+}
+
+func build(ctx context.Context, dir, name string, flags ...string) (string, error) {
 	_, here, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(here), "..", "..")
 	path := filepath.Join(dir, name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-o", path, "./cmd/"+name)
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-race", "-o", path}, flags...), "./cmd/"+name)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -27,23 +28,51 @@ func (e *Engine) cancel(ctx context.Context, s *proxy.Session, key wire.CancelKe
 		s.Log().Warn("cancel requests with keys of no session come too fast; for now none gets through")
 		return nil
 	}
-	target := e.CancelKeys.find(key)
+	result, err := e.CancelKeys.forward(ctx, key)
+	if result == unknown && e.CancelElsewhere != nil {
+		ctx, cancel := context.WithTimeout(ctx, cancelTimeout+time.Second)
+		defer cancel()
+		result = e.CancelElsewhere(ctx, key.Request())
+	}
+	if result != unknown {
+		e.guesses.giveBack()
+	}
+	s.CountCancelRequest(result)
+	if err != nil {
+		s.Log().Warn("cancel request not forwarded", zap.Error(err))
+	}
+	return nil
+}
+
+// Forward forwards a CancelRequest that came to another process, and returns what became of it:
+// "forwarded", "unknown" or "failed".
+func (k *CancelKeys) Forward(ctx context.Context, request []byte) (result string, err error) {
+	if len(request) < 8 || binary.BigEndian.Uint32(request) != uint32(len(request)) || binary.BigEndian.Uint32(request[4:]) != wire.CodeCancel {
+		return unknown, errors.New("not a cancel request")
+	}
+	key, err := wire.ParseCancel(request[4:])
+	if err != nil {
+		return unknown, err
+	}
+	return k.forward(ctx, key)
+}
+
+// unknown is what becomes of a cancel request with the key of no session.
+const unknown = "unknown"
+
+func (k *CancelKeys) forward(ctx context.Context, key wire.CancelKey) (result string, err error) {
+	target := k.find(key)
 	if target == nil {
-		s.CountCancelRequest("unknown")
-		return nil
+		return unknown, nil
 	}
 	defer target.underWay.Done()
-	e.guesses.giveBack()
 	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()
 	if err := forwardCancel(ctx, target); err != nil {
 		target.adrift.Store(true)
-		s.CountCancelRequest("failed")
-		s.Log().Warn("cancel request not forwarded", zap.Error(err))
-		return nil
+		return "failed", err
 	}
-	s.CountCancelRequest("forwarded")
-	return nil
+	return "forwarded", nil
 }
 
 func forwardCancel(ctx context.Context, t *cancelTarget) error {

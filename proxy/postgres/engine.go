@@ -39,7 +39,10 @@ type Engine struct {
 	ClientTLS   *tls.Config // for clients that ask for TLS; nil: they hear no
 	RequireTLS  bool        // TCP clients must use TLS
 	CancelKeys  *CancelKeys // of all engines of the process
-	Pool        *pool.Pool  // of server sessions, for one client after another; nil: each has its own
+	// CancelElsewhere hands a cancel request with a key that is not among CancelKeys to whoever may
+	// have it, and returns what became of it, as [CancelKeys.Forward] does; nil: there is nobody.
+	CancelElsewhere func(ctx context.Context, request []byte) (result string)
+	Pool            *pool.Pool // of server sessions, for one client after another; nil: each has its own
 	// Servers knows which server of the database clients are to get; nil: the one that answers.
 	Servers *topology.Servers
 

@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/credproxy/credproxy/admin"
+	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/proxy/fault"
+	"github.com/credproxy/credproxy/upgrade"
+	"github.com/credproxy/credproxy/upgrade/older"
+)
+
+// The kinds of sockets that a new process gets.
+const (
+	ofDatabase = "database" // by the key of the listener
+	ofSystemd  = "systemd"  // by FileDescriptorName=
+)
+
+// handover is what a new process has to know beside the sockets. It holds no secret.
+type handover struct {
+	Timeout time.Duration `json:"timeout"` // for it to be ready
+	// Troubled are the databases whose clients cannot be logged in here either.
+	Troubled []string `json:"troubled,omitempty"`
+	// Unanswered says that discovery has no answer here either.
+	Unanswered bool           `json:"unanswered,omitempty"`
+	Defaults   map[string]int `json:"defaults,omitempty"` // listeners.defaults
+	// Emergencies are those under way: for how long yet, and why.
+	Emergencies []admin.BreakGlassRequest `json:"emergencies,omitempty"`
+}
+
+// requestUpgrade is [upgrade.Requests.Ask] in the words of package admin.
+func (d *daemon) requestUpgrade(ctx context.Context, timeout time.Duration) (admin.Upgraded, error) {
+	done, err := d.upgrades.Ask(ctx, timeout)
+	return admin.Upgraded(done), err
+}
+
+// Left implements [upgrade.Process].
+func (d *daemon) Left(pid int) upgrade.Done {
+	d.systemd.HandOver(pid)
+	d.handedOver.Store(true)
+	d.sockets.KeepFile(true)
+	return upgrade.Done{PID: pid, SessionsLeft: d.sessions()}
+}
+
+// Offer implements [upgrade.Process].
+func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
+	state := handover{Timeout: timeout, Defaults: map[string]int{}, Unanswered: d.unanswered() != ""}
+	o := upgrade.Offer{From: upgrade.Origin{Number: d.succession.Number(), PID: os.Getpid()}, Predecessors: d.older.Predecessors}
+	add := func(key upgrade.Key, ln net.Listener) {
+		o.Sockets = append(o.Sockets, upgrade.Socket{Key: key, Conn: ln.(syscall.Conn)}) // all of package net's are
+	}
+	for _, db := range d.databases() {
+		if db.trouble() != "" {
+			state.Troubled = append(state.Troubled, db.cfg.Name)
+		}
+		if g := db.breakGlassStatus(db.cache.Status()); g != nil && g.Active {
+			state.Emergencies = append(state.Emergencies, admin.BreakGlassRequest{Database: db.cfg.Name, Reason: g.Reason, Duration: admin.Duration(time.Until(g.Until))})
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, port := range d.listeners.defaults {
+		state.Defaults[name] = port
+	}
+	for key, ln := range d.listeners.open {
+		if _, ok := ln.Listener.(*inherited); !ok {
+			add(upgrade.Key{Kind: ofDatabase, Name: key}, ln.Listener)
+		}
+	}
+	for _, in := range d.listeners.inherited {
+		add(upgrade.Key{Kind: ofSystemd, Name: in.name}, in.Listener)
+	}
+	o.Sockets = append(o.Sockets, d.sockets.Offer()...)
+	o.State = state
+	return o
+}
+
+// StopAccepting implements [upgrade.Process].
+func (d *daemon) StopAccepting() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listeners.accepting = false
+	var stopping sync.WaitGroup
+	for _, ln := range d.listeners.open {
+		if ln.stop != nil {
+			stopping.Go(ln.stop)
+			ln.stop = nil
+		}
+	}
+	stopping.Wait()
+}
+
+// AcceptAgain has all databases accept on what they have. It implements [upgrade.Process].
+func (d *daemon) AcceptAgain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listeners.accepting = true
+	for _, ln := range d.listeners.open {
+		if ln.owner != nil && ln.stop == nil {
+			ln.serve()
+		}
+	}
+}
+
+// sessions counts those of all databases.
+func (d *daemon) sessions() (n int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for db := range d.alive {
+		n += db.server.Active()
+	}
+	return n
+}
+
+// outlive keeps the sessions until the last has ended, for shutdown.upgrade_timeout at most, or until ctx
+// ends, and then as in a drain. Meanwhile the processes that came after this one ask for what
+// it has.
+func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
+	d.mu.Lock()
+	limits := d.cfg.Shutdown
+	d.ends = time.Now().Add(limits.UpgradeTimeout)
+	for _, ln := range d.listeners.open {
+		proxy.KeepFile(ln.Listener, true)
+		d.listeners.close(ln)
+	}
+	for db := range d.alive {
+		db.remove()
+		d.retire(db)
+		db.endAfter(limits.UpgradeTimeout, fault.ErrShuttingDown(nil))
+	}
+	d.mu.Unlock()
+	self := older.Self{Log: d.log, Metrics: d.metrics.Registry, Cancel: d.engines.Cancel, State: func() admin.Predecessor {
+		return admin.Predecessor{PID: os.Getpid(), Version: d.version, Started: d.started.Round(0), Sessions: d.sessions(), Until: d.ends.Round(0)}
+	}}
+	answering, stop := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() { next.Serve(answering, self.Handler()) })
+	hurried := context.AfterFunc(ctx, func() {
+		d.log.Info("shutting down", zap.Duration("drain_timeout", limits.DrainTimeout))
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for db := range d.alive {
+			db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
+		}
+	})
+	d.running.Wait()
+	hurried()
+	stop()
+	serving.Wait()
+}
