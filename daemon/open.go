@@ -148,12 +148,7 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 	}
 	db.cfg.Engine = engine
 	if len(db.listeners) == 0 {
-		db.reserved = d.reservedBefore(db)
-		listen := d.listeners.listenDefault
-		if len(db.cfg.Listen) > 0 { // it was found
-			listen = func(ctx context.Context, db *database, _ *config.Config) error { return d.listeners.listen(ctx, db) }
-		}
-		if err := listen(db.desired, db, d.cfg); err != nil {
+		if err := d.listenLate(db); err != nil {
 			db.cfg.Engine = db.fileConfig.Engine
 			d.failLocked(db, err)
 			d.listeners.giveUp(db)
@@ -180,6 +175,18 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 	}
 	d.reconcile()
 	return nil
+}
+
+// listenLate opens what a database that was found lists, or systemd has passed for it, and
+// the default port of one for which neither is so. Call it with mu held.
+func (d *daemon) listenLate(db *database) error {
+	if db.fileConfig.Found {
+		if err := d.listeners.listen(db.desired, db); err != nil || len(db.listeners) > 0 {
+			return err
+		}
+	}
+	db.reserved = d.reservedBefore(db)
+	return d.listeners.listenDefault(db.desired, db, d.cfg)
 }
 
 // reservedBefore returns how many databases before db in the configuration will want a

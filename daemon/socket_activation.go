@@ -74,8 +74,12 @@ func (l *listeners) find(addr string) proxy.Listener {
 	return l.inherited[i]
 }
 
-// unmatched returns an error if systemd passed a socket that no database has.
+// unmatched returns an error if systemd passed a socket that no database has, and none that
+// may still be found.
 func (l *listeners) unmatched(cfg *config.Config) error {
+	if len(cfg.Discover) > 0 {
+		return nil
+	}
 	var names []string
 	for _, db := range cfg.Databases {
 		names = append(names, db.Name)

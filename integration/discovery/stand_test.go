@@ -36,7 +36,9 @@ type stand struct {
 	*sidecar.Proxy
 	aws     *awsstub.Server
 	dir     string // of the sockets, by name
-	caFile  string // of the servers' certificates
+	binary  string
+	ca      *pki.CA // of the servers' certificates
+	caFile  string
 	file    string
 	rest    string // of the configuration, below discover
 	engines []engine
@@ -61,7 +63,7 @@ func newStand(t *testing.T, engines ...string) *stand {
 	must(t, err)
 	caFile, err := ca.Write(dir, "ca")
 	must(t, err)
-	s.aws, s.dir, s.caFile, s.file = aws, dir, caFile, filepath.Join(dir, "credproxy.yaml")
+	s.aws, s.dir, s.binary, s.ca, s.caFile, s.file = aws, dir, binary, ca, caFile, filepath.Join(dir, "credproxy.yaml")
 	for _, name := range engines {
 		port := 0
 		if name == "postgres" {
@@ -93,7 +95,7 @@ func must(t testing.TB, err error) {
 func (s *stand) start(t *testing.T, databases string) {
 	t.Helper()
 	s.write(t, databases)
-	s.Proxy = sidecar.Run(t, sidecar.Options{Binary: binary, Args: []string{"-c", s.file}, Env: s.aws.Env()}, planted)
+	s.Proxy = sidecar.Run(t, sidecar.Options{Binary: s.binary, Args: []string{"-c", s.file}, Env: s.aws.Env()}, planted)
 }
 
 func (s *stand) write(t *testing.T, databases string) {

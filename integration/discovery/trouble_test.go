@@ -2,6 +2,7 @@ package discovery_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/credproxy/credproxy/integration/awsstub"
 	"github.com/credproxy/credproxy/integration/sidecar"
@@ -233,4 +236,33 @@ func TestSocketInTheWay(t *testing.T) {
 	s.round(t)
 	s.serves(t, []string{"blocked", "free"})
 	running.whole(t, nil)
+}
+
+// TestSocketOfSystemd: a socket that systemd passes under the name of a database is that database's
+// as soon as it is found, and after it was gone for a while.
+func TestSocketOfSystemd(t *testing.T) {
+	s := newStand(t, "postgres")
+	s.rest = fmt.Sprintf("  interval: 24h\n  each: {tls: {ca_file: %q, server_name: localhost}}\n", s.caFile)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer ln.Close()
+	socket, err := ln.(*net.TCPListener).File()
+	must(t, err)
+	defer socket.Close()
+	s.write(t, "")
+	s.Proxy = sidecar.Run(t, sidecar.Options{Binary: binary, Args: []string{"-c", s.file}, Env: s.aws.Env(), Sockets: []sidecar.Socket{{Name: "found", File: socket}}}, planted)
+	sidecar.Await(t, "a start without a database", func() bool { return len(s.status(t).Reasons) > 0 })
+	for range 2 {
+		s.add("found", 0, false)
+		s.round(t)
+		s.serves(t, []string{"found"})
+		conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://anybody@%s/postgres?sslmode=disable", ln.Addr()))
+		must(t, err)
+		must(t, conn.Ping(t.Context()))
+		must(t, conn.Close(t.Context()))
+		s.remove("found")
+		s.round(t)
+		s.round(t)
+		s.serves(t, nil)
+	}
 }
