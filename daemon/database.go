@@ -14,6 +14,7 @@ import (
 	"github.com/credproxy/credproxy/admin/tally"
 	"github.com/credproxy/credproxy/audit"
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/filewatch"
 	"github.com/credproxy/credproxy/logging"
 	"github.com/credproxy/credproxy/metrics"
 	"github.com/credproxy/credproxy/probe"
@@ -108,7 +109,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	if db.emergencySource, err = wiring.NewEmergency(ctx, cfg); err != nil {
 		return nil, err
 	}
-	db.files, _ = contents{}.of(wiring.Files(cfg)) // before they are put to use: what changes in between is seen then
+	db.files, _ = filewatch.Sums{}.Of(wiring.Files(cfg)) // before they are put to use: what changes in between is seen then
 	if db.upstream, err = wiring.NewUpstream(cfg); err != nil {
 		return nil, err
 	}

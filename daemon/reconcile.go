@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/filewatch"
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets/awscfg"
 	"github.com/credproxy/credproxy/wiring"
@@ -107,12 +108,12 @@ func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []
 	d.mu.Lock()
 	running := byName(d.current)
 	d.mu.Unlock()
-	shared, seen := &awscfg.Shared{Log: d.log}, contents{}
+	shared, seen := &awscfg.Shared{Log: d.log}, filewatch.Sums{}
 	for _, want := range cfg.Databases {
 		db := running[want.Name]
 		kept := db != nil && db.failure.Load() == nil && reflect.DeepEqual(db.fileConfig, want) && !db.displaced(cfg)
 		if kept {
-			if sum, _ := seen.of(wiring.Files(&want)); sum != db.files && !db.listening.Load() {
+			if sum, _ := seen.Of(wiring.Files(&want)); sum != db.files && !db.listening.Load() {
 				kept = false // it has nothing yet that is worth keeping
 			} else if sum != db.files {
 				var r renewal

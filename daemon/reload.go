@@ -63,7 +63,7 @@ func (r reloader) look(context.Context) (seen any, whole bool) {
 	if err != nil {
 		return err.Error(), false
 	}
-	sum, whole := contents{}.of(r.named())
+	sum, whole := filewatch.Sums{}.Of(r.named())
 	return string(b) + string(sum[:]), whole && len(b) > 0
 }
 

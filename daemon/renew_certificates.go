@@ -4,47 +4,11 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
+	"github.com/credproxy/credproxy/filewatch"
 	"github.com/credproxy/credproxy/wiring"
 )
-
-// maxNamedFile caps what is read of a file that is compared, in bytes.
-const maxNamedFile = 16 << 20
-
-// contents remembers the sums of the files that were read, each once.
-type contents map[string][sha256.Size]byte
-
-// of returns one sum of what the files say. One that cannot be read, or is no file and
-// could be read but once, counts as empty.
-func (c contents) of(paths []string) (sum [sha256.Size]byte, whole bool) {
-	all, whole := sha256.New(), true
-	for _, path := range paths {
-		one, known := c[path]
-		if !known {
-			b, err := readRegular(path)
-			whole = whole && err == nil
-			one = sha256.Sum256(b)
-			c[path] = one
-		}
-		_, _ = all.Write(one[:])
-	}
-	return [sha256.Size]byte(all.Sum(nil)), whole
-}
-
-func readRegular(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxNamedFile))
-}
 
 // namedFiles returns the files that the databases' configurations name for TLS.
 func (d *daemon) namedFiles() (paths []string) {
@@ -62,9 +26,9 @@ func (d *daemon) filesChanged() bool {
 	d.mu.Lock()
 	current := slices.Clone(d.current)
 	d.mu.Unlock()
-	seen := contents{}
+	seen := filewatch.Sums{}
 	for _, db := range current {
-		if sum, _ := seen.of(wiring.Files(db.cfg)); sum != db.files {
+		if sum, _ := seen.Of(wiring.Files(db.cfg)); sum != db.files {
 			return true
 		}
 	}
