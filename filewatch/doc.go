@@ -4,5 +4,5 @@
 // Invariant: a change is told once what is seen stands still, and no change is missed for
 // longer than the interval of the looks, whatever the kernel tells.
 //
-// The package does not read files: whoever watches says what is to be compared.
+// A Watcher does not read files: whoever watches says what is to be compared, such as [Sums].
 package filewatch
