@@ -7,18 +7,18 @@ import (
 // What the names in a configuration may look like. None is stricter than the
 // service that the name is for.
 var (
-	databaseName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	databaseName = capped{regexp.MustCompile(`^[A-Za-z0-9._-]+$`), 64}
 	hostName     = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
 	regionName   = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+$`)
 	envName      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	uidNumber    = regexp.MustCompile(`^(0|[1-9][0-9]{0,9})$`)
 	userName     = capped{regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`), 256}
-	tableName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63})?$`)
+	tableName    = capped{regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), 64}
 	secretName   = capped{regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`), 512}
 	secretARN    = capped{regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z]+(?:-[a-z]+)+-[0-9]+):[0-9]{12}:secret:([A-Za-z0-9/_+=.@!-]+)$`), 519}
 	roleARN      = capped{regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/([A-Za-z0-9/_+=,.@-]+)$`), 576}
 	externalID   = capped{regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{2,}$`), 1224}
-	sessionName  = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
+	sessionName  = capped{regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,}$`), 64}
 	rdsHost      = regexp.MustCompile(`\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.rds\.[a-z0-9.-]+$`)
 	dsqlHost     = regexp.MustCompile(`^[a-z0-9]+\.dsql(?:-[a-z0-9]+)?\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.on\.aws$`)
 	rdsHostChina = regexp.MustCompile(`\.rds\.(cn(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com\.cn$`)

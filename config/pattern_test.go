@@ -17,6 +17,9 @@ func TestCapped(t *testing.T) {
 		"secret ARN":  {secretARN, arn, 519},
 		"role ARN":    {roleARN, "arn:aws:iam::123456789012:role/", 576},
 		"external id": {externalID, "", 1224},
+		"database":    {databaseName, "", 64},
+		"session":     {sessionName, "", 64},
+		"queue":       {queuePath, "/123456789012/", 80},
 	} {
 		longest := tc.before + strings.Repeat("a", tc.max)
 		if !tc.pattern.MatchString(longest) || tc.pattern.FindStringSubmatch(longest) == nil {
@@ -28,5 +31,17 @@ func TestCapped(t *testing.T) {
 	}
 	if externalID.MatchString("a") {
 		t.Error("an external id of one character")
+	}
+}
+
+func TestIsTable(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	for name, want := range map[string]bool{
+		"t": true, "_a1.B2": true, long + "." + long: true,
+		"": false, ".": false, "a.": false, ".a": false, "a.b.c": false, "1a": false, "a;b": false, "a\n": false, long + "a": false, long + "a.a": false, "a." + long + "a": false,
+	} {
+		if IsTable(name) != want {
+			t.Errorf("%q is a table: %v", name, !want)
+		}
 	}
 }

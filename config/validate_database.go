@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 
 	"fmt"
@@ -198,4 +199,7 @@ func (v *validator) clientTLS(at string, t ClientTLS) {
 
 // IsTable reports whether s names a table as probe.write_table does: table or
 // schema.table, of letters, digits and underscores.
-func IsTable(s string) bool { return tableName.MatchString(s) }
+func IsTable(s string) bool {
+	schema, table, ok := strings.Cut(s, ".")
+	return tableName.MatchString(schema) && (!ok || tableName.MatchString(table))
+}

@@ -8,7 +8,7 @@ import (
 
 // queuePath ends with the account and the name of a queue; what stands before
 // them is that of stand-ins for AWS.
-var queuePath = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)*/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$`)
+var queuePath = capped{regexp.MustCompile(`^(?:/[A-Za-z0-9._-]+)*/[0-9]{12}/([A-Za-z0-9_-]+)(?:\.fifo)?$`), 80}
 
 // events checks the queue that reports rotations.
 func (v *validator) events(at string, d *Database) {

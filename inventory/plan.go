@@ -79,10 +79,12 @@ var engines = map[string]config.Engine{
 const maxChain = 8
 
 // What RDS takes as names of databases ("Naming constraints in Amazon RDS"), and gives as
-// endpoints.
+// endpoints. As a count in the pattern a cap would be compiled as many times at each start.
+const maxIdentifier, maxHostName = 63, 253
+
 var (
-	identifier = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,62}$`)
-	hostName   = regexp.MustCompile(`^[A-Za-z0-9.:-]{1,253}$`)
+	identifier = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+	hostName   = regexp.MustCompile(`^[A-Za-z0-9.:-]+$`)
 )
 
 func (p *planner) cluster(c *rdstypes.DBCluster) {
@@ -164,11 +166,11 @@ func (p *planner) usable(name, engine, status, host string, tags []rdstypes.Tag)
 		}
 	}
 	switch {
-	case !identifier.MatchString(name):
+	case len(name) > maxIdentifier || !identifier.MatchString(name):
 		return true, "its name is none that RDS gives"
 	case engines[engine] == "":
 		return true, "credproxy does not speak the protocol of " + engine
-	case host != "" && !hostName.MatchString(host):
+	case host != "" && (len(host) > maxHostName || !hostName.MatchString(host)):
 		return true, "its endpoint is none that RDS gives"
 	case host == "":
 		return true, "it has no endpoint; its status is " + status

@@ -280,6 +280,7 @@ func TestInstanceHost(t *testing.T) {
 		{cluster.Host, "evil.example/", ""},
 		{cluster.Host, "o-1.abc", ""},
 		{cluster.Host, strings.Repeat("o", 64), ""},
+		{strings.Repeat("o", 64) + ".cluster-abc.eu-west-1.rds.amazonaws.com", "o-1", ""},
 	} {
 		if got, ok := InstanceHost(c.endpoint, c.name); got != c.want || ok != (c.want != "") {
 			t.Errorf("%q beside %q: %q (%v), want %q", c.name, c.endpoint, got, ok, c.want)

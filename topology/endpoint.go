@@ -15,8 +15,8 @@ const maxName = 63
 // share. Most regions have it as ID.REGION.rds.amazonaws.com; China and the isolated ones as
 // ID.rds.REGION. Endpoints of RDS Proxy (proxy-ID) do not match: there are no instances to see
 // behind one.
-var rdsEndpoint = regexp.MustCompile(`^[a-z0-9-]{1,63}\.(?:cluster-(?:ro-|custom-)?)?` +
-	`([a-z0-9]{1,63}\.(?:[a-z0-9-]{1,63}\.rds|rds\.[a-z0-9-]{1,63})\.` +
+var rdsEndpoint = regexp.MustCompile(`^[a-z0-9-]+\.(?:cluster-(?:ro-|custom-)?)?` +
+	`([a-z0-9]+\.(?:[a-z0-9-]+\.rds|rds\.[a-z0-9-]+)\.` +
 	`(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov))$`)
 
 // InstanceHost is the endpoint of the instance called name beside endpoint, which is one of a
@@ -36,10 +36,11 @@ func InstanceHost(endpoint, name string) (host string, ok bool) {
 // accountDomain is what the endpoints of all instances of host's account and region end with,
 // "" if host is no endpoint of RDS.
 func accountDomain(host string) string {
-	if m := rdsEndpoint.FindStringSubmatch(canonical(host)); m != nil {
-		return m[1]
+	m := rdsEndpoint.FindStringSubmatch(canonical(host))
+	if m == nil || slices.ContainsFunc(strings.Split(m[0], "."), func(label string) bool { return len(label) > maxName }) {
+		return ""
 	}
-	return ""
+	return m[1]
 }
 
 // identifier is name as RDS keeps it, in lower case, and whether it can be one of an instance:
