@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -99,6 +100,30 @@ func TestLastingAttributes(t *testing.T) {
 	if got := LastingAttributes([]byte("\x09cut")); string(got) != "\x09cut" {
 		t.Errorf("%q", got)
 	}
+}
+
+func TestAttribute(t *testing.T) {
+	const in = "\x04_pid\x0217\x0btraceparent\x03a-b\x04last\x00"
+	for name, want := range map[string]string{"traceparent": "a-b", "_pid": "17", "last": "", "trace": "", "": ""} {
+		if got := Attribute([]byte(in), name); got != want {
+			t.Errorf("%q is %q, want %q", name, got, want)
+		}
+	}
+	for cut := range len(in) - 6 { // before the last one
+		if got := Attribute([]byte(in[:cut]), "traceparent"); got != "" && cut < len("\x04_pid\x0217\x0btraceparent\x03a-b") {
+			t.Errorf("of %d bytes: %q", cut, got)
+		}
+	}
+}
+
+func FuzzAttribute(f *testing.F) {
+	f.Add([]byte("\x04_pid\x0217\x0btraceparent\x03a-b"), "traceparent")
+	f.Add([]byte("\xfb\xfc\xff\xff"), "")
+	f.Fuzz(func(t *testing.T, b []byte, name string) {
+		if got := Attribute(b, name); !strings.Contains(string(b), got) {
+			t.Errorf("%q is not in %q", got, b)
+		}
+	})
 }
 
 func TestWithSettings(t *testing.T) {
