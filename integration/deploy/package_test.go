@@ -120,7 +120,7 @@ func (tool tool) live(t *testing.T, s *installed) {
 	if s.show(t, "ActiveState") != "inactive" {
 		t.Error("the upgrade started it")
 	}
-	const config = "admin: {listen: \"\"}\ndatabases:\n  - name: orders\n    engine: postgres\n    host: 127.0.0.1\n    listen: unix:/run/credproxy/s\n    credentials: {file: {path: /etc/credproxy/none.json}}\n"
+	const config = "admin: {listen: \"\", control: \"unix:/run/credproxy/control.sock\"}\ndatabases:\n  - name: orders\n    engine: postgres\n    host: 127.0.0.1\n    listen: unix:/run/credproxy/s\n    credentials: {file: {path: /etc/credproxy/none.json}}\n"
 	s.write(t, "/"+packagedConfig, config, 0o644)
 	s.must(t, "systemctl", "enable", "--now", service)
 	before := s.show(t, "MainPID")
@@ -129,9 +129,17 @@ func (tool tool) live(t *testing.T, s *installed) {
 		downgrade = append(slices.Clone(downgrade), "--oldpackage")
 	}
 	pkg(downgrade, "/run/v1.2.3")
-	if now := s.show(t, "MainPID"); now == before || s.show(t, "ActiveState") != "active" {
-		t.Errorf("after another version it is %s, process %s as before", s.show(t, "ActiveState"), now)
+	now := s.show(t, "MainPID")
+	if now == before || s.show(t, "ActiveState") != "active" || !strings.Contains(s.must(t, "journalctl", "--unit="+service), "upgrade: this process serves now") {
+		t.Errorf("after another version it is %s, process %s, before %s", s.show(t, "ActiveState"), now, before)
 	}
+	// One that cannot be asked is restarted.
+	s.write(t, "/"+packagedConfig, strings.Replace(config, "control.sock", "other.sock", 1), 0o644)
+	pkg(tool.install, "/run/v1.2.4")
+	if again := s.show(t, "MainPID"); again == now || s.show(t, "ActiveState") != "active" {
+		t.Errorf("where nobody can be asked it is %s, process %s", s.show(t, "ActiveState"), again)
+	}
+	s.write(t, "/"+packagedConfig, config, 0o644)
 	if got := s.must(t, "cat", "/"+packagedConfig); got != strings.TrimSpace(config) {
 		t.Errorf("the configuration is %s", got)
 	}

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/credproxy/credproxy/integration/servers"
 )
@@ -33,6 +36,7 @@ func TestSystemdRuns(t *testing.T) {
 	s.tellsUsersApart(t)
 	s.reloads(t)
 	s.restartsUnderLoad(t)
+	s.upgrades(t)
 	s.survivesAHang(t)
 	s.stopsAndGoes(t)
 }
@@ -151,6 +155,52 @@ func closed(c chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// upgrades installs anew, which puts a new process in the place of the one that runs. A session goes
+// on, and systemd looks after the new process as it did after the old one.
+func (s *installed) upgrades(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	session, err := pgx.Connect(ctx, "postgres://anybody@"+s.addr+"/postgres?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close(ctx)
+	before := s.show(t, "MainPID")
+	if said := s.must(t, "/run/checkout/systemd/install.sh", "install", "/run/checkout/credproxy"); !strings.Contains(said, "serves now; sessions left with the old one: 1") {
+		t.Errorf("install.sh says %s", said)
+	}
+	now := s.await(t, "MainPID", func(pid string) bool { return pid != before })
+	if state, restarts := s.show(t, "ActiveState"), s.show(t, "NRestarts"); state != "active" || restarts != "0" {
+		t.Errorf("it is %s after %s restarts", state, restarts)
+	}
+	if parent := s.must(t, "sed", "-n", `s/^PPid:\t//p`, "/proc/"+now+"/status"); parent != "1" {
+		t.Errorf("the new process is a child of %s", parent)
+	}
+	s.await(t, "StatusText", func(text string) bool { return strings.HasPrefix(text, "Ready: databases: 2, sessions: 0") })
+	var user string
+	if err := session.QueryRow(ctx, "SELECT current_user").Scan(&user); err != nil || user != "app" {
+		t.Errorf("the session from before: %q, %v", user, err)
+	}
+	s.logsIn(t)
+	if err := session.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := s.run(t, "test", "-d", "/proc/"+before); err != nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal("the old process does not end with its last session")
+		}
+	}
+	if got := s.show(t, "MainPID"); got != now {
+		t.Errorf("with the old process the main one changed, to %s", got)
+	}
+	s.must(t, "kill", "-KILL", now) // systemd is its parent, and need not wait for the watchdog
+	s.await(t, "NRestarts", func(n string) bool { return n != "0" })
+	s.await(t, "ActiveState", func(state string) bool { return state == "active" })
+	s.must(t, "systemctl", "reset-failed", service)
 }
 
 // survivesAHang stops the process as if it hung, and waits for the watchdog.
