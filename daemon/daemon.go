@@ -88,13 +88,15 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	log, r := opts.Log, reloader{file: opts.File, load: opts.Load, level: opts.Level}
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
+	public, leave := context.WithCancel(serving) // ends what only the process does that serves new clients
+	defer leave()
 	var finding sync.WaitGroup
 	defer finding.Wait()
 	told := ctx
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	d := &daemon{
-		log: log, version: opts.Version, metrics: metrics.New(), queues: &awssm.Queues{Log: log}, started: time.Now(), quit: quit, serving: serving,
+		log: log, version: opts.Version, metrics: metrics.New(), queues: &awssm.Queues{Log: log, Until: public}, started: time.Now(), quit: quit, serving: serving,
 		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}, accepting: opts.Succession == nil, succession: opts.Succession},
 		succession: opts.Succession, older: older.Processes{Predecessors: opts.Succession.Predecessors(), Log: log}, upgrades: upgrade.NewRequests(ctx, opts.Program, admin.UpgradeTimeout, log), main: make(chan struct{}),
 	}
@@ -138,8 +140,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	var working sync.WaitGroup // until the last session has ended
 	working.Go(func() { memory.Release(serving, 30*time.Second) })
 	working.Go(func() { d.metrics.Sample(serving) })
-	public, leave := context.WithCancel(serving) // what the one process does that serves
-	defer leave()
 	var administering sync.WaitGroup
 	if d.sockets, err = sockets.Open(ctx, cfg.Admin, d.succession, log); err != nil {
 		failed <- err

@@ -33,9 +33,13 @@ var errGone = errors.New("the other process has ended")
 // line is one end of a line: a socket that keeps the bounds of messages.
 type line struct{ *net.UnixConn }
 
+// say sends a word. The error is errGone if nobody is there to hear it.
 func (l line) say(word string) error {
 	_ = l.SetWriteDeadline(time.Now().Add(sendTimeout))
 	_, err := l.Write([]byte(word[:min(len(word), maxWord)]))
+	if isReset(err) {
+		return errGone
+	}
 	return err
 }
 

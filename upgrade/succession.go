@@ -103,7 +103,7 @@ func (s *Succession) Settle(ctx context.Context) error {
 	if err == nil {
 		err = s.line.expect(ctx, wordMain)
 	}
-	if errors.Is(err, errGone) || isReset(err) {
+	if errors.Is(err, errGone) {
 		return nil
 	}
 	return err

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"testing"
@@ -85,6 +86,59 @@ func TestCancelAfterTheEngine(t *testing.T) {
 	if n := after.Counts.Cancels("forwarded"); n != 1 {
 		t.Errorf("%d cancels forwarded", n)
 	}
+}
+
+// TestCancelOfAnotherProcess has a client cancel in a process that came after the one that gave the
+// key: it hands the request on as it is, and counts what becomes of it.
+func TestCancelOfAnotherProcess(t *testing.T) {
+	before, cancels := new(CancelKeys), make(chan []byte, 1)
+	old := newRig(t, func(e *Engine) { e.CancelKeys = before }, func(p *scripted) {
+		packet := p.packet()
+		if isCancel(packet) {
+			cancels <- packet
+			return
+		}
+		p.send(authOK + frame('K', "\x00\x00\x00\x07abcd") + readyIdle)
+		_, _ = io.Copy(io.Discard, p.r)
+	})
+	next := newRig(t, func(e *Engine) {
+		e.CancelElsewhere = func(ctx context.Context, request []byte) string {
+			result, err := before.Forward(ctx, request)
+			if err != nil {
+				t.Error(err)
+			}
+			return result
+		}
+	}, func(p *scripted) { t.Error("the other database was dialled") })
+	c := newPeer(t, old.Dial(t))
+	c.startup()
+	c.message()
+	_, body := c.message()
+	key, err := wire.ParseKey(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancelRequest(t, next, key)
+	if got, err := wire.ParseCancel(<-cancels); err != nil || string(got.Secret) != "abcd" {
+		t.Errorf("the database got %+v, %v", got, err)
+	}
+	for next.Counts.Cancels("limited") == 0 { // guesses are no faster by this way
+		cancelRequest(t, next, wire.CancelKey{PID: 7, Secret: []byte("wxyz")})
+	}
+	if known, unknown := next.Counts.Cancels("forwarded"), next.Counts.Cancels("unknown"); known != 1 || unknown < guessesAtOnce-1 || unknown > 2*guessesAtOnce {
+		t.Errorf("%d forwarded, %d unknown", known, unknown)
+	}
+}
+
+func FuzzForward(f *testing.F) {
+	f.Add(wire.CancelKey{PID: 7, Secret: []byte("abcd")}.Request())
+	f.Add([]byte("\x00\x00\x00\x08\x04\xd2\x16\x2e"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, request []byte) {
+		if result, err := new(CancelKeys).Forward(t.Context(), request); result != unknown {
+			t.Errorf("%q is %s, %v", request, result, err)
+		}
+	})
 }
 
 // TestGuessedCancelKeys has somebody guess the key of a session, whose client then cannot

@@ -52,6 +52,9 @@ const (
 // role that is assumed for a secret.
 type Queues struct {
 	Log *zap.Logger // required
+	// Until, if it is set, ends the reading of all queues when it ends: another process reads them then, which
+	// would miss what this one takes.
+	Until context.Context
 
 	mu    sync.Mutex
 	byURL map[string]*queue
@@ -77,6 +80,7 @@ func (qs *Queues) Watch(ctx context.Context, src *Source, queueURL string, obser
 	if err != nil {
 		return nil, fmt.Errorf("queue %s: %w", queueURL, err)
 	}
+	q.until = qs.Until
 	if qs.byURL == nil {
 		qs.byURL = make(map[string]*queue)
 	}
@@ -84,8 +88,14 @@ func (qs *Queues) Watch(ctx context.Context, src *Source, queueURL string, obser
 	return &Watched{src, q}, nil
 }
 
-// Watch calls changed after each event that names the secret, until ctx ends.
+// Watch calls changed after each event that names the secret, until ctx ends, or Queues.Until.
 func (w *Watched) Watch(ctx context.Context, changed func()) error {
+	if w.queue.until != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(w.queue.until, cancel)()
+	}
 	defer w.queue.subscribe(namesOf(w.id), changed)()
 	// One of those who watch reads for all; when it stops, another goes on.
 	select {
@@ -101,6 +111,7 @@ func (w *Watched) Watch(ctx context.Context, changed func()) error {
 // queue is one queue of SQS.
 type queue struct {
 	url     string
+	until   context.Context // nil: for ever
 	config  *awscfg.Config
 	client  *sqs.Client
 	observe func(operation string, err error)

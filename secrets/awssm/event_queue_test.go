@@ -454,6 +454,27 @@ func TestStopsWhilePolling(t *testing.T) {
 	})
 }
 
+// TestQueuesUntil has another process read the queue: what comes then is left for it.
+func TestQueuesUntil(t *testing.T) {
+	staticKeys(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		until, leave := context.WithCancel(t.Context())
+		r.queues.Until = until
+		stop, stopOther := r.watch(t, ordersARN), r.watch(t, stockARN)
+		time.Sleep(time.Second)
+		leave()
+		synctest.Wait()
+		r.sqs.send(labelUpdated("prod/orders", ordersARN))
+		time.Sleep(time.Minute)
+		if n := r.sqs.deletions(); n != 0 || r.changesOf(ordersARN) != 0 {
+			t.Errorf("%d messages were read after the end", n)
+		}
+		stop()
+		stopOther()
+	})
+}
+
 type endless struct{ read int64 }
 
 func (e *endless) Read(p []byte) (int, error) { e.read += int64(len(p)); return len(p), nil }

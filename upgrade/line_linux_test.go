@@ -1,0 +1,157 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lines returns both ends of a line.
+func lines(t *testing.T) (a, b line) {
+	t.Helper()
+	c, fd, err := pair(unix.SOCK_SEQPACKET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a = line{c.(*net.UnixConn)}
+	if b, err = lineOf(fd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+	return a, b
+}
+
+func TestWords(t *testing.T) {
+	old, next := lines(t)
+	s, n := &Successor{line: old, kill: func() {}}, &Succession{line: next}
+	if err := next.say(wordReady); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AwaitReady(t.Context()); err != nil {
+		t.Error(err)
+	}
+	n.Failed(errors.New("no secret\nat all"))
+	if err := s.AwaitReady(t.Context()); err == nil || err.Error() != "no secret\nat all" {
+		t.Errorf("a failure is heard as %v", err)
+	}
+	n.Failed(errors.New(strings.Repeat("x", 2*maxWord)))
+	if err := s.AwaitReady(t.Context()); err == nil || len(err.Error()) != maxWord-len(wordFailed) {
+		t.Errorf("a long failure is heard as %v", err)
+	}
+	if err := next.say(wordMain); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AwaitReady(t.Context()); err == nil || !strings.Contains(err.Error(), `it said "main", not "ready"`) {
+		t.Errorf("another word is heard as %v", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errors.New("too late"))
+	defer cancel()
+	if err := s.AwaitReady(ctx); err == nil || err.Error() != "too late" {
+		t.Errorf("silence is heard as %v", err)
+	}
+	_ = next.Close()
+	if err := s.AwaitSettled(t.Context()); err == nil || !strings.Contains(err.Error(), "ended soon after") {
+		t.Errorf("an end is heard as %v", err)
+	}
+	if err := s.Accept(); err == nil || !strings.Contains(err.Error(), "ended when it was to accept") {
+		t.Errorf("an end is noticed as %v", err)
+	}
+}
+
+// TestAsk has a process ask two older ones, of which one ends, and a third that does not answer.
+func TestAsk(t *testing.T) {
+	var all Predecessors
+	var serving sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	ends := make([]line, 3)
+	for i := range ends {
+		here, there := lines(t)
+		all.all = append(all.all, newPredecessor(Origin{Number: 3 - i, PID: 100 + i}, here))
+		ends[i] = there
+	}
+	for _, there := range ends[:2] {
+		serving.Go(func() {
+			(&Successor{line: there}).Serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					http.Error(w, err.Error(), http.StatusBadRequest)
+					return
+				}
+				_, _ = w.Write(append([]byte(r.Method+r.URL.Path+" "), body...))
+			}))
+		})
+	}
+	asking, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	answers := all.Ask(asking, http.MethodPost, "/cancel", []byte("key"))
+	if len(answers) != 3 || string(answers[0].Body) != "POST/cancel key" || string(answers[1].Body) != "POST/cancel key" || answers[0].PID != 100 || answers[1].Number != 2 || answers[2].Err == nil {
+		t.Errorf("%+v", answers)
+	}
+	asking, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if got := all.Ask(asking, http.MethodPost, "/cancel", make([]byte, maxWord+1)); got[0].Err == nil || !strings.Contains(got[0].Err.Error(), "400") {
+		t.Errorf("a request that is too long: %+v", got[0])
+	}
+	ended := make(chan Origin, 3)
+	var watching sync.WaitGroup
+	watching.Go(func() { all.Watch(ctx, func(o Origin) { ended <- o }) })
+	_ = ends[2].Close()
+	if o := <-ended; o.PID != 102 {
+		t.Errorf("%+v has ended", o)
+	}
+	if got := all.Present(); len(got) != 2 {
+		t.Errorf("left are %+v", got)
+	}
+	stop()
+	watching.Wait()
+	serving.Wait()
+	var none *Predecessors
+	if got := none.Ask(t.Context(), http.MethodGet, "/", nil); len(got) != 0 || none.Present() != nil {
+		t.Errorf("nobody answers %+v", got)
+	}
+}
+
+// TestForeignDescriptors has descriptors come by the line that are none, and too many.
+func TestForeignDescriptors(t *testing.T) {
+	here, there := lines(t)
+	if err := here.say("connect"); err != nil { // without any
+		t.Fatal(err)
+	}
+	ours, theirs, err := pair(unix.SOCK_STREAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	if _, _, err := here.WriteMsgUnix([]byte(wordConnect), unix.UnixRights(theirs), nil); err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(theirs)
+	got, err := there.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	if _, err := ours.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := got.Read(b); err != nil || b[0] != 'x' {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func FuzzDescriptors(f *testing.F) {
+	f.Add(unix.UnixRights())
+	f.Add([]byte("\x14\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\xff\xff\xff\xff\x00\x00\x00\x00"))
+	f.Fuzz(func(_ *testing.T, rights []byte) {
+		_, _ = descriptors(rights) // must not panic; what it returns is the kernel's to give
+	})
+}
