@@ -120,9 +120,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if d.traces, err = otlp.Start(otlp.Options{Endpoint: cfg.Tracing.Endpoint, Version: opts.Version, Log: log}); err != nil {
-		return config.Invalid(err)
-	}
+	d.traces = otlp.Start(otlp.Options{Endpoint: cfg.Tracing.Endpoint, Version: opts.Version, Log: log})
 	defer d.traces.Close()
 	if err = d.inheritListeners(); err != nil {
 		return err

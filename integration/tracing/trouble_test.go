@@ -73,19 +73,38 @@ func TestReceiverInTrouble(t *testing.T) {
 	}
 }
 
-// TestMistakes has what is wrong said at the start, without what it holds.
+// TestMistakes has a mistake in the configuration end the start, and what is wrong said without
+// what it holds.
 func TestMistakes(t *testing.T) {
-	for _, tt := range []struct{ yaml, env, want string }{
-		{`tracing: {endpoint: "collector:4318"}`, "", "tracing.endpoint: not the URL of an OTLP receiver"},
-		{`tracing: {endpoint: "http://me:` + headerValue + `@collector:4318"}`, "", "tracing.endpoint: the URL of an OTLP receiver has no user"},
-		{"", "OTEL_EXPORTER_OTLP_ENDPOINT=http://me:" + headerValue + "@collector:4318", "OTEL_EXPORTER_OTLP_ENDPOINT: the URL of an OTLP receiver has no user"},
-		{`tracing: {endpoint: "http://collector:4318"}`, "OTEL_EXPORTER_OTLP_HEADERS=" + headerValue, "OTEL_EXPORTER_OTLP_HEADERS: entry 1 is not name=value"},
+	for endpoint, want := range map[string]string{
+		"collector:4318": "tracing.endpoint: not the URL of an OTLP receiver",
+		"http://me:" + headerValue + "@collector:4318": "tracing.endpoint: the URL of an OTLP receiver has no user",
 	} {
-		yaml := tt.yaml + "\ndatabases:\n  - name: orders\n    engine: postgres\n    host: localhost\n    listen: 127.0.0.1:0\n    credentials: {env: {username: U, password: P}}\n"
-		p, err := sidecar.Start(sidecar.Options{Binary: binary, Config: yaml, Env: []string{"U=app", "P=" + appPassword, tt.env}})
+		p, err := sidecar.Start(sidecar.Options{Binary: binary, Config: config("postgres", "", endpoint)})
 		must(t, err)
-		if code, log := p.Wait(), p.Log(); code != 2 || !strings.Contains(log, tt.want) || strings.Contains(log, headerValue) {
-			t.Errorf("%s %s: status %d: %s", tt.yaml, tt.env, code, log)
+		if code, log := p.Wait(), p.Log(); code != 2 || !strings.Contains(log, want) || strings.Contains(log, headerValue) {
+			t.Errorf("%s: status %d: %s", endpoint, code, log)
+		}
+	}
+}
+
+// TestMistakesInTheEnvironment has the environment of a pod that is meant for another program:
+// clients get their sessions all the same, and the log says why there are no traces.
+func TestMistakesInTheEnvironment(t *testing.T) {
+	pg, secret := postgres(t, 15)
+	for env, want := range map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317":                          "OTEL_EXPORTER_OTLP_ENDPOINT: not the URL of an OTLP receiver",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://me:" + headerValue + "@collector": "OTEL_EXPORTER_OTLP_ENDPOINT: the URL of an OTLP receiver has no user",
+		"OTEL_EXPORTER_OTLP_HEADERS=" + headerValue:                           "OTEL_EXPORTER_OTLP_HEADERS: entry 1 is not name=value",
+		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                    "OTEL_EXPORTER_OTLP_PROTOCOL: credproxy speaks http/protobuf alone",
+	} {
+		s := &stand{aws: startAWS(t, secret)}
+		s.proxy = sidecar.Run(t, sidecar.Options{Binary: binary, Config: config("postgres", pg.CAFile, ""),
+			Env: append(s.aws.Env(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", env)}, appPassword, headerValue)
+		s.addr = s.proxy.Addr(t, "orders")
+		s.visit(t, "")
+		if log := s.proxy.Log(); strings.Count(log, "there are no traces") != 1 || !strings.Contains(log, want) {
+			t.Errorf("%s: %s", env, log)
 		}
 	}
 }

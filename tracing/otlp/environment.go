@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/credproxy/credproxy/tracing"
 )
@@ -18,8 +21,12 @@ import (
 // tracesPath is where a receiver takes traces, below its endpoint.
 const tracesPath = "v1/traces"
 
-// defaultTimeout is for one request (OTEL_EXPORTER_OTLP_TIMEOUT).
-const defaultTimeout = 10 * time.Second
+const (
+	// defaultTimeout is for one request (OTEL_EXPORTER_OTLP_TIMEOUT).
+	defaultTimeout = 10 * time.Second
+	// maxMilliseconds caps every time of the environment: an hour.
+	maxMilliseconds = 3_600_000
+)
 
 // settings are where to send, and how.
 type settings struct {
@@ -67,16 +74,30 @@ func disabled() bool {
 		strings.EqualFold(strings.TrimSpace(os.Getenv("OTEL_TRACES_EXPORTER")), "none")
 }
 
-// read reads the rest of the settings, for what is sent to url. No error quotes a header.
-func read(url string) (s settings, err error) {
-	s = settings{url: url, timeout: defaultTimeout}
+// read reads where traces go, and how; without a URL there are none. No error quotes a value.
+func read(configured string) (s settings, err error) {
+	if disabled() {
+		return settings{}, nil
+	}
+	s = settings{timeout: defaultTimeout}
+	protocol, from := variable("PROTOCOL")
+	if base, _ := variable("ENDPOINT"); configured == "" && base != "" && protocol != "" && protocol != "http/protobuf" {
+		return s, fmt.Errorf("%s: credproxy speaks http/protobuf alone; set tracing.endpoint to a receiver of that, by default at port 4318", from)
+	}
+	if s.url, err = endpoint(configured); s.url == "" {
+		return s, err
+	}
+	exporters := strings.TrimSpace(os.Getenv("OTEL_TRACES_EXPORTER"))
+	if exporters != "" && !slices.Contains(strings.Split(exporters, ","), "otlp") {
+		return s, errors.New("OTEL_TRACES_EXPORTER: credproxy has otlp and none")
+	}
 	if s.headers, err = readHeaders(); err != nil {
 		return s, err
 	}
 	if value, from := variable("TIMEOUT"); from != "" {
-		ms, err := strconv.Atoi(value)
-		if err != nil || ms <= 0 {
-			return s, fmt.Errorf("%s: not a number of milliseconds above 0", from)
+		ms, err := number(from, value, maxMilliseconds)
+		if err != nil {
+			return s, err
 		}
 		s.timeout = time.Duration(ms) * time.Millisecond
 	}
@@ -91,6 +112,15 @@ func read(url string) (s settings, err error) {
 	return s, err
 }
 
+// number reads the value of a variable.
+func number(from, value string, most int) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("%s: not a whole number from 1 to %d", from, most)
+	}
+	return n, nil
+}
+
 // readHeaders reads name=value,name=value, whose values are percent-encoded.
 func readHeaders() (http.Header, error) {
 	headers := http.Header{}
@@ -102,12 +132,18 @@ func readHeaders() (http.Header, error) {
 		name, value, ok := strings.Cut(pair, "=")
 		name = strings.TrimSpace(name)
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if !ok || name == "" || err != nil || strings.ContainsAny(name+value, "\r\n\x00") || strings.ContainsAny(name, " \t:") {
+		if !ok || name == "" || err != nil || strings.ContainsFunc(name, noToken) || strings.ContainsFunc(value, unicode.IsControl) {
 			return nil, fmt.Errorf("%s: entry %d is not name=value, with a percent-encoded value", from, i+1)
 		}
 		headers.Set(name, value)
 	}
 	return headers, nil
+}
+
+// noToken reports whether a header's name must not hold r (RFC 9110, section 5.6.2).
+func noToken(r rune) bool {
+	letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+	return !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
 // readTLS reads what receivers and we show each other; nil if nothing is set.

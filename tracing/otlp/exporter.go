@@ -49,46 +49,44 @@ type ended struct {
 
 // Options are what [Start] needs.
 type Options struct {
-	Endpoint string // of the configuration; "": the environment's
+	Endpoint string // of the configuration, which has checked it; "": the environment's
 	Version  string // of credproxy
 	Log      *zap.Logger
 }
 
 // Start begins to send traces, if the configuration or the environment says where to, and
-// the environment does not turn them off; else it returns nil. Whoever calls it calls Close.
-// An error names the key or the variable that it lies in.
-func Start(o Options) (*Exporter, error) {
-	url, err := endpoint(o.Endpoint)
-	if err != nil || url == "" || disabled() {
-		return nil, err
+// the environment does not turn them off; else it returns nil. A mistake in the environment,
+// which may be meant for other programs, is a warning, and there are no traces. Whoever calls it calls Close.
+func Start(o Options) *Exporter {
+	s, err := read(o.Endpoint)
+	if err == nil && s.url == "" {
+		return nil
 	}
-	s, err := read(url)
+	// What the SDK would say is said here: of its environment by checkSDK, of sending by told.
+	// Where else it says it is the process's and not this Exporter's.
+	otel.SetLogger(logr.Discard())
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+	var about *resource.Resource
+	if err == nil {
+		err = checkSDK()
+	}
+	if err == nil {
+		about, err = readResource(o.Version)
+	}
 	if err != nil {
-		return nil, err
-	}
-	if protocol, from := variable("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
-		o.Log.Warn("traces are sent as http/protobuf alone: is the endpoint one of OTLP over HTTP, by default port 4318?", zap.String(from, protocol))
+		o.Log.Warn("there are no traces", zap.Error(err))
+		return nil
 	}
 	e := &Exporter{log: o.Log, queue: make(chan ended, maxQueue), stop: make(chan struct{})}
 	closed, giveUp := context.WithCancelCause(context.Background())
 	e.giveUp = giveUp
-	// The SDK tells of mistakes in its own environment through these alone.
-	otel.SetLogger(logr.Discard())
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn("the OpenTelemetry SDK", zap.Error(err)) }))
-	about, err := resource.New(context.Background(),
-		resource.WithAttributes(semconv.ServiceName("credproxy"), semconv.ServiceVersion(o.Version)), resource.WithFromEnv())
-	if err != nil {
-		return nil, errors.Join(errors.New("OTEL_RESOURCE_ATTRIBUTES"), err)
-	}
 	sender := &told{Exporter: otlptrace.NewUnstarted(newClient(s, closed)), log: o.Log, leftOut: &e.leftOut}
-	if err := sender.Start(closed); err != nil {
-		return nil, err
-	}
+	_ = sender.Start(closed)                                                                                 // the client's never fails
 	e.provider = sdk.NewTracerProvider(sdk.WithResource(about), sdk.WithBatcher(sender, sdk.WithBlocking())) // it is ours to leave out whole traces
 	e.tracer = e.provider.Tracer("github.com/credproxy/credproxy", trace.WithInstrumentationVersion(o.Version), trace.WithSchemaURL(semconv.SchemaURL))
-	o.Log.Info("traces are sent", zap.String("endpoint", url), zap.String("sampler", strings.ToLower(os.Getenv("OTEL_TRACES_SAMPLER"))))
+	o.Log.Info("traces are sent", zap.String("endpoint", s.url), zap.String("sampler", strings.ToLower(os.Getenv("OTEL_TRACES_SAMPLER"))))
 	e.running.Go(e.run)
-	return e, nil
+	return e
 }
 
 // For returns what takes the logins of a database when they have ended, nil if e is nil. It

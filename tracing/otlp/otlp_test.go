@@ -86,9 +86,9 @@ func (r *receiver) spans() map[string]*tracepb.Span {
 func start(t *testing.T, url string) (*Exporter, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
-	e, err := Start(Options{Endpoint: url, Version: "1.2.3", Log: zap.New(core)})
-	if err != nil || e == nil {
-		t.Fatal(e, err)
+	e := Start(Options{Endpoint: url, Version: "1.2.3", Log: zap.New(core)})
+	if e == nil {
+		t.Fatal(logs.All())
 	}
 	return e, logs
 }
@@ -188,14 +188,13 @@ func TestParents(t *testing.T) {
 		{"always_off", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false},
 		{"parentbased_always_off", "", false},
 		{"parentbased_always_off", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true},
-		{"nonsense", "", true}, // said in the log
 	} {
 		t.Setenv("OTEL_SERVICE_NAME", "mine")
 		if tt.sampler != "" {
 			t.Setenv("OTEL_TRACES_SAMPLER", tt.sampler)
 		}
 		r := newReceiver(t, nil)
-		e, logs := start(t, r.URL)
+		e, _ := start(t, r.URL)
 		e.For("orders")(aLogin(tt.parent))
 		e.Close()
 		if spans := r.spans(); (len(spans) == 3) != tt.arrives {
@@ -203,27 +202,30 @@ func TestParents(t *testing.T) {
 		} else if tt.arrives && !strings.Contains(r.took[0].String(), `"mine"`) {
 			t.Errorf("%+v: not the name of the service: %v", tt, r.took[0])
 		}
-		if tt.sampler == "nonsense" && logs.FilterMessage("the OpenTelemetry SDK").Len() != 1 {
-			t.Errorf("log: %v", logs.All())
-		}
 	}
 }
 
+// TestOff has traces turned off, which comes before mistakes in the rest.
 func TestOff(t *testing.T) {
-	for _, env := range [][2]string{{}, {"OTEL_SDK_DISABLED", "TRUE"}, {"OTEL_TRACES_EXPORTER", "none"}} {
-		endpoint := ""
-		if env[0] != "" {
-			t.Setenv(env[0], env[1])
-			endpoint = "http://127.0.0.1:4318"
-		}
-		e, err := Start(Options{Endpoint: endpoint, Log: zap.NewNop()})
-		if e != nil || err != nil || e.For("orders") != nil {
-			t.Errorf("%v: %v, %v", env, e, err)
-		}
-		e.Close()
-		if env[0] != "" {
-			_ = os.Unsetenv(env[0])
-		}
+	for _, env := range []map[string]string{
+		{},
+		{"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"},
+		{"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_RESOURCE_ATTRIBUTES": "a"},
+		{"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_HEADERS": "a"},
+		{"OTEL_TRACES_EXPORTER": "zipkin"}, // of others: nobody wants traces of credproxy
+		{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"},
+	} {
+		t.Run("", func(t *testing.T) {
+			for name, value := range env {
+				t.Setenv(name, value)
+			}
+			core, logs := observer.New(zap.InfoLevel)
+			e := Start(Options{Log: zap.New(core)})
+			if e != nil || e.For("orders") != nil || logs.Len() > 0 {
+				t.Errorf("%v: %v, log %v", env, e, logs.All())
+			}
+			e.Close()
+		})
 	}
 }
 
@@ -256,22 +258,69 @@ func TestMistakesInTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ name, value, want string }{
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "planted:4317", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: not the URL of an OTLP receiver"},
+		{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL: credproxy speaks http/protobuf alone; set tracing.endpoint"},
+		{"OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER: credproxy has otlp and none"},
+		{"OTEL_TRACES_EXPORTER", "console", "OTEL_TRACES_EXPORTER: credproxy has otlp and none"},
 		{"OTEL_EXPORTER_OTLP_HEADERS", "a=b,planted", "OTEL_EXPORTER_OTLP_HEADERS: entry 2 is not name=value"},
 		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=planted%zz", "OTEL_EXPORTER_OTLP_TRACES_HEADERS: entry 1"},
 		{"OTEL_EXPORTER_OTLP_HEADERS", "a=planted%0d%0ab", "OTEL_EXPORTER_OTLP_HEADERS: entry 1"},
-		{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "OTEL_EXPORTER_OTLP_TIMEOUT: not a number of milliseconds"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "a=planted%01", "OTEL_EXPORTER_OTLP_HEADERS: entry 1"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "b=c,a(b)=planted", "OTEL_EXPORTER_OTLP_HEADERS: entry 2"},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "OTEL_EXPORTER_OTLP_TIMEOUT: not a whole number from 1 to 3600000"},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT", "9300000000000", "OTEL_EXPORTER_OTLP_TIMEOUT: not a whole number"},
 		{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "OTEL_EXPORTER_OTLP_COMPRESSION: write gzip or none"},
 		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent", "OTEL_EXPORTER_OTLP_CERTIFICATE: open /nonexistent"},
 		{"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", empty, "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE: no certificate in"},
 		{"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nonexistent", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: open /nonexistent"},
+		{"OTEL_RESOURCE_ATTRIBUTES", "a=b,planted", "OTEL_RESOURCE_ATTRIBUTES: an entry is not name=value"},
+		{"OTEL_RESOURCE_ATTRIBUTES", "a=%ff", "OTEL_RESOURCE_ATTRIBUTES or OTEL_SERVICE_NAME: not UTF-8"},
+		{"OTEL_SERVICE_NAME", "planted\xff", "OTEL_RESOURCE_ATTRIBUTES or OTEL_SERVICE_NAME: not UTF-8"},
+		{"OTEL_BSP_MAX_QUEUE_SIZE", "-1", "OTEL_BSP_MAX_QUEUE_SIZE: not a whole number from 1 to 65536"},
+		{"OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: not a whole number"},
+		{"OTEL_BSP_EXPORT_TIMEOUT", "0", "OTEL_BSP_EXPORT_TIMEOUT: not a whole number"},
+		{"OTEL_BSP_SCHEDULE_DELAY", "0", "OTEL_BSP_SCHEDULE_DELAY: not a whole number"},
+		{"OTEL_TRACES_SAMPLER", "planted", "OTEL_TRACES_SAMPLER: no sampler of this name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
 			t.Setenv(tt.name, tt.value)
-			e, err := Start(Options{Endpoint: "http://127.0.0.1:4318", Log: zap.NewNop()})
-			if e != nil || err == nil || !strings.HasPrefix(err.Error(), tt.want) || tt.value != empty && strings.Contains(err.Error(), "planted") {
-				t.Errorf("%s=%s: %v", tt.name, tt.value, err)
+			core, logs := observer.New(zap.InfoLevel)
+			e := Start(Options{Log: zap.New(core)})
+			e.Close()
+			if e != nil || logs.FilterMessage("there are no traces").FilterLevelExact(zap.WarnLevel).Len() != 1 || logs.Len() != 1 {
+				t.Fatalf("%s=%q: %v, log %v", tt.name, tt.value, e, logs.All())
+			}
+			said := logs.All()[0].ContextMap()["error"].(string)
+			if !strings.HasPrefix(said, tt.want) || tt.value != empty && strings.Contains(said, "planted") {
+				t.Errorf("%s=%q: %s", tt.name, tt.value, said)
 			}
 		})
+	}
+}
+
+// TestSampler has the shares that OTEL_TRACES_SAMPLER_ARG may be.
+func TestSampler(t *testing.T) {
+	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+	for share, ok := range map[string]bool{"": true, "0": true, "0.25": true, "1": true, "1.5": false, "-0.1": false, "NaN": false, "half": false} {
+		t.Setenv("OTEL_TRACES_SAMPLER_ARG", share)
+		if err := checkSDK(); (err == nil) != ok {
+			t.Errorf("%q: %v", share, err)
+		}
+	}
+}
+
+// TestConfiguredEndpoint has variables that are meant for other programs beside tracing.endpoint.
+func TestConfiguredEndpoint(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+	t.Setenv("OTEL_TRACES_EXPORTER", "console,otlp")
+	r := newReceiver(t, nil)
+	e, logs := start(t, r.URL)
+	e.For("orders")(aLogin(""))
+	e.Close()
+	if len(r.spans()) != 3 || logs.FilterLevelExact(zap.WarnLevel).Len() > 0 {
+		t.Errorf("%v; log %v", r.spans(), logs.All())
 	}
 }
 
