@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// The caps of one login. A rotation's wait of 90 s has about 30 spans.
+// The caps of one login. One that waits 90 s for a rotation, and tries what it finds, has about 200
+// spans.
 const (
-	maxSpans      = 64
+	maxSpans      = 256
 	maxAttributes = 16
 	maxText       = 256 // bytes of an attribute
 )

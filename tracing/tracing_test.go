@@ -74,12 +74,12 @@ func TestCaps(t *testing.T) {
 	for i := range 100 {
 		first.Number(fmt.Sprint(i), 1)
 	}
-	for range 99 {
+	for range 299 {
 		_, s := tracing.Start(ctx, "source")
 		s.Text("long", strings.Repeat("ä", 1000))
 	}
 	trace := l.End(nil)
-	if len(trace.Spans) != 64 || trace.LeftOut != 100-63 || len(trace.Spans[1].Attributes) != 16 {
+	if len(trace.Spans) != 256 || trace.LeftOut != 300-255 || len(trace.Spans[1].Attributes) != 16 {
 		t.Errorf("%d spans, %d left out, %d attributes", len(trace.Spans), trace.LeftOut, len(trace.Spans[1].Attributes))
 	}
 	if text := trace.Spans[2].Attributes[0].Value.(string); len(text) != 256 || strings.ToValidUTF8(text, "?") != text {

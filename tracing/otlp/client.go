@@ -25,6 +25,8 @@ const (
 	maxPause   = 30 * time.Second
 	// maxAnswer caps what is read of an answer, in bytes.
 	maxAnswer = 64 << 10
+
+	contentType = "application/x-protobuf"
 )
 
 // client sends batches of spans. It is an otlptrace.Client.
@@ -98,7 +100,7 @@ func (c *client) send(ctx context.Context, body []byte) (wait time.Duration, err
 		return -1, err
 	}
 	req.Header = c.headers.Clone()
-	req.Header.Set("Content-Type", "application/x-protobuf")
+	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("User-Agent", "credproxy")
 	if c.gzip {
 		req.Header.Set("Content-Encoding", "gzip")
@@ -111,8 +113,11 @@ func (c *client) send(ctx context.Context, body []byte) (wait time.Duration, err
 		return 0, err
 	}
 	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // so that the connection can be used again
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // also so that the connection can be used again
 	if resp.StatusCode/100 == 2 {
+		if n := rejected(answer); n > 0 && resp.Header.Get("Content-Type") == contentType {
+			return -1, n
+		}
 		return 0, nil
 	}
 	err = fmt.Errorf("the receiver answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))

@@ -389,6 +389,32 @@ func TestReceiverComesBack(t *testing.T) {
 	}
 }
 
+// TestRejected has a receiver that takes all spans of a batch but some, and says so.
+func TestRejected(t *testing.T) {
+	r := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		_, _ = w.Write([]byte("\x0a\x0f\x08\x02\x12\x0bplanted-why"))
+		return true
+	})
+	e, logs := start(t, r.URL)
+	e.For("orders")(aLogin(""))
+	e.Close()
+	lines := logs.FilterLevelExact(zap.WarnLevel).All()
+	if len(lines) != 1 || lines[0].ContextMap()["error"] != "traces export: the receiver rejected 2 spans" || lines[0].ContextMap()["spans_lost"] != int64(2) {
+		t.Errorf("log: %v", lines)
+	}
+}
+
+func FuzzRejected(f *testing.F) {
+	f.Add([]byte("\x0a\x0f\x08\x02\x12\x0bplanted-why"))
+	f.Add([]byte("\x0a\x02\x08\xff"))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		if rejected(answer) < 0 {
+			t.Error("less than none")
+		}
+	})
+}
+
 // TestTellsThatItIsOver has a receiver that refuses, and then does not.
 func TestTellsThatItIsOver(t *testing.T) {
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "10")

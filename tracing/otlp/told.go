@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +31,11 @@ func (t *told) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error 
 	err, now := t.Exporter.ExportSpans(ctx, spans), time.Now()
 	switch {
 	case err != nil:
-		t.lost += len(spans)
+		lost := len(spans)
+		if n, ok := errors.AsType[rejectedError](err); ok {
+			lost = min(lost, int(n))
+		}
+		t.lost += lost
 		if !t.failing || now.After(t.next) {
 			t.log.Warn("traces cannot be sent; logins do not wait for them", append(t.missing(), zap.Error(err))...)
 			t.next = now.Add(tellEvery)
