@@ -77,7 +77,7 @@ func TestReused(t *testing.T) {
 		}
 		for tree, l := range map[string]login{"request": second, "request reset": third} {
 			got := l.about()
-			if l.tree() != tree || got["credproxy.reused"] != true || got["credproxy.version_id"] != first.about()["credproxy.version_id"] || got["db.namespace"] != first.about()["db.namespace"] {
+			if l.tree() != tree || got["credproxy.reused"] != true || got["credproxy.version_id"] != first.about()["credproxy.version_id"] || got["db.namespace"] != first.about()["db.namespace"] || got["server.port"] != first.about()["server.port"] || got["server.address"] != "localhost" {
 				t.Errorf("the tree: %s, want %s; %v", l.tree(), tree, got)
 			}
 		}

@@ -314,6 +314,8 @@ func (l *login) traceLogin() {
 		return
 	}
 	trace.Text("credproxy.version_id", l.up.Cred.ShortVersion())
+	trace.Text("server.address", l.up.Host)
+	trace.Number("server.port", int64(l.up.Port))
 	p := l.params()
 	trace.Text("db.namespace", p.DatabaseFor(l.up.Cred))
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"slices"
 	"time"
@@ -168,6 +169,10 @@ func loggedIn(ctx context.Context, u *backend.Conn) {
 	login := tracing.Of(ctx)
 	login.Text("credproxy.version_id", u.Cred.ShortVersion())
 	login.Text("db.namespace", u.Database)
+	login.Text("server.address", u.Host)
+	if addr, ok := u.TCP.RemoteAddr().(*net.TCPAddr); ok {
+		login.Number("server.port", int64(addr.Port))
+	}
 }
 
 // sessionFields describes the session for its line in the log.
