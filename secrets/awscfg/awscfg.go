@@ -11,6 +11,8 @@ package awscfg
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -81,10 +83,25 @@ func loadBase(ctx context.Context, region string, log *zap.Logger) (aws.Config, 
 	if err != nil {
 		return cfg, secrets.Errorf(secrets.Unavailable, "load AWS configuration: %w", err)
 	}
+	cfg.HTTPClient = plainBody{cfg.HTTPClient}
 	if cfg.Region == "" {
 		cfg.Region, err = instanceRegion(ctx, cfg)
 	}
 	return cfg, err
+}
+
+// plainBody hides from package net/http that the SDK's bodies of requests implement
+// io.WriterTo. Theirs answers io.EOF once the SDK has closed the body, as it does when the
+// response has begun; net/http may ask a moment later whether there is more of it, takes the
+// EOF for a failed write, and closes the connection while the response is read.
+type plainBody struct{ aws.HTTPClient }
+
+// Do implements aws.HTTPClient.
+func (c plainBody) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
 }
 
 func instanceRegion(ctx context.Context, cfg aws.Config) (string, error) {
