@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,7 @@ type stand struct {
 	dir     string
 	program string // path of the binary that runs
 	config  string // path of the configuration
+	wrapper string // what runs the program in its place at the start; "": nothing does
 	proxy   *sidecar.Proxy
 	env     []string
 	pids    []int // of all processes that have served, the first first
@@ -41,6 +43,12 @@ type stand struct {
 
 // newStand starts all. global are lines of the configuration before the databases.
 func newStand(t *testing.T, global ...string) *stand {
+	t.Helper()
+	return startStand(t, func(s *stand) { s.configure(s.databases(), global...) })
+}
+
+// startStand starts all, with the configuration that prepare writes.
+func startStand(t *testing.T, prepare func(*stand)) *stand {
 	t.Helper()
 	s := &stand{t: t, dir: t.TempDir()}
 	must(t, os.Chmod(s.dir, 0o755))
@@ -56,12 +64,14 @@ func newStand(t *testing.T, global ...string) *stand {
 	s.aws.CreateSecret("prod/my", secret("mysql", "localhost", s.my.Port, "app"))
 	s.program, s.config = filepath.Join(s.dir, "credproxy"), filepath.Join(s.dir, "credproxy.yaml")
 	s.install("v1.0.0")
-	s.configure(global...)
+	prepare(s)
 	s.env = append(s.aws.Env(), "CREDPROXY_ADMIN_CONTROL=unix:"+s.dir+"/control.sock")
-	s.proxy = sidecar.Run(t, sidecar.Options{Binary: s.program, Args: []string{"-c", s.config}, Env: s.env}, appPassword)
+	s.proxy = sidecar.Run(t, sidecar.Options{Binary: cmp.Or(s.wrapper, s.program), Args: []string{"-c", s.config}, Env: s.env}, appPassword)
 	s.pids = []int{s.proxy.PID()}
 	t.Cleanup(s.stop)
-	await(t, "readiness", func() bool { code, _, err := s.proxy.Get("/readiness"); return err == nil && code == 200 })
+	await(t, "database pg that is ready", func() bool {
+		return slices.ContainsFunc(s.status().Databases, func(db database) bool { return db.Name == "pg" && db.Ready })
+	})
 	return s
 }
 
@@ -70,24 +80,31 @@ func secret(engine, host string, port int, dbname string) string {
 	return string(text)
 }
 
-// configure writes the configuration: each server at a port of its own and PostgreSQL at a
-// unix socket as well.
-func (s *stand) configure(global ...string) {
+// configure writes the configuration.
+func (s *stand) configure(databases string, global ...string) {
 	s.t.Helper()
-	config := strings.Join(global, "\n") + fmt.Sprintf(`
-databases:
-  - name: pg
-    engine: postgres
-    listen: ["127.0.0.1:0", "unix:%s/.s.PGSQL.5432"]
-    credentials: {secrets_manager: {secret_id: prod/pg}}
-    tls: {ca_file: %q}
+	must(s.t, os.WriteFile(s.config, []byte(strings.Join(global, "\n")+"\ndatabases:\n"+databases), 0o600))
+}
+
+// databases are each server at a port of its own, and PostgreSQL at a unix socket as well. more are
+// lines of PostgreSQL's.
+func (s *stand) databases(more ...string) string {
+	return s.postgres("pg", append(more, fmt.Sprintf(`listen: ["127.0.0.1:0", "unix:%s/.s.PGSQL.5432"]`, s.dir))...) + fmt.Sprintf(`
   - name: my
     engine: mysql
     listen: 127.0.0.1:0
     credentials: {secrets_manager: {secret_id: prod/my}}
     tls: {ca_file: %q}
-`, s.dir, s.pg.CAFile, s.my.CAFile)
-	must(s.t, os.WriteFile(s.config, []byte(config), 0o600))
+`, s.my.CAFile)
+}
+
+// postgres is one database of PostgreSQL's, with these lines.
+func (s *stand) postgres(name string, lines ...string) string {
+	yaml := fmt.Sprintf("  - name: %s\n    engine: postgres\n    credentials: {secrets_manager: {secret_id: prod/pg}}\n    tls: {ca_file: %q}\n", name, s.pg.CAFile)
+	for _, line := range lines {
+		yaml += "    " + line + "\n"
+	}
+	return yaml
 }
 
 // install puts a build in the place of the program, as a package does.
@@ -153,11 +170,22 @@ type status struct {
 	Version      string
 	PID          int
 	Ready        bool
+	Databases    []database
 	Predecessors []struct {
 		PID      int
 		Version  string
 		Sessions int64
 	}
+}
+
+type database struct {
+	Name       string
+	Ready      bool
+	Listeners  []string
+	BreakGlass struct {
+		Active bool
+		Reason string
+	} `json:"break_glass"`
 }
 
 func (s *stand) status() (st status) {

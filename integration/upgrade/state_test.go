@@ -1,0 +1,148 @@
+package upgrade_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestEmergencyGoesOn upgrades while logins use the emergency credential.
+func TestEmergencyGoesOn(t *testing.T) {
+	const password = "planted-Emergency-1"
+	s := startStand(t, func(s *stand) {
+		must(t, s.pg.CreateRole(t.Context(), "emergency", password))
+		file := s.dir + "/emergency.json"
+		must(t, os.WriteFile(file, []byte(fmt.Sprintf(`{"username":"emergency","password":%q}`, password)), 0o600))
+		s.configure(s.databases(fmt.Sprintf("break_glass: {file: %q, max_duration: 10m}", file)))
+	})
+	if said, status := s.ask("break-glass", "--reason", "the secret is broken"); status != 0 {
+		t.Fatalf("status %d: %s", status, said)
+	}
+	user := func() (name string) {
+		must(t, s.connect().QueryRow(t.Context(), "SELECT current_user").Scan(&name))
+		return name
+	}
+	if got := user(); got != "emergency" {
+		t.Fatalf("before the upgrade it is %s", got)
+	}
+	s.install("v1.1.0")
+	s.upgrade()
+	if got := user(); got != "emergency" {
+		t.Errorf("after the upgrade it is %s", got)
+	}
+	if db := s.status().Databases[0]; db.Name != "pg" || !db.BreakGlass.Active || db.BreakGlass.Reason != "the secret is broken" {
+		t.Errorf("the status says %+v", db)
+	}
+	if said, status := s.ask("break-glass", "--end"); status != 0 {
+		t.Fatalf("status %d: %s", status, said)
+	}
+	if got := user(); got != "app" {
+		t.Errorf("after the end it is %s", got)
+	}
+	if strings.Contains(s.proxy.Log(), password) {
+		t.Error("the emergency password is in the log")
+	}
+}
+
+// TestPooledSessionsEnd has server sessions end that are kept: at once where nobody uses them, and
+// those in use when their client leaves.
+func TestPooledSessionsEnd(t *testing.T) {
+	s := startStand(t, func(s *stand) { s.configure(s.databases("pool: {mode: session}")) })
+	idle, busy := s.connect(), s.connect()
+	var idlePID, busyPID int
+	must(t, idle.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&idlePID))
+	must(t, busy.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&busyPID))
+	must(t, idle.Close(t.Context()))
+	await(t, "idle session", func() bool { n, err := s.proxy.Metric("credproxy_pool_idle"); return err == nil && n == 1 })
+	s.install("v1.1.0")
+	s.upgrade()
+	there := func(pid int) (yes bool) {
+		conn := s.connect()
+		must(t, conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid).Scan(&yes))
+		must(t, conn.Close(t.Context()))
+		return yes
+	}
+	await(t, "end of the idle session", func() bool { return !there(idlePID) })
+	var one int
+	must(t, busy.QueryRow(t.Context(), "SELECT 1").Scan(&one))
+	must(t, busy.Close(t.Context()))
+	await(t, "end of the other session", func() bool { return !there(busyPID) })
+	await(t, "end of the old process", func() bool { return slices.Equal(s.alive(), s.pids[1:]) })
+}
+
+// TestPortsStay has databases that list no listener keep their ports, though the configuration has them in
+// another order by the time of the upgrade.
+func TestPortsStay(t *testing.T) {
+	s := startStand(t, func(s *stand) {
+		s.configure(s.postgres("a") + s.postgres("b") + s.postgres("pg", "listen: 127.0.0.1:0"))
+	})
+	listeners := func() map[string]string {
+		all := map[string]string{}
+		for _, db := range s.status().Databases {
+			all[db.Name] = strings.Join(db.Listeners, " ")
+		}
+		return all
+	}
+	before := listeners()
+	s.configure(s.postgres("b") + s.postgres("pg", "listen: 127.0.0.1:0") + s.postgres("c") + s.postgres("a"))
+	await(t, "reload", func() bool { return len(listeners()["c"]) > 0 })
+	s.install("v1.1.0")
+	s.upgrade()
+	after := listeners()
+	for name, addrs := range before {
+		if after[name] != addrs || addrs == "" {
+			t.Errorf("%s listens on %q, before on %q", name, after[name], addrs)
+		}
+	}
+}
+
+// TestReloadDuringUpgrade has a reload wait for the end of an upgrade that does not get anywhere.
+func TestReloadDuringUpgrade(t *testing.T) {
+	s := newStand(t)
+	s.place(script("#!/bin/sh\nexec sleep 1000\n"))
+	first := make(chan string, 1)
+	go func() { first <- s.refused("--timeout=1s") }()
+	s.proxy.AwaitLog(t, "upgrade: a new process starts")
+	s.configure(s.databases() + s.postgres("second", "listen: 127.0.0.1:0"))
+	s.proxy.Signal(syscall.SIGHUP)
+	<-first
+	if _, err := s.proxy.Addrs("second", 1); err != nil {
+		t.Error(err)
+	}
+	if st := s.status(); st.PID != s.pids[0] {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestBrokenDatabaseHoldsUpNothing upgrades though one database has not worked before either, and nor does it
+// afterwards.
+func TestBrokenDatabaseHoldsUpNothing(t *testing.T) {
+	s := startStand(t, func(s *stand) {
+		s.configure(s.databases()+strings.Replace(s.postgres("broken", "listen: 127.0.0.1:0"), "prod/pg", "prod/none", 1), "admin: {readiness: serving, listen: 127.0.0.1:0}")
+	})
+	s.install("v1.1.0")
+	s.upgrade()
+	if st := s.status(); st.Version != "v1.1.0" {
+		t.Errorf("%+v", st)
+	}
+	must(t, s.connect().Close(t.Context()))
+}
+
+// TestFirstProcess asks credproxy as process 1 of a container.
+func TestFirstProcess(t *testing.T) {
+	s := startStand(t, func(s *stand) {
+		s.configure(s.databases())
+		s.wrapper = s.dir + "/container"
+		must(t, script("#!/bin/sh\nexec unshare --pid --fork --kill-child --mount-proc "+s.program+" \"$@\"\n")(s.wrapper))
+	})
+	if said := s.refused(); !strings.Contains(said, "process 1 of a container") || !strings.Contains(said, "docs/upgrade.md") {
+		t.Error(said)
+	}
+	if said, status := s.ask("shutdown"); status != 0 {
+		t.Errorf("status %d: %s", status, said)
+	}
+	await(t, "end", func() bool { return len(s.alive()) == 0 })
+}
