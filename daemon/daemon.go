@@ -171,6 +171,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		select {
 		case <-ctx.Done():
 		case err = <-failed: // no reason to cut off anybody
+			d.succession.Failed(err) // before the drain, which may take its time
 		case why := <-again:
 			d.reload(ctx, r, why)
 		case <-d.finder.Changed():

@@ -6,6 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -154,4 +158,60 @@ func FuzzDescriptors(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, rights []byte) {
 		_, _ = descriptors(rights) // must not panic; what it returns is the kernel's to give
 	})
+}
+
+// TestTooManyPredecessors holds that no more processes stay than may.
+func TestTooManyPredecessors(t *testing.T) {
+	here, _ := lines(t)
+	var many Predecessors
+	for i := range MaxPredecessors {
+		many.all = append(many.all, newPredecessor(Origin{Number: MaxPredecessors - i, PID: 100 + i}, here))
+	}
+	if _, err := Start(Program{Path: "/nonexistent"}, Offer{From: Origin{Number: MaxPredecessors + 1}, Predecessors: &many}); err == nil || !strings.Contains(err.Error(), "32 older processes still have sessions") {
+		t.Error(err)
+	}
+}
+
+// TestTake has a process be told of sockets that are none.
+func TestTake(t *testing.T) {
+	if s, err := Take(); s != nil || err != nil {
+		t.Errorf("started as ever: %v, %v", s, err)
+	}
+	for _, value := range []string{"", "x", "1", "-3", "99999999"} {
+		t.Setenv(variable, value)
+		if s, err := Take(); s != nil || err == nil || !strings.Contains(err.Error(), variable) {
+			t.Errorf("%q: %v, %v", value, s, err)
+		}
+		if _, there := os.LookupEnv(variable); there {
+			t.Errorf("%q is still in the environment", value)
+		}
+	}
+}
+
+func TestPossible(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	t.Setenv("SYSTEMD_EXEC_PID", "1")
+	if err := Possible(); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("SYSTEMD_EXEC_PID", strconv.Itoa(os.Getpid()))
+	if err := Possible(); err == nil || !strings.Contains(err.Error(), "Type=notify") {
+		t.Error(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+	if err := Possible(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSelf(t *testing.T) {
+	t.Setenv("LISTEN_FDS", "2")
+	t.Setenv("WATCHDOG_PID", "7")
+	t.Setenv("WATCHDOG_USEC", "30000000")
+	p := Self()
+	if !filepath.IsAbs(p.Path) || !slices.Contains(p.Env, "WATCHDOG_USEC=30000000") || slices.ContainsFunc(p.Env, func(v string) bool {
+		return strings.HasPrefix(v, "LISTEN_") || strings.HasPrefix(v, "WATCHDOG_PID")
+	}) {
+		t.Errorf("%+v", p)
+	}
 }

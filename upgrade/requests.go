@@ -136,7 +136,13 @@ func (req *Request) handOver(ctx context.Context, p Process, next *Successor) er
 	defer cancel()
 	stop := context.AfterFunc(req.ctx, cancel)
 	defer stop()
-	if err := next.AwaitReady(waiting); err != nil {
+	switch err := next.AwaitReady(waiting); {
+	case err == nil:
+	case ctx.Err() != nil:
+		return errors.New("credproxy is shutting down")
+	case req.ctx.Err() != nil:
+		return errors.New("who asked for the upgrade has gone")
+	default:
 		return err
 	}
 	if err := next.Accept(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/credproxy/credproxy/integration/servers"
@@ -118,23 +119,8 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	if st := s.status(); st.PID != s.pids[n] || len(st.Predecessors) != 1 || st.Predecessors[0].PID != s.pids[0] || st.Predecessors[0].Sessions != 2 {
 		t.Errorf("%+v", st)
 	}
-	slept := make(chan error, 1)
-	go func() {
-		_, err := oldest.Exec(t.Context(), "SELECT pg_sleep(600)")
-		slept <- err
-	}()
-	await(t, "query", func() bool {
-		var busy bool
-		must(t, s.connect().QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)')").Scan(&busy))
-		return busy
-	})
-	must(t, oldest.PgConn().CancelRequest(t.Context()))
-	if failed, ok := errors.AsType[*pgconn.PgError](<-slept); !ok || failed.Code != "57014" {
-		t.Errorf("the cancelled query: %v", failed)
-	}
+	s.cancels(oldest)
 	var one int
-	must(t, oldest.QueryRow(t.Context(), "SELECT 1").Scan(&one))
-
 	interrupted := make(chan error, 1)
 	go func() {
 		var result int
@@ -156,6 +142,29 @@ func TestUpgradesUnderLoad(t *testing.T) {
 		t.Errorf("the killed query: %v", failed)
 	}
 	must(t, oldestMySQL.QueryRowContext(t.Context(), "SELECT 1").Scan(&one))
+}
+
+// cancels has a session be cancelled, by a request that comes to the process that serves, and work on.
+func (s *stand) cancels(session *pgx.Conn) {
+	s.t.Helper()
+	slept := make(chan error, 1)
+	go func() {
+		_, err := session.Exec(s.t.Context(), "SELECT pg_sleep(600)")
+		slept <- err
+	}()
+	watcher := s.connect()
+	await(s.t, "query", func() bool {
+		var busy bool
+		must(s.t, watcher.QueryRow(s.t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'active' AND query LIKE 'SELECT pg_sleep%')", session.PgConn().PID()).Scan(&busy))
+		return busy
+	})
+	must(s.t, watcher.Close(s.t.Context()))
+	must(s.t, session.PgConn().CancelRequest(s.t.Context()))
+	if failed, ok := errors.AsType[*pgconn.PgError](<-slept); !ok || failed.Code != "57014" {
+		s.t.Errorf("the cancelled query: %v", failed)
+	}
+	var one int
+	must(s.t, session.QueryRow(s.t.Context(), "SELECT 1").Scan(&one))
 }
 
 // connectMySQL returns one session of MySQL.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // TestEmergencyGoesOn upgrades while logins use the emergency credential.
@@ -73,6 +75,39 @@ func TestPooledSessionsEnd(t *testing.T) {
 	await(t, "end of the old process", func() bool { return slices.Equal(s.alive(), s.pids[1:]) })
 }
 
+// TestManyPredecessors has sessions in each of several processes: the last one reaches all.
+func TestManyPredecessors(t *testing.T) {
+	s := newStand(t)
+	sessions := []*pgx.Conn{s.connect()}
+	for i := range 3 {
+		s.install([]string{"v1.1.0", "v1.0.0"}[i%2])
+		s.upgrade()
+		sessions = append(sessions, s.connect())
+	}
+	var there []int
+	for _, p := range s.status().Predecessors {
+		there = append(there, p.PID)
+	}
+	if want := []int{s.pids[2], s.pids[1], s.pids[0]}; !slices.Equal(there, want) {
+		t.Errorf("predecessors are %v, want %v", there, want)
+	}
+	for i, session := range sessions {
+		s.cancels(session)
+		if i < 3 {
+			if n, err := s.proxy.Metric("credproxy_connections_active", `database="pg"`, fmt.Sprintf("predecessor=\"%d\"", i+1)); err != nil || n != 1 {
+				t.Errorf("process %d has %v sessions: %v", i+1, n, err)
+			}
+		}
+	}
+	if n, err := s.proxy.Metric("credproxy_cancel_requests_total", `database="pg"`, `result="forwarded"`); err != nil || n != 4 {
+		t.Errorf("%v cancels are counted: %v", n, err)
+	}
+	must(t, sessions[1].Close(t.Context()))
+	await(t, "end of the second process", func() bool { return !slices.Contains(s.alive(), s.pids[1]) })
+	await(t, "two predecessors", func() bool { return len(s.status().Predecessors) == 2 })
+	s.cancels(sessions[0])
+}
+
 // TestPortsStay has databases that list no listener keep their ports, though the configuration has them in
 // another order by the time of the upgrade.
 func TestPortsStay(t *testing.T) {
@@ -129,6 +164,23 @@ func TestBrokenDatabaseHoldsUpNothing(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	must(t, s.connect().Close(t.Context()))
+}
+
+// TestPasswordOfTheEnvironment has the new process get the password that the old one has taken out of its
+// environment.
+func TestPasswordOfTheEnvironment(t *testing.T) {
+	s := startStand(t, func(s *stand) {
+		s.configure(strings.Replace(s.databases(), "secrets_manager: {secret_id: prod/pg}}", fmt.Sprintf("env: {username: APP_USER, password: APP_PASSWORD}}\n    host: %s\n    port: %d\n    database: postgres", s.pg.Host, s.pg.Port), 1))
+		s.wrapper = s.dir + "/wrapper"
+		must(t, script(fmt.Sprintf("#!/bin/sh\nAPP_USER=app APP_PASSWORD=%s exec %s \"$@\"\n", appPassword, s.program))(s.wrapper))
+	})
+	s.install("v1.1.0")
+	s.upgrade()
+	var user string
+	must(t, s.connect().QueryRow(t.Context(), "SELECT current_user").Scan(&user))
+	if user != "app" {
+		t.Error(user)
+	}
 }
 
 // TestFirstProcess asks credproxy as process 1 of a container.
