@@ -80,7 +80,9 @@ func (r reloader) read() (*config.Config, error) {
 func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	before := d.config()
 	cfg, err := r.read()
-	if err == nil {
+	if err == nil { // what it discovers elsewhere than before is to be there when the rest goes
+		d.finder.Want(before, cfg)
+		d.finder.First(ctx)
 		cfg = d.finder.Complete(cfg)
 	}
 	if why == onSignal {
@@ -98,6 +100,7 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	d.metrics.Reloaded(err == nil)
 	d.reloaded.Store(&admin.Reload{At: time.Now().Round(0), OK: err == nil})
 	if err != nil {
+		d.finder.Want(before)
 		d.log.Error("new configuration refused; the old one stays in force", zap.String("because", why), zap.Error(err))
 		return
 	}

@@ -76,13 +76,17 @@ func New(log *zap.Logger, observer Observer) *Finder {
 // Changed tells when [Finder.Complete] may have something new to say.
 func (f *Finder) Changed() <-chan struct{} { return f.changed }
 
-// Want has the accounts that cfg names be asked, and no others. What is known of those
-// that were asked before stays known.
-func (f *Finder) Want(cfg *config.Config) {
+// Want has the accounts that configurations name be asked, and no others. What is known of
+// those that were asked before stays known.
+func (f *Finder) Want(all ...*config.Config) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	wanted := map[account]*search{}
-	for _, d := range cfg.Discover {
+	var entries []config.Discover
+	for _, cfg := range all {
+		entries = append(entries, cfg.Discover...)
+	}
+	for _, d := range entries {
 		a := accountOf(d)
 		s := wanted[a]
 		if s == nil {

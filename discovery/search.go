@@ -102,9 +102,12 @@ func (f *Finder) ask(ctx context.Context, s *search) answer {
 
 // note keeps an answer, and returns how long to wait before the next round.
 func (f *Finder) note(s *search, a answer) (pause time.Duration) {
-	f.observer.Answered(s.account.region, s.account.role.RoleARN, result(a.err))
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.accounts[s.account] != s {
+		return 0 // it is not wanted any more
+	}
+	f.observer.Answered(s.account.region, s.account.role.RoleARN, result(a.err))
 	now, failing := time.Now(), a.call+" "+result(a.err)
 	pause = secrets.Jitter(s.interval, jitter)
 	if a.err == nil {

@@ -3,6 +3,7 @@ package discovery_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,46 @@ func TestClusterFailsOver(t *testing.T) {
 	running.whole(t, nil)
 	if s.logged("new configuration in force", `"discovery"`) != 0 || s.logged("database gone") != 0 {
 		t.Error("the configuration has changed")
+	}
+}
+
+// TestRoleAndTokens: with a role that may do all, of a process that may do nothing, a database with IAM
+// is found beside one with a secret, and both are logged in to by that role.
+func TestRoleAndTokens(t *testing.T) {
+	s := newStand(t, "postgres")
+	s.allow(func(action, _ string) bool { return strings.HasPrefix(action, "sts:") })
+	host, port := s.host(), 0
+	verifier, err := servers.StartTokenVerifier(func(user, token string) error { return s.aws.VerifyRDSToken(token, host, port, user, time.Now()) })
+	must(t, err)
+	t.Cleanup(func() { _ = verifier.Close() })
+	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: 18, Host: host, CA: s.ca, IAM: verifier})
+	port = pg.Port
+	must(t, pg.CreateIAMRole(t.Context(), "shop"))
+	s.aws.AddDBInstance(awsstub.DBInstance{Identifier: "tokens", Engine: "postgres", Host: host, Port: port, Database: "postgres", IAM: true, Tags: map[string]string{"proxied": ""}})
+	s.add("orders", 0, false)
+	entry := fmt.Sprintf("  iam_user: shop\n  prefix: eu.\n  region: eu-west-1\n  assume_role: {role_arn: %q, external_id: x7}\n", roleARN)
+	s.start(t, entry)
+	s.serves(t, []string{"eu.orders", "eu.tokens"})
+	for _, name := range []string{"eu.orders", "eu.tokens"} {
+		if s.recovery(t.Context(), name) != "false" {
+			t.Errorf("%s: no session", name)
+		}
+	}
+	if n := s.aws.Calls("AssumeRole"); n > 2 { // of discovery, and of the databases
+		t.Errorf("%d calls of AssumeRole", n)
+	}
+	running := newClients(t)
+	running.begin(t, s, "eu.orders", "postgres")
+	running.begin(t, s, "eu.tokens", "postgres")
+	s.write(t, strings.Replace(entry, "x7", "x7, session_name: another", 1)) // so AWS is asked by somebody else
+	sidecar.Await(t, "the other name", func() bool { return s.logged("new configuration in force", `"changed":["eu.orders","eu.tokens"]`) == 1 })
+	s.serves(t, []string{"eu.orders", "eu.tokens"})
+	running.whole(t, nil)
+	if s.logged("database gone") != 0 {
+		t.Error("a database went for a moment")
+	}
+	if v, err := s.Metric("credproxy_discovery_databases", `region="eu-west-1"`, fmt.Sprintf("role=%q", roleARN)); err != nil || v != 2 {
+		t.Errorf("%v databases in the metric, %v", v, err)
 	}
 }
 

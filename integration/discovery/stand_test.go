@@ -23,6 +23,7 @@ const (
 	ofCluster  = "aws:rds:primaryDBClusterArn"
 	ofInstance = "aws:rds:primaryDBInstanceArn"
 	rdsARN     = "arn:aws:rds:eu-west-1:" + awsstub.AccountID + ":"
+	roleARN    = "arn:aws:iam::" + awsstub.AccountID + ":role/reader" // may do all
 )
 
 // engine is one real server, which is behind each database of its engine.
@@ -53,7 +54,8 @@ func newStand(t *testing.T, engines ...string) *stand {
 	s := &stand{secrets: map[string]bool{}}
 	s.allow(func(string, string) bool { return true })
 	aws, err := awsstub.Start(awsstub.Options{Identities: []awsstub.Identity{{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "k",
-		Allow: func(action, resource string) bool { return (*s.allowed.Load())(action, resource) }}}})
+		Allow: func(action, resource string) bool { return (*s.allowed.Load())(action, resource) }}},
+		Roles: []awsstub.Role{{ARN: roleARN, ExternalID: "x7"}}})
 	must(t, err)
 	t.Cleanup(aws.Close)
 	dir, err := os.MkdirTemp("", "found") // the path of a socket is short
