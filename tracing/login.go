@@ -12,7 +12,7 @@ import (
 const (
 	maxSpans      = 256
 	maxAttributes = 16
-	maxText       = 256 // bytes of an attribute
+	maxText       = 256 // bytes
 )
 
 // Record is one span: the login itself, or a step of it.
@@ -139,12 +139,16 @@ func (l *Login) start(r Record) Span {
 // On reports whether anybody listens, for what is not worth finding out otherwise.
 func (s Span) On() bool { return s.login != nil }
 
-// Text adds an attribute, cut to 256 bytes; an empty text is none.
+// Text adds an attribute, clipped; an empty text is none.
 func (s Span) Text(key, value string) {
 	if s.login != nil && value != "" {
-		s.set(key, strings.ToValidUTF8(value[:min(len(value), maxText)], ""))
+		s.set(key, Clip(value))
 	}
 }
+
+// Clip cuts a text to 256 bytes, and leaves out what is not UTF-8: receivers refuse a whole
+// batch for it.
+func Clip(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxText)], "") }
 
 // Number adds an attribute.
 func (s Span) Number(key string, value int64) {

@@ -136,6 +136,13 @@ func TestFindTraceparent(t *testing.T) {
 		"traceparent='" + parent + "'": parent,
 		"orders/*traceparent='" + parent + "',action='login'": parent,
 		`traceparent="` + parent + `" tracestate=x`:           parent,
+		parent + "garbage":                   "",
+		parent + "-00":                       "", // version 00 has no more
+		"traceparent=" + parent[:54] + "000": "",
+		"traceparent=" + parent + ";a=b":     parent,
+		"/*traceparent=" + parent + "*/":     parent,
+		"01" + parent[2:] + "-later":         "01" + parent[2:],
+		"01" + parent[2:] + "later":          "",
 		"traceparent=":                       "",
 		"traceparent=00-0af7651916cd43dd":    "",
 		"orders " + parent:                   "",

@@ -175,6 +175,37 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+type said string
+
+func (said) Error() string        { return "no" }
+func (s said) StatusCode() string { return string(s) }
+
+// TestTexts has texts of the database that are too long, not UTF-8, or empty: each span arrives
+// all the same.
+func TestTexts(t *testing.T) {
+	r := newReceiver(t, nil)
+	e, logs := start(t, r.URL)
+	want := map[string]string{"\xff\xfe42": `string_value:"42"`, strings.Repeat("A", 1<<16): `string_value:"` + strings.Repeat("A", 256) + `"`, "": ""}
+	for code := range want {
+		l := tracing.NewLogin(time.Now())
+		l.Context(t.Context())
+		trace := l.End(&fault.Error{Kind: fault.UpstreamRefused, Message: "\xff" + strings.Repeat("B", 1000), Err: said(code)})
+		trace.Spans[0].Name = "login " + fault.Clip(code)
+		e.For("orders")(trace)
+	}
+	e.Close()
+	spans := r.spans()
+	if len(spans) != len(want) {
+		t.Fatalf("%d spans of %d; log %v", len(spans), len(want), logs.All())
+	}
+	for code, want := range want {
+		s := spans["login "+fault.Clip(code)]
+		if got := about(s)["db.response.status_code"]; got != want || s.Status.Message != strings.Repeat("B", 255) {
+			t.Errorf("%.10q: %.300q, want %.300q; description %.300q", code, got, want, s.Status.Message)
+		}
+	}
+}
+
 func TestParents(t *testing.T) {
 	for _, tt := range []struct {
 		sampler, parent string

@@ -36,7 +36,7 @@ func (e *Exporter) export(t ended) {
 			return
 		}
 		if r.Err != nil {
-			spans[i].SetStatus(codes.Error, fault.As(r.Err).Message)
+			spans[i].SetStatus(codes.Error, tracing.Clip(fault.As(r.Err).Message))
 		}
 	}
 	for i := len(spans) - 1; i >= 0; i-- { // the login comes last, as whoever follows along expects
@@ -62,8 +62,8 @@ func attributes(r tracing.Record) []attribute.KeyValue {
 		return all
 	}
 	all = append(all, semconv.ErrorTypeKey.String(string(fault.As(r.Err).Kind)))
-	if said, ok := errors.AsType[coded](r.Err); ok {
-		all = append(all, semconv.DBResponseStatusCode(said.StatusCode()))
+	if said, ok := errors.AsType[coded](r.Err); ok && said.StatusCode() != "" {
+		all = append(all, semconv.DBResponseStatusCode(tracing.Clip(said.StatusCode())))
 	}
 	return all
 }

@@ -23,8 +23,14 @@ func (e *ServerError) Error() string {
 	return fmt.Sprintf("the database said: %s: %s (SQLSTATE %s)", e.Fields.Severity, e.Fields.Message, e.Fields.Code)
 }
 
-// StatusCode returns the SQLSTATE, for traces.
-func (e *ServerError) StatusCode() string { return e.Fields.Code }
+// StatusCode returns the SQLSTATE, for traces; "" if what the database sent is none.
+func (e *ServerError) StatusCode() string {
+	foreign := func(r rune) bool { return !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z') }
+	if len(e.Fields.Code) != 5 || strings.ContainsFunc(e.Fields.Code, foreign) {
+		return ""
+	}
+	return e.Fields.Code
+}
 
 // Refusal makes an error of an ErrorResponse that ended a login with cred.
 func Refusal(m wire.Message, cred *secrets.Credential) error {
