@@ -107,6 +107,7 @@ var errReplaced = Missed(Route{}, &fault.Error{Kind: fault.Unreachable, Message:
 // monitor could know of.
 func (s *Servers) await(ctx context.Context, checks uint64) (err error) {
 	var span tracing.Span
+	waited := false
 	for {
 		s.mu.Lock()
 		ready := s.done >= checks && (s.trouble.IsZero() || s.failed != nil)
@@ -119,14 +120,15 @@ func (s *Servers) await(ctx context.Context, checks uint64) (err error) {
 		if ready {
 			return nil
 		}
-		if !span.On() {
+		if !waited {
+			waited = true
 			_, span = tracing.Start(ctx, "wait for server")
 			defer func() { span.End(err) }()
 		}
 		select {
 		case <-news:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

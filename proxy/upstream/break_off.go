@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"fmt"
 	"net"
 
 	"github.com/credproxy/credproxy/proxy/relay"
@@ -15,6 +16,15 @@ func BreakOff(ctx context.Context, conn net.Conn, do func() error) error {
 	err := do()
 	if !stop() && err == nil {
 		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Why returns why a step of a login failed that [BreakOff] called: with err, unless ctx has
+// ended, whose cause it was then.
+func Why(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
 	}
 	return err
 }

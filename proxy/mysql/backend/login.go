@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"time"
 
@@ -105,7 +104,7 @@ func Dial(ctx context.Context, p Params, cred *secrets.Credential) (*PreLoginCon
 	c := &Conn{PacketConn: wire.NewPacketConn(tcp), TCP: tcp, Host: host, Port: port, Cred: cred, dialer: p.Dialer}
 	_, span := tracing.Start(ctx, "greeting")
 	err = upstream.BreakOff(ctx, tcp, c.readGreeting)
-	if span.End(err); err != nil {
+	if span.End(upstream.Why(ctx, err)); err != nil {
 		return nil, c.fail(ctx, err)
 	}
 	if p.Greeted != nil {
@@ -198,10 +197,7 @@ func (c *Conn) protection() []zap.Field {
 // why.
 func (c *Conn) fail(ctx context.Context, err error) error {
 	_ = c.TCP.Close()
-	if ctx.Err() != nil {
-		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
-	}
-	return err
+	return upstream.Why(ctx, err)
 }
 
 // login logs in as want on a connection whose greeting has been read, in an attempt that
@@ -221,7 +217,7 @@ func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeRe
 	start := time.Now()
 	_, span := tracing.Start(ctx, "tls")
 	err := c.encrypt(ctx, want)
-	if span.End(err); err != nil {
+	if span.End(upstream.Why(ctx, err)); err != nil {
 		return err
 	}
 	auth.link = c.dialer.Link(c.PacketConn.Conn)
@@ -239,7 +235,7 @@ func (c *Conn) authenticate(ctx context.Context, p Params, want wire.HandshakeRe
 	span.Text("credproxy.version_id", c.Cred.ShortVersion())
 	err = c.answer(&auth, want)
 	span.Text("credproxy.auth_method", auth.plugin)
-	if span.End(err); err != nil {
+	if span.End(upstream.Why(ctx, err)); err != nil {
 		return err
 	}
 	p.phase("auth", start, zap.String("method", auth.plugin), zap.String("user", c.Cred.Username), zap.String("version", c.Cred.ShortVersion()))

@@ -54,6 +54,7 @@ type Conn struct {
 	net.Conn          // inside TLS, unless the mode is disable
 	TCP      net.Conn // below it
 	Host     string   // as dialled
+	Port     int
 	Cred     *secrets.Credential
 	Database string
 	Method   string // how the login was authenticated
@@ -82,11 +83,11 @@ func Login(ctx context.Context, p Params, cred *secrets.Credential) (*Conn, erro
 		p.Keys = new(ScramKeys)
 	}
 	start := time.Now()
-	tcp, host, _, err := p.Dialer.DialFor(ctx, cred, p.Phase)
+	tcp, host, port, err := p.Dialer.DialFor(ctx, cred, p.Phase)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{TCP: tcp, Host: host, Cred: cred, began: start, Database: p.DatabaseFor(cred), walsender: p.Startup.PhysicalReplication()}
+	c := &Conn{TCP: tcp, Host: host, Port: port, Cred: cred, began: start, Database: p.DatabaseFor(cred), walsender: p.Startup.PhysicalReplication()}
 	if err := upstream.BreakOff(ctx, tcp, func() error { return c.login(ctx, p) }); err != nil {
 		return nil, c.fail(ctx, err)
 	}
@@ -159,10 +160,7 @@ func (c *Conn) Close() error {
 // why.
 func (c *Conn) fail(ctx context.Context, err error) error {
 	_ = c.TCP.Close()
-	if ctx.Err() != nil {
-		return fmt.Errorf("%v: %w", err, context.Cause(ctx)) // for the log, the step too
-	}
-	return err
+	return upstream.Why(ctx, err)
 }
 
 // login does what follows the dial.
@@ -170,7 +168,7 @@ func (c *Conn) login(ctx context.Context, p Params) error {
 	start := time.Now()
 	_, span := tracing.Start(ctx, "tls")
 	link, state, err := Encrypt(ctx, p.Dialer, c.TCP, c.Host)
-	if span.End(err); err != nil {
+	if span.End(upstream.Why(ctx, err)); err != nil {
 		return err
 	}
 	p.Phase("tls", start, upstream.DescribeTLS(state)...)
@@ -180,7 +178,7 @@ func (c *Conn) login(ctx context.Context, p Params) error {
 	span.Text("credproxy.version_id", c.Cred.ShortVersion())
 	err = c.ask(p, state)
 	span.Text("credproxy.auth_method", c.Method)
-	if span.End(err); err != nil {
+	if span.End(upstream.Why(ctx, err)); err != nil {
 		return err
 	}
 	p.Phase("auth", start, zap.String("method", c.Method), zap.String("user", c.Cred.Username), zap.String("version", c.Cred.ShortVersion()))
