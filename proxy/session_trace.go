@@ -21,13 +21,11 @@ func (s *Session) traced(ctx context.Context) context.Context {
 
 // Requested says for the trace of the login what its client wants. name is what clients may
 // put a traceparent into.
-func (s *Session) Requested(ctx context.Context, system, database, name string) {
+func (s *Session) Requested(ctx context.Context, database, name string) {
 	if s.login == nil {
 		return
 	}
-	login := tracing.Of(ctx)
-	login.Text("db.system.name", system)
-	login.Text("db.namespace", fault.Clip(database))
+	tracing.Of(ctx).Text("db.namespace", fault.Clip(database))
 	s.login.SetParent(tracing.FindTraceparent(name))
 }
 

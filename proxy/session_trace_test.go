@@ -20,16 +20,16 @@ func TestTraces(t *testing.T) {
 		want  []fault.Kind // of each trace
 	}{
 		"in": {func(ctx context.Context, s *Session) error {
-			s.Requested(ctx, "postgresql", "orders", "traceparent='"+parent+"'")
+			s.Requested(ctx, "orders", "traceparent='"+parent+"'")
 			s.LoggedIn()
 			return errors.New("later")
 		}, []fault.Kind{fault.OK}},
 		"refused": {func(ctx context.Context, s *Session) error {
-			s.Requested(ctx, "postgresql", "orders", parent)
+			s.Requested(ctx, "orders", parent)
 			return refused
 		}, []fault.Kind{fault.UpstreamRefused}},
 		"panic": {func(ctx context.Context, s *Session) error {
-			s.Requested(ctx, "postgresql", "orders", parent)
+			s.Requested(ctx, "orders", parent)
 			panic("a defect")
 		}, []fault.Kind{fault.Internal}},
 		"port check": {func(_ context.Context, s *Session) error { s.Quiet(); return nil }, nil},
@@ -57,7 +57,7 @@ func TestTraces(t *testing.T) {
 			if err := trace.Spans[0].Err; err != nil {
 				got = fault.As(err).Kind
 			}
-			if got != kind || trace.Parent != parent || len(trace.Spans[0].Attributes) != 3 {
+			if got != kind || trace.Parent != parent || len(trace.Spans[0].Attributes) != 2 {
 				t.Errorf("%s: %s, parent %q, %v", name, got, trace.Parent, trace.Spans[0].Attributes)
 			}
 		}

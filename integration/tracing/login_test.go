@@ -60,6 +60,10 @@ func TestPostgres(t *testing.T) {
 			t.Errorf("%s is not within the login", p.Name)
 		}
 	}
+	dial := about(l.part("dial"))
+	if ip := net.ParseIP(fmt.Sprint(dial["network.peer.address"])); ip == nil || !ip.IsLoopback() || dial["network.peer.port"] != int64(pg.Port) {
+		t.Errorf("dial: %v", dial)
+	}
 	if m := about(l.part("auth"))["credproxy.auth_method"]; m != "SCRAM-SHA-256-PLUS" {
 		t.Errorf("method %v", m)
 	}
@@ -146,6 +150,58 @@ func TestNobodyThere(t *testing.T) {
 		}
 		if got := l.tree(); !strings.HasPrefix(strings.Replace(got, "request dial", "request source dial", 1), want) || strings.Contains(got, "auth") {
 			t.Errorf("the tree: %s, want %s", got, want)
+		}
+	}
+}
+
+// TestNoMySQLThere has a client of MySQL or MariaDB, whom nobody greets but credproxy.
+func TestNoMySQLThere(t *testing.T) {
+	pg, _ := postgres(t, 15) // whose certificate will do
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, ln.Close())
+	for _, flavor := range []string{"mysql", "mariadb"} {
+		s := start(t, flavor, secretOf(flavor, ln.Addr().(*net.TCPAddr).Port, "app"), pg.CAFile, "probe: {interval: 0s}")
+		if err := s.openMySQL(t, "traceparent:"+parent); err == nil {
+			t.Error("a session of a server that is not there")
+		}
+		l := s.receiver.await(t, "login of the client", ofClient)
+		got := l.about()
+		if got["db.system.name"] != flavor || got["error.type"] != "unreachable" || l.part("request") == nil {
+			t.Errorf("%s: the tree: %s; %v", flavor, l.tree(), got)
+		}
+	}
+}
+
+// TestSilentServer has a database that accepts connections and says nothing.
+func TestSilentServer(t *testing.T) {
+	pg, _ := postgres(t, 15) // whose certificate will do
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+	}()
+	for engine, step := range map[string]string{"postgres": "tls", "mysql": "greeting"} {
+		s := start(t, engine, secretOf(engine, ln.Addr().(*net.TCPAddr).Port, "app"), pg.CAFile, "limits: {login_timeout: 2s}", "probe: {interval: 0s}")
+		if engine == "postgres" {
+			_, err = s.connect(t.Context(), "")
+		} else {
+			err = s.openMySQL(t, "")
+		}
+		if err == nil {
+			t.Errorf("%s: a session of a server that says nothing", engine)
+		}
+		l := s.receiver.session(t, 1)
+		part := l.part(step)
+		if part == nil || about(part)["error.type"] != "login_timeout" || l.about()["error.type"] != "login_timeout" {
+			t.Errorf("%s: the tree: %s; %v; %s: %v", engine, l.tree(), l.about(), step, part)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/credproxy/credproxy/proxy/upstream"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/topology"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // Credentials picks the credential of a login; [secrets.Cache] does.
@@ -57,32 +58,32 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (*proxy.Legs, erro
 	_ = s.Client.SetDeadline(s.Deadline())
 	c := &client{PacketConn: wire.NewPacketConn(s.Client)}
 	c.W = relay.NewWriter(s.Client)
-	legs, err := e.session(ctx, s, c)
+	l := &login{engine: e, session: s, client: c, ctx: ctx}
+	if trace := tracing.Of(ctx); trace.On() {
+		trace.Text("db.system.name", e.system(e.greeting().Version))
+	}
+	legs, err := l.begin()
 	if errors.Is(err, errPortCheck) && c.want == nil {
 		e.explainTLS(s, c)
 		s.Quiet()
 		return nil, nil
 	}
 	if err != nil {
-		e.tell(ctx, c, err)
+		l.tell(err)
 	}
 	return legs, err
 }
 
 // tell sends the client err. Drivers look for another server by the SQLSTATE, for which
 // there is room only when the client has answered a greeting.
-func (e *Engine) tell(ctx context.Context, c *client, err error) {
-	if !c.greeted && isAway(err) {
-		_ = c.SetDeadline(time.Now().Add(tellTimeout))
-		greetErr := c.greet(e.greeting(), e.ClientTLS != nil)
-		if greetErr == nil {
-			greetErr = e.receive(ctx, c)
-		}
-		if greetErr != nil {
+func (l *login) tell(err error) {
+	if !l.client.greeted && isAway(err) {
+		_ = l.client.SetDeadline(time.Now().Add(tellTimeout))
+		if greetErr := l.receive(l.engine.greeting()); greetErr != nil {
 			err = greetErr
 		}
 	}
-	c.sendError(err)
+	l.client.sendError(err)
 }
 
 // explainTLS says once what may be amiss with a client that has read a greeting without
@@ -96,9 +97,9 @@ func (e *Engine) explainTLS(s *proxy.Session, c *client) {
 	}
 }
 
-// session logs in.
-func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client) (legs *proxy.Legs, err error) {
-	l := &login{engine: e, session: s, client: c, ctx: ctx}
+// begin logs in.
+func (l *login) begin() (legs *proxy.Legs, err error) {
+	e, s, c := l.engine, l.session, l.client
 	if e.RequireTLS && !peer.IsUnix(c) {
 		// Who has shown no certificate gets no place among the sessions, and the
 		// database hears nothing of it.

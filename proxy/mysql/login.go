@@ -292,16 +292,17 @@ func (l *login) receive(g wire.Greeting) error {
 	if span.End(err); err != nil {
 		return err
 	}
-	if tracing.Of(l.ctx).On() {
-		l.session.Requested(l.ctx, l.system(), l.client.want.Database, wire.Attribute(l.client.want.Attributes, "traceparent"))
+	if trace := tracing.Of(l.ctx); trace.On() {
+		trace.Text("db.system.name", l.engine.system(l.client.told.Version))
+		l.session.Requested(l.ctx, l.client.want.Database, wire.Attribute(l.client.want.Attributes, "traceparent"))
 	}
 	l.session.Phase("request", l.session.Accepted, zap.String("client_user", fault.Clip(l.client.want.User)), zap.String("db", fault.Clip(l.client.want.Database)))
 	return nil
 }
 
-// system names the database's engine as traces have it.
-func (l *login) system() string {
-	if l.engine.MariaDB || strings.Contains(l.client.told.Version, "MariaDB") {
+// system names the database's engine as traces have it, after the version that it greets with.
+func (e *Engine) system(version string) string {
+	if e.MariaDB || strings.Contains(version, "MariaDB") {
 		return "mariadb"
 	}
 	return "mysql"

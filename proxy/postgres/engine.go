@@ -62,6 +62,7 @@ func NewClientTLS(cfg *tls.Config) *tls.Config {
 // Serve implements [proxy.Engine].
 func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs, err error) {
 	_ = s.Client.SetDeadline(s.Deadline())
+	tracing.Of(ctx).Text("db.system.name", "postgresql")
 	_, span := tracing.Start(ctx, "request")
 	c, req, err := e.receive(ctx, newClient(s.Client))
 	span.End(err)
@@ -86,7 +87,7 @@ func (e *Engine) Serve(ctx context.Context, s *proxy.Session) (legs *proxy.Legs,
 
 // session logs in.
 func (e *Engine) session(ctx context.Context, s *proxy.Session, c *client, want wire.Startup) (legs *proxy.Legs, err error) {
-	s.Requested(ctx, "postgresql", want.Get("database"), want.Get("application_name"))
+	s.Requested(ctx, want.Get("database"), want.Get("application_name"))
 	if want.Get("user") == "" {
 		return nil, &fault.Error{Kind: fault.NotAllowed, Message: "no PostgreSQL user name specified in startup packet",
 			Hint: "Any user name will do: credproxy replaces it."}

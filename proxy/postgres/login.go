@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 	"os"
 	"slices"
 	"time"
@@ -168,11 +167,9 @@ func (e *Engine) welcome(c *client, up *backend.Conn) (remove func(), err error)
 func loggedIn(ctx context.Context, u *backend.Conn) {
 	login := tracing.Of(ctx)
 	login.Text("credproxy.version_id", u.Cred.ShortVersion())
-	login.Text("db.namespace", u.Database)
 	login.Text("server.address", u.Host)
-	if addr, ok := u.TCP.RemoteAddr().(*net.TCPAddr); ok {
-		login.Number("server.port", int64(addr.Port))
-	}
+	login.Number("server.port", int64(u.Port))
+	login.Text("db.namespace", u.Database)
 }
 
 // sessionFields describes the session for its line in the log.

@@ -119,7 +119,10 @@ func (u *Dialer) DialFor(ctx context.Context, cred *secrets.Credential, phase Ph
 	}
 	conn, err = u.Dial(ctx, host, port)
 	if span.On() && err == nil {
-		span.Text("network.peer.address", conn.RemoteAddr().String())
+		host, port, _ := net.SplitHostPort(conn.RemoteAddr().String())
+		number, _ := strconv.ParseInt(port, 10, 32)
+		span.Text("network.peer.address", host)
+		span.Number("network.peer.port", number)
 	}
 	if span.End(err); err != nil {
 		return nil, "", 0, err
