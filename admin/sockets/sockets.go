@@ -63,11 +63,12 @@ func Open(ctx context.Context, cfg config.Admin, old *upgrade.Succession, log *z
 			}
 		}
 		s.web = &socket{ln, key}
-		log.Info("admin server listens", zap.Stringer("address", ln.Addr()))
 		cfg.Listen = address(cfg.Listen, ln)
 	}
 	var err error
-	s.control, err = s.openControl(ctx, cfg, old)
+	if s.control, err = s.openControl(ctx, cfg, old); err == nil && s.web != nil {
+		log.Info("admin server listens", zap.Stringer("address", s.web.Addr()))
+	}
 	return s, err
 }
 
