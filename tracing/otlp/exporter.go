@@ -25,8 +25,10 @@ const (
 	// maxQueue is how many logins wait to be made spans of. Behind it there is the SDK's queue,
 	// of 2048 spans unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise.
 	maxQueue = 512
-	// flushTimeout bounds the sending of what is left at the end.
+	// flushTimeout bounds the sending of what is left at the end; leastFlush is for when no time
+	// is left.
 	flushTimeout = 3 * time.Second
+	leastFlush   = 250 * time.Millisecond
 )
 
 // Exporter sends traces. A nil one is that of a process without: nothing of the SDK runs.
@@ -39,6 +41,7 @@ type Exporter struct {
 	stop     chan struct{}
 	giveUp   context.CancelCauseFunc // of what is being sent
 	running  sync.WaitGroup
+	closing  sync.Once
 }
 
 // ended is a login that has ended, of a database.
@@ -126,15 +129,22 @@ func (e *Exporter) run() {
 // errClosing is why what is left at the end was not sent.
 var errClosing = errors.New("credproxy ends")
 
-// Close sends what is left, for 3 s at most. No login may end after it has begun.
-func (e *Exporter) Close() {
+// Close sends what is left, until by unless that is zero, for 3 s at most and 250 ms at least.
+// No login may end after it has begun. To close it again does nothing.
+func (e *Exporter) Close(by time.Time) {
 	if e == nil {
 		return
 	}
-	late := time.AfterFunc(flushTimeout, func() { e.giveUp(errClosing) })
-	close(e.stop)
-	e.running.Wait()
-	_ = e.provider.Shutdown(context.Background()) // what fails was told
-	late.Stop()
-	e.giveUp(errClosing)
+	left := flushTimeout
+	if !by.IsZero() {
+		left = min(left, max(leastFlush, time.Until(by)))
+	}
+	e.closing.Do(func() {
+		late := time.AfterFunc(left, func() { e.giveUp(errClosing) })
+		close(e.stop)
+		e.running.Wait()
+		_ = e.provider.Shutdown(context.Background()) // what fails was told
+		late.Stop()
+		e.giveUp(errClosing)
+	})
 }
