@@ -5,16 +5,17 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/discovery"
 	"github.com/credproxy/credproxy/wiring"
 )
 
-// apply makes cfg the configuration. It starts the databases that are new, keeps those
-// that are unchanged, replaces those that changed, and removes those that cfg does not
+// apply makes the outcome of discovery the configuration. It starts the databases that are new, keeps those
+// that are unchanged, replaces those that changed, and removes those that it does not
 // name. If it returns an error nothing has changed.
 //
 // opened is called when each has tried to accept, with what openAll says.
-func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(error)) error {
+func (d *daemon) apply(ctx context.Context, outcome *discovery.Outcome, opened func(error)) error {
+	cfg := outcome.Config
 	if d.config() != nil {
 		d.wasProven() // while it can be seen of those that there are
 	}
@@ -53,7 +54,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config, opened func(erro
 	}
 	d.reconcile()
 	d.finder.Want(cfg)
-	d.finder.Applied(cfg)
+	d.finder.Applied(outcome)
 	d.running.Go(func() { opened(d.openAll(fresh)) })
 	return nil
 }

@@ -130,8 +130,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	d.finder.Want(cfg)
 	finding.Go(func() { d.finder.Run(ctx) })
 	d.finder.First(ctx)
-	cfg = d.finder.Complete(cfg)
-	if err := d.apply(ctx, cfg, func(err error) { d.begun(err, failed) }); err != nil {
+	outcome := d.finder.Complete(cfg)
+	cfg = outcome.Config
+	if err := d.apply(ctx, outcome, func(err error) { d.begun(err, failed) }); err != nil {
 		return err
 	}
 	memory.Limit(os.DirFS("/"))

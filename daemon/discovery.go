@@ -15,12 +15,14 @@ import (
 // that could not listen try again. After an error nothing has changed.
 func (d *daemon) found(ctx context.Context) {
 	before := d.config()
-	cfg := d.finder.Complete(before)
+	outcome := d.finder.Complete(before)
+	cfg := outcome.Config
 	failed := func(db *database) bool { return db.fileConfig.Found && db.failure.Load() != nil }
 	if reflect.DeepEqual(cfg, before) && !slices.ContainsFunc(d.databases(), failed) {
+		d.finder.Applied(outcome)
 		return
 	}
-	if err := d.apply(ctx, cfg, func(error) {}); err != nil {
+	if err := d.apply(ctx, outcome, func(error) {}); err != nil {
 		d.log.Error("what discovery found cannot be served; all stays as it was", zap.Error(err))
 		return
 	}

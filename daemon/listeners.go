@@ -177,16 +177,23 @@ func (l *listeners) listenOn(ctx context.Context, db *database, key, addr string
 			return fmt.Errorf("database %s: %w", db.cfg.Name, err)
 		}
 	}
-	l.add(db, key, ln)
-	return nil
+	return l.add(db, key, ln)
 }
 
-// add gives db the listener at key, which is ln if there is none yet.
-func (l *listeners) add(db *database, key string, ln proxy.Listener) {
+// add gives db the listener at key, which is ln if there is none yet. A database that was
+// found takes none that another has: that one's clients would be logged in elsewhere.
+func (l *listeners) add(db *database, key string, ln proxy.Listener) error {
 	if l.open[key] == nil {
 		l.open[key] = &listener{Listener: ln, key: key}
+	} else if db.fileConfig.Found {
+		for _, other := range db.daemon.current {
+			if other.cfg.Name != db.cfg.Name && slices.Contains(other.listeners, l.open[key]) {
+				return fmt.Errorf("database %s: the listener %s is that of %s", db.cfg.Name, key, other.cfg.Name)
+			}
+		}
 	}
 	db.listeners = append(db.listeners, l.open[key])
+	return nil
 }
 
 // ports returns those that are open for databases of other names than the one given, or

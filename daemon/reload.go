@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/discovery"
 	"github.com/credproxy/credproxy/filewatch"
 )
 
@@ -80,13 +81,15 @@ func (r reloader) read() (*config.Config, error) {
 func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	before := d.config()
 	cfg, err := r.read()
+	var outcome *discovery.Outcome
 	if err == nil { // what it discovers elsewhere than before is to be there when the rest goes
 		d.finder.Want(before, cfg)
 		d.finder.First(ctx)
-		cfg = d.finder.Complete(cfg)
+		outcome = d.finder.Complete(cfg)
+		cfg = outcome.Config
 	}
 	if why == onSignal {
-		d.finder.AskNow()
+		defer d.finder.AskNow() // as the new configuration has it
 	}
 	last := d.reloaded.Load()
 	if err == nil && why == onChange && reflect.DeepEqual(cfg, before) && (last == nil || last.OK) && !d.filesChanged() {
@@ -95,7 +98,7 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	d.systemd.Reloading()
 	defer d.notifyReady()
 	if err == nil {
-		err = d.apply(ctx, cfg, func(error) {}) // the log and the status say which cannot accept
+		err = d.apply(ctx, outcome, func(error) {}) // the log and the status say which cannot accept
 	}
 	d.metrics.Reloaded(err == nil)
 	d.reloaded.Store(&admin.Reload{At: time.Now().Round(0), OK: err == nil})

@@ -60,7 +60,9 @@ func (l *listeners) takeNamed(db *database) error {
 		if a, ok := in.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !db.cfg.AllowsRemote() {
 			return config.Invalid(fmt.Errorf("database %s: socket %s from systemd is open to other machines; set client_tls.client_ca_file or access.allow_remote, without access.uids", db.cfg.Name, in.addr))
 		}
-		l.add(db, in.addr, in)
+		if err := l.add(db, in.addr, in); err != nil {
+			return err
+		}
 	}
 	return nil
 }

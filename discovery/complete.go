@@ -2,12 +2,9 @@ package discovery
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"math"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
@@ -19,81 +16,98 @@ import (
 // candidate is a database that AWS has, as it would be served.
 type candidate struct {
 	config.Database
-	id   string // of account and database
-	from *search
-	why  string // it is not served; "": it is
+	claim   inventory.Claim // on its name
+	secrets []string        // that are attached to it
+	from    account
+	why     string // it is not served; "": it is
 }
 
-// Complete returns cfg with the databases that were found, after those of cfg itself, of
-// which the ones that an earlier call has put there count as found.
-func (f *Finder) Complete(cfg *config.Config) *config.Config {
+// Outcome is a configuration with the databases that were found, and what became of each.
+type Outcome struct {
+	Config *config.Config
+	all    []*candidate
+}
+
+// Complete returns cfg with the databases that were found, after those of cfg itself. It
+// changes nothing: [Finder.Applied] does, when the outcome is in force.
+func (f *Finder) Complete(cfg *config.Config) *Outcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	complete := *cfg
 	complete.Databases = slices.DeleteFunc(slices.Clone(cfg.Databases), func(db config.Database) bool { return db.Found })
-	all := f.candidates(cfg)
-	f.admit(all, complete.Databases)
-	names, left := map[string]string{}, map[string]string{}
-	for _, s := range f.accounts {
-		s.databases, s.left = 0, nil
-	}
+	all, owners := f.candidates(cfg)
+	admit(all, owners, &complete)
 	for _, c := range all {
 		if c.why == "" {
-			c.from.databases++
-			names[c.id] = c.Name
 			complete.Databases = append(complete.Databases, c.Database)
-			continue
-		}
-		c.from.left = append(c.from.left, c.Name+": "+c.why)
-		if left[c.id] = c.why; f.left[c.id] != c.why {
-			f.log.Info("discovery: a database is not served", zap.String("database", c.Name), zap.Stringer("of", c.from.account), zap.String("because", c.why))
 		}
 	}
-	f.names, f.left = names, left
-	for a, s := range f.accounts {
-		f.observer.Found(a.region, a.role.RoleARN, s.databases)
-	}
-	return &complete
+	return &Outcome{&complete, all}
 }
 
-// candidates are those of each entry of cfg, by name. One that two entries find is the
-// first one's.
-func (f *Finder) candidates(cfg *config.Config) (all []*candidate) {
-	seen := map[string]bool{}
-	for _, entry := range cfg.Discover {
-		s := f.accounts[accountOf(entry)]
-		if s == nil {
-			continue // it is not wanted yet
+// candidates are those of each entry of cfg, by name, and who has the first claim on each
+// name. A database that two entries find is the first one's.
+func (f *Finder) candidates(cfg *config.Config) (all []*candidate, owners map[string]inventory.Claim) {
+	entries, owners := map[string]int{}, map[string]inventory.Claim{} // entries: by the ID of a database
+	for i, entry := range cfg.Discover {
+		from := accountOf(entry)
+		latest, previous := f.known(from, cfg.Discover).plans(entry, f.inUse())
+		first, claims, seen := len(all), map[string]inventory.Claim{}, map[string]bool{}
+		for _, c := range slices.Concat(latest.Claims, previous.Claims) {
+			if of, there := entries[c.ID]; there && of != i {
+				continue
+			}
+			entries[c.ID], claims[c.ID] = i, c
+			name := entry.Prefix + c.Name
+			if owner, owned := owners[name]; !owned || c.Before(owner) < 0 {
+				owners[name] = c
+			}
 		}
-		first := len(all)
-		add := func(id, why string, db config.Database) {
-			if id = fmt.Sprint(s.account, " ", id); seen[id] {
+		add := func(id, why string, secrets []string, db config.Database) {
+			if of, there := entries[id]; there && of != i || seen[id] {
 				return
 			}
-			seen[id] = true
-			db.Name = cmp.Or(f.names[id], entry.Prefix+db.Name)
-			all = append(all, &candidate{each(entry, db), id, s, why})
+			entries[id], seen[id] = i, true
+			db.Name = entry.Prefix + db.Name
+			claim := claims[id]
+			claim.ID = id
+			all = append(all, &candidate{each(entry, db), claim, secrets, from, why})
 		}
-		latest, previous := s.plans(entry)
 		for _, db := range slices.Concat(latest.Served, previous.Served) {
-			add(db.ID, "", db.Database)
+			add(db.ID, "", db.Secrets, db.Database)
 		}
 		for _, l := range latest.Left {
-			add(l.ID, l.Reason, config.Database{Name: l.Name})
+			add(l.ID, l.Reason, nil, config.Database{Name: l.Name})
 		}
 		slices.SortStableFunc(all[first:], func(a, b *candidate) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	return all, owners
+}
+
+// inUse is the secret of each database that is served, "" where there is none.
+func (f *Finder) inUse() map[string]string {
+	all := map[string]string{}
+	for id, db := range f.served {
+		all[id] = secretOf(&db)
 	}
 	return all
 }
 
-// plans are those of the last two answers.
-func (s *search) plans(entry config.Discover) (latest, previous inventory.Plan) {
-	choice := inventory.Choice{Tags: entry.Tags, IAMUser: entry.IAMUser, AssumeRole: entry.AssumeRole, Most: math.MaxInt}
-	if s.latest != nil {
-		latest = *s.latest.Plan(choice)
+func secretOf(db *config.Database) string {
+	if of := db.Credentials.SecretsManager; of != nil {
+		return of.SecretID
 	}
-	if s.previous != nil {
-		previous = *s.previous.Plan(choice)
+	return ""
+}
+
+// plans are those of the last two answers.
+func (k known) plans(entry config.Discover, inUse map[string]string) (latest, previous inventory.Plan) {
+	choice := inventory.Choice{Tags: entry.Tags, IAMUser: entry.IAMUser, AssumeRole: entry.AssumeRole, Most: math.MaxInt, Live: &inventory.Live{Secrets: inUse}}
+	if k.latest != nil {
+		latest = *k.latest.Plan(choice)
+	}
+	if k.previous != nil {
+		previous = *k.previous.Plan(choice)
 	}
 	return latest, previous
 }
@@ -113,72 +127,56 @@ func each(entry config.Discover, found config.Database) config.Database {
 	return db
 }
 
-// admit decides which candidates are served beside own, the databases of the file: those
-// that have a name already go first.
-func (f *Finder) admit(all []*candidate, own []config.Database) {
-	names, endpoints := map[string]string{}, map[string]string{}
-	for _, db := range own {
-		names[db.Name], endpoints[endpoint(&db)] = "databases", "databases"
-	}
-	delete(endpoints, "")
-	count := len(own)
-	for _, named := range []bool{true, false} {
-		for _, c := range all {
-			if _, has := f.names[c.id]; has != named || c.why != "" {
-				continue
-			}
-			at := endpoint(&c.Database)
-			switch taken, served := names[c.Name], endpoints[at]; {
-			case served != "":
-				c.why = "its endpoint is served already, by " + served
-			case taken != "":
-				c.why = "its name is taken by " + taken + "; set prefix"
-			case count >= config.MaxDatabases:
-				c.why = fmt.Sprintf("a configuration holds %d databases; narrow them by tags", config.MaxDatabases)
-			default:
-				if err := c.Check(); err != nil {
-					c.why = err.Error()
-					continue
-				}
-				count++
-				names[c.Name], endpoints[at] = "another that was found in "+c.from.account.String(), c.Name
-			}
-		}
-	}
-}
-
-// endpoint is where a database is, "" if its secret says that.
-func endpoint(db *config.Database) string {
-	if db.Host == "" {
-		return ""
-	}
-	port := db.Port
-	if port == 0 && db.Engine != "" {
-		port = db.Engine.Port()
-	}
-	return net.JoinHostPort(strings.ToLower(strings.TrimSuffix(db.Host, ".")), strconv.Itoa(port))
-}
-
-// Applied says in the log which databases were found and which have gone, now that cfg is
-// in force.
-func (f *Finder) Applied(cfg *config.Config) {
+// Applied says that an outcome is in force. It keeps what the status and the metrics tell, and
+// says in the log what was found, what has gone, and what is not served.
+func (f *Finder) Applied(o *Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	log := f.log.With(zap.Bool("audit", true))
-	now := map[string]config.Database{}
-	for _, db := range cfg.Databases {
-		if !db.Found {
+	for _, s := range f.accounts {
+		s.databases, s.left = 0, nil
+	}
+	served, left := map[string]config.Database{}, map[string]string{}
+	for _, c := range o.all {
+		id, s := c.claim.ID, f.accounts[c.from]
+		if s == nil {
 			continue
 		}
-		now[db.Name] = db
-		if _, known := f.told[db.Name]; !known {
-			log.Info("database found", zap.String("database", db.Name), zap.String("engine", string(db.Engine)), zap.String("upstream", endpoint(&db)))
+		if c.why == "" {
+			served[id] = c.Database
+			s.databases++
+			continue
+		}
+		s.left = append(s.left, c.Name+": "+c.why)
+		if left[id] = c.why; f.left[id] != c.why {
+			f.log.Info("discovery: a database is not served", zap.String("database", c.Name), zap.Stringer("of", c.from), zap.String("because", c.why))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.told)) {
-		if _, there := now[name]; !there {
-			log.Info("database gone", zap.String("database", name), zap.String("upstream", endpoint(new(f.told[name]))))
+	for a, s := range f.accounts {
+		f.observer.Found(a.region, a.roleARN, s.databases)
+	}
+	f.audit(o.all, served)
+	f.served, f.left = served, left
+}
+
+// audit says how served, of all, differs from what was served before.
+func (f *Finder) audit(all []*candidate, served map[string]config.Database) {
+	log := f.log.With(zap.Bool("audit", true))
+	for _, id := range slices.Sorted(maps.Keys(f.served)) {
+		was := f.served[id]
+		if now, there := served[id]; !there || now.Name != was.Name {
+			log.Info("database gone", zap.String("database", was.Name), zap.String("upstream", endpoint(&was)))
 		}
 	}
-	f.told = now
+	for _, c := range all {
+		now, there := served[c.claim.ID]
+		if !there {
+			continue
+		}
+		was, known := f.served[c.claim.ID]
+		if !known || was.Name != now.Name {
+			log.Info("database found", zap.String("database", now.Name), zap.String("engine", string(now.Engine)), zap.String("upstream", endpoint(&now)))
+		} else if before, after := secretOf(&was), secretOf(&now); before != after {
+			log.Warn("database has another secret", zap.String("database", now.Name), zap.String("before", cmp.Or(before, "none: IAM")), zap.String("after", cmp.Or(after, "none: IAM")))
+		}
+	}
 }

@@ -1,8 +1,11 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,9 +38,8 @@ type Finder struct {
 
 	mu       sync.Mutex
 	accounts map[account]*search
-	names    map[string]string // of the databases that are there, by account and id
-	left     map[string]string // why one is not served, likewise; as the log has it
-	told     map[string]config.Database
+	served   map[string]config.Database // in force, by the ID of inventory
+	left     map[string]string          // why one is not served, likewise; as the log has it
 }
 
 // asker is an inventory.Client.
@@ -45,21 +47,33 @@ type asker interface {
 	Ask(context.Context) (*inventory.Account, error)
 }
 
-// account is whom to ask.
-type account struct {
-	region string
-	role   config.AssumeRole
+// account is whom to ask. How a role is taken is no part of it: that may change while it is the
+// same account.
+type account struct{ region, roleARN string }
+
+func accountOf(d config.Discover) account { return account{d.Region, d.AssumeRole.RoleARN} }
+
+// id is the account's number, "" if it is that of credproxy's own role.
+func (a account) id() string {
+	if parts := strings.Split(a.roleARN, ":"); len(parts) > 4 { // arn:aws:iam::ACCOUNT:role/NAME
+		return parts[4]
+	}
+	return ""
 }
 
-func accountOf(d config.Discover) account { return account{d.Region, d.AssumeRole} }
+// couldBe reports whether two may be one account and region, addressed in two ways.
+func (a account) couldBe(b account) bool {
+	same := func(x, y string) bool { return x == y || x == "" || y == "" }
+	return same(a.region, b.region) && same(a.id(), b.id())
+}
 
 func (a account) String() string {
 	region := a.region
 	if region == "" {
 		region = "the region of the environment"
 	}
-	if a.role.RoleARN != "" {
-		return fmt.Sprintf("%s as %s", region, a.role.RoleARN)
+	if a.roleARN != "" {
+		return fmt.Sprintf("%s as %s", region, a.roleARN)
 	}
 	return region
 }
@@ -68,7 +82,7 @@ func (a account) String() string {
 func New(log *zap.Logger, observer Observer) *Finder {
 	return &Finder{
 		log: log, observer: observer, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		accounts: map[account]*search{}, names: map[string]string{}, left: map[string]string{}, told: map[string]config.Database{},
+		accounts: map[account]*search{}, served: map[string]config.Database{}, left: map[string]string{},
 		connect: func(ctx context.Context, o inventory.Options) (asker, error) { return inventory.NewClient(ctx, o) },
 	}
 }
@@ -77,11 +91,12 @@ func New(log *zap.Logger, observer Observer) *Finder {
 func (f *Finder) Changed() <-chan struct{} { return f.changed }
 
 // Want has the accounts that configurations name be asked, and no others. What is known of
-// those that were asked before stays known.
+// those that were asked before stays known; those that are to be asked in another way, or more
+// often, are asked at once.
 func (f *Finder) Want(all ...*config.Config) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	wanted := map[account]*search{}
+	wanted, before := map[account]*search{}, map[account]terms{}
 	var entries []config.Discover
 	for _, cfg := range all {
 		entries = append(entries, cfg.Discover...)
@@ -91,12 +106,19 @@ func (f *Finder) Want(all ...*config.Config) {
 		s := wanted[a]
 		if s == nil {
 			if s = f.accounts[a]; s == nil {
-				s = &search{account: a, asked: make(chan struct{}), now: make(chan struct{}, 1)}
+				s = &search{account: a, asked: make(chan struct{}), now: make(chan struct{}, 1), memory: new(inventory.Memory)}
 			}
-			s.interval, s.readSecrets = d.Interval, false
-			wanted[a] = s
+			s.known = f.known(a, entries)
+			wanted[a], before[a] = s, s.terms
+			s.terms = terms{d.Interval, d.ReadSecrets, d.AssumeRole}
 		}
 		s.interval, s.readSecrets = min(s.interval, d.Interval), s.readSecrets || d.ReadSecrets
+	}
+	for a, s := range wanted {
+		was := before[a]
+		if s.stop != nil && (s.interval < was.interval || s.readSecrets != was.readSecrets || s.role != was.role) {
+			signal(s.now)
+		}
 	}
 	for a, s := range f.accounts {
 		if wanted[a] != nil {
@@ -105,10 +127,30 @@ func (f *Finder) Want(all ...*config.Config) {
 		if s.stop != nil {
 			s.stop()
 		}
-		f.observer.Forget(a.region, a.role.RoleARN)
+		f.observer.Forget(a.region, a.roleARN)
 	}
 	f.accounts = wanted
 	signal(f.wake)
+}
+
+// known returns what is known of an account. While that is nothing it is what is known of one that
+// entries do not name and that may be the same: what is served is not to go because somebody has
+// written the region, or another role.
+func (f *Finder) known(a account, entries []config.Discover) (k known) {
+	if s := f.accounts[a]; s != nil && s.latest != nil {
+		return s.known
+	}
+	for other, s := range f.accounts {
+		named := slices.ContainsFunc(entries, func(d config.Discover) bool { return accountOf(d) == other })
+		if s.latest == nil || named || !a.couldBe(account{cmp.Or(other.region, s.latest.Region), other.roleARN}) {
+			continue
+		}
+		if k.latest == nil || s.answered.After(k.answered) {
+			k = s.known
+			k.borrowed = true
+		}
+	}
+	return k
 }
 
 // Run asks, each account in a goroutine of its own, until ctx ends.
@@ -169,7 +211,9 @@ func Once(ctx context.Context, cfg *config.Config) (*config.Config, []Status) {
 	for _, s := range f.accounts {
 		f.note(s, f.ask(ctx, s))
 	}
-	return f.Complete(cfg), f.Status()
+	o := f.Complete(cfg)
+	f.Applied(o)
+	return o.Config, f.Status()
 }
 
 type nobody struct{}
@@ -186,6 +230,6 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-func roleOf(a account) awscfg.Role {
-	return awscfg.Role{ARN: a.role.RoleARN, ExternalID: a.role.ExternalID, SessionName: a.role.SessionName}
+func roleOf(r config.AssumeRole) awscfg.Role {
+	return awscfg.Role{ARN: r.RoleARN, ExternalID: r.ExternalID, SessionName: r.SessionName}
 }

@@ -1,8 +1,10 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
+	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -28,11 +31,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type cloud struct {
 	mu       sync.Mutex
 	regions  map[string][]rdstypes.DBInstance
-	clusters []rdstypes.DBCluster   // of each region
+	clusters []rdstypes.DBCluster // of each region
+	secrets  []smtypes.SecretListEntry
 	fails    error                  // the configuration of AWS
 	partial  []inventory.Failure    // of each answer
 	rounds   map[string][]time.Time // by region
 	clients  []inventory.Options
+	created  map[string]time.Time // by ARN
+}
+
+// made is when something was created: when the stand was told of it first.
+func (c *cloud) made(arn string) *time.Time {
+	if _, there := c.created[arn]; !there {
+		c.created[arn] = time.Now()
+	}
+	return new(c.created[arn])
 }
 
 type client struct {
@@ -54,7 +67,7 @@ func (c client) Ask(context.Context) (*inventory.Account, error) {
 	if c.c.fails != nil {
 		return nil, c.c.fails
 	}
-	return &inventory.Account{Region: c.region, Instances: slices.Clone(c.c.regions[c.region]), Clusters: slices.Clone(c.c.clusters), Failures: c.c.partial}, nil
+	return &inventory.Account{Region: cmp.Or(c.region, "eu-west-1"), Instances: slices.Clone(c.c.regions[c.region]), Clusters: slices.Clone(c.c.clusters), Secrets: slices.Clone(c.c.secrets), Failures: c.c.partial}, nil
 }
 
 // has says which instances a region has from now on: NAME, or NAME=HOST.
@@ -62,13 +75,18 @@ func (c *cloud) has(region string, names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.regions[region] = nil
+	maps.DeleteFunc(c.created, func(arn string, _ time.Time) bool { // what comes back was made anew
+		_, name, _ := strings.Cut(arn, region+":123456789012:db:")
+		return name != "" && !slices.ContainsFunc(names, func(s string) bool { return s == name || strings.HasPrefix(s, name+"=") })
+	})
 	for _, name := range names {
 		name, host, _ := strings.Cut(name, "=")
 		if host == "" {
-			host = name + "." + region + ".example"
+			host = name + "." + cmp.Or(region, "eu-west-1") + ".example"
 		}
+		arn := "arn:aws:rds:" + region + ":123456789012:db:" + name
 		c.regions[region] = append(c.regions[region], rdstypes.DBInstance{
-			DBInstanceIdentifier: &name, DBInstanceArn: aws.String("arn:aws:rds:" + region + ":123456789012:db:" + name), Engine: aws.String("postgres"),
+			DBInstanceIdentifier: &name, DBInstanceArn: &arn, InstanceCreateTime: c.made(arn), Engine: aws.String("postgres"),
 			DBInstanceStatus: aws.String("available"), IAMDatabaseAuthenticationEnabled: aws.Bool(true),
 			Endpoint: &rdstypes.Endpoint{Address: &host, Port: aws.Int32(5432)},
 			TagList:  []rdstypes.Tag{{Key: aws.String("team"), Value: aws.String(name[:1])}},
@@ -122,6 +140,7 @@ type stand struct {
 	cfg   *config.Config
 	log   *observer.ObservedLogs
 	begin func() // the asking
+	t     *testing.T
 	heard *heard
 }
 
@@ -141,7 +160,7 @@ func run(t *testing.T, text string, test func(t *testing.T, s *stand)) {
 	synctest.Test(t, func(t *testing.T) {
 		core, log := observer.New(zap.InfoLevel)
 		hears := new(heard)
-		s := &stand{New(zap.New(core), hears), &cloud{regions: map[string][]rdstypes.DBInstance{}, rounds: map[string][]time.Time{}}, cfg, log, nil, hears}
+		s := &stand{New(zap.New(core), hears), &cloud{regions: map[string][]rdstypes.DBInstance{}, rounds: map[string][]time.Time{}, created: map[string]time.Time{}}, cfg, log, nil, t, hears}
 		s.Finder.connect = s.cloud.connect
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -153,12 +172,20 @@ func run(t *testing.T, text string, test func(t *testing.T, s *stand)) {
 	})
 }
 
+// apply does what package daemon does after an answer, or when a file has been read again.
+func (s *stand) apply() []config.Database {
+	o := s.Complete(s.cfg)
+	s.Want(s.cfg)
+	s.Applied(o)
+	return o.Config.Databases
+}
+
 // must holds the names that are served.
 func (s *stand) must(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
 	var got []string
-	for _, db := range s.Complete(s.cfg).Databases {
+	for _, db := range s.apply() {
 		got = append(got, db.Name)
 	}
 	if !slices.Equal(got, want) {
@@ -327,7 +354,7 @@ databases:
 		s.has("eu-west-3", "b", "same=z.eu-west-1.example", strings.Repeat("x", 60))
 		s.begin()
 		s.must(t, "mine", "other", "b", "z", "a", "paris-b")
-		for _, says := range []string{"taken by databases; set prefix", "served already, by databases", "taken by another that was found in eu-west-1; set prefix",
+		for _, says := range []string{"taken by databases; set prefix", "served already, by databases", "that of arn:aws:rds:eu-west-1:123456789012:db:b, which is older; set prefix",
 			"served already, by z", "name: not a usable name"} {
 			if !s.logged(says) {
 				t.Errorf("the log does not say %q: %v", says, s.log.All())
@@ -338,7 +365,7 @@ databases:
 		if s.log.Len() != lines {
 			t.Error("the log says again what it has said")
 		}
-		// Who has a name keeps it, though another with it would come first.
+		// When it is made anew it is the younger one.
 		s.has("eu-west-1", "z")
 		s.pass()
 		s.pass()
@@ -346,7 +373,7 @@ databases:
 		s.has("eu-west-1", "z", "b")
 		s.pass()
 		s.must(t, "mine", "other", "z", "a", "b", "paris-b")
-		for _, db := range s.Complete(s.cfg).Databases {
+		for _, db := range s.Complete(s.cfg).Config.Databases {
 			if db.Name == "b" && db.Host != "b.eu-west-2.example" {
 				t.Errorf("b is %s", db.Host)
 			}
@@ -378,6 +405,7 @@ func TestMost(t *testing.T) {
 		s.has("eu-west-1", names...)
 		s.begin()
 		s.must(t, names...)
+		time.Sleep(time.Second)
 		s.has("eu-west-1", append([]string{"a"}, names...)...)
 		s.pass()
 		s.must(t, names...)
@@ -415,7 +443,7 @@ func TestFailover(t *testing.T) {
 			s.cloud.mu.Lock()
 			defer s.cloud.mu.Unlock()
 			c := rdstypes.DBCluster{
-				DBClusterIdentifier: aws.String("shop"), DBClusterArn: aws.String("arn:aws:rds:eu-west-1:123456789012:cluster:shop"), Engine: aws.String("aurora-postgresql"),
+				DBClusterIdentifier: aws.String("shop"), DBClusterArn: aws.String("arn:aws:rds:eu-west-1:123456789012:cluster:shop"), ClusterCreateTime: s.made("cluster"), Engine: aws.String("aurora-postgresql"),
 				Status: aws.String("failing-over"), Endpoint: aws.String("w.example"), ReaderEndpoint: aws.String("r.example"), Port: aws.Int32(5432), IAMDatabaseAuthenticationEnabled: aws.Bool(true),
 			}
 			for _, writer := range writers {
@@ -426,22 +454,22 @@ func TestFailover(t *testing.T) {
 		s.has("eu-west-1", "shop-reader")
 		members(true, false)
 		s.begin()
-		s.must(t, "shop", "shop-reader", "shop-reader-2")
-		before := s.Complete(s.cfg)
+		s.must(t, "shop", "shop-reader")
+		before := s.Complete(s.cfg).Config
 		for _, now := range [][]bool{{false, true}, {}, {false, true}, {false, false}, {true}, {true, false}} {
 			members(now...)
 			s.pass()
-			if got := s.Complete(s.cfg); !reflect.DeepEqual(got, before) {
+			if got := s.Complete(s.cfg).Config; !reflect.DeepEqual(got, before) {
 				t.Errorf("%v: %+v", now, got)
 			}
 		}
 		members(true)
 		s.pass()
 		s.pass()
-		s.must(t, "shop", "shop-reader-2")
+		s.must(t, "shop")
 		members(true, false)
 		s.pass()
-		if got := s.Complete(s.cfg); !reflect.DeepEqual(got, before) {
+		if got := s.Complete(s.cfg).Config; !reflect.DeepEqual(got, before) {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -465,7 +493,7 @@ discover:
 		if n := s.roundsOf("eu-west-1"); n != rounds {
 			t.Errorf("%d more rounds for what is known", n-rounds)
 		}
-		all := s.Complete(s.cfg).Databases
+		all := s.Complete(s.cfg).Config.Databases
 		if b := all[0]; !b.Found || b.Pool.Mode != config.PoolSession || b.Session.Role != "r" || !slices.Equal(b.Listen, []string{"unix:/tmp/b/s"}) || b.Credentials.IAM.User != "app" {
 			t.Errorf("%+v", b)
 		}
@@ -473,7 +501,7 @@ discover:
 			t.Errorf("%+v", a)
 		}
 		s.cfg = parse(t, "databases: [{name: mine, credentials: {file: {path: /x}}}]\n")
-		s.heard.must(t, "eu-west-1 ok", "3 in eu-west-1", "3 in eu-west-1", "3 in eu-west-1")
+		s.heard.must(t, "eu-west-1 ok", "3 in eu-west-1", "3 in eu-west-1")
 		s.Want(s.cfg)
 		s.must(t, "mine")
 		s.heard.must(t, "not eu-west-1")

@@ -2,11 +2,13 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/inventory"
 	"github.com/credproxy/credproxy/secrets"
 	"github.com/credproxy/credproxy/secrets/awscfg"
@@ -30,18 +32,32 @@ type search struct {
 	now     chan struct{} // ask without waiting any longer
 	stop    func()        // ends its goroutine; nil: it has none yet
 	client  asker         // of its goroutine alone; nil: none, or none of use
-	reads   bool          // client reads secrets
+	asks    terms         // of client
+	memory  *inventory.Memory
 
-	interval         time.Duration
-	readSecrets      bool
+	terms
+	known
+	next      time.Time // when the next round is
+	err       error     // of the last round
+	call      string    // that failed in it
+	failing   string    // what the log last said of it
+	failures  int       // rounds in a row
+	databases int       // that are served of it
+	left      []string  // and are not, with the reason
+}
+
+// known is what AWS has told of an account.
+type known struct {
 	latest, previous *inventory.Account // the last two whole answers; nil: none yet
-	answered, next   time.Time          // when latest came, when the next round is
-	err              error              // of the last round
-	call             string             // that failed in it
-	failing          string             // what the log last said of it
-	failures         int                // rounds in a row
-	databases        int                // that are served, as of the last Complete
-	left             []string           // and are not, with the reason
+	answered         time.Time          // when latest came
+	borrowed         bool               // they are another search's
+}
+
+// terms say how an account is asked: as its entries want it.
+type terms struct {
+	interval    time.Duration
+	readSecrets bool
+	role        config.AssumeRole
 }
 
 // keepAsking asks one account until ctx ends.
@@ -73,26 +89,30 @@ func (f *Finder) ask(ctx context.Context, s *search) answer {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	f.mu.Lock()
-	reads := s.readSecrets
+	want := s.terms
 	f.mu.Unlock()
-	if s.client == nil || s.reads != reads {
+	if s.client == nil || s.asks.readSecrets != want.readSecrets || s.asks.role != want.role {
 		client, err := f.connect(ctx, inventory.Options{
-			Region: s.account.region, Role: roleOf(s.account), ReadSecrets: reads, Attempts: attempts, AWS: &awscfg.Shared{Log: f.log},
+			Region: s.account.region, Role: roleOf(want.role), ReadSecrets: want.readSecrets, Memory: s.memory, Attempts: attempts, AWS: &awscfg.Shared{Log: f.log},
 			Called: func(operation string, err error) {
-				f.observer.Called(s.account.region, s.account.role.RoleARN, operation, result(err))
+				f.observer.Called(s.account.region, s.account.roleARN, operation, result(err))
 			},
 		})
 		if err != nil {
 			return answer{err: err}
 		}
-		s.client, s.reads = client, reads
+		s.client, s.asks = client, want
 	}
 	a := answer{}
 	if a.account, a.err = s.client.Ask(ctx); a.err == nil {
+		// Without the values of single secrets it is whole: those that were read before are known.
 		i := slices.IndexFunc(a.account.Failures, func(f inventory.Failure) bool { return !f.Single })
 		if i >= 0 {
-			a.call, a.err = a.account.Failures[i].Call, a.account.Failures[i].Err
+			a.err = a.account.Failures[i]
 		}
+	}
+	if failure, of := errors.AsType[inventory.Failure](a.err); of {
+		a.call, a.err = failure.Call, failure.Err
 	}
 	if a.err != nil {
 		s.client = nil // its AWS credentials may be what is wrong
@@ -105,18 +125,21 @@ func (f *Finder) note(s *search, a answer) (pause time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.accounts[s.account] != s {
-		return 0 // it is not wanted any more
+		return 0 // it is asked no more, and its metrics are forgotten
 	}
-	f.observer.Answered(s.account.region, s.account.role.RoleARN, result(a.err))
+	f.observer.Answered(s.account.region, s.account.roleARN, result(a.err))
 	now, failing := time.Now(), a.call+" "+result(a.err)
 	pause = secrets.Jitter(s.interval, jitter)
 	if a.err == nil {
 		s.previous, s.latest, s.answered, s.failures = s.latest, a.account, now, 0
+		if s.borrowed {
+			s.previous, s.borrowed = nil, false
+		}
 		if s.err != nil {
 			f.log.Info("discovery: AWS answers again", zap.Stringer("of", s.account))
 		}
 	} else {
-		if s.latest == nil { // the sooner there is one the better
+		if s.latest == nil || s.borrowed { // the sooner there is one the better
 			pause = min(pause, secrets.Jitter(firstRetry<<min(s.failures, 12), jitter))
 		}
 		s.failures++

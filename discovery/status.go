@@ -37,7 +37,7 @@ func (f *Finder) Status() (all []Status) {
 	defer f.mu.Unlock()
 	for a, s := range f.accounts {
 		now := Status{Region: a.region, Databases: s.databases, Left: s.left, Answered: s.answered, Next: s.next}
-		if _, name, ok := strings.Cut(a.role.RoleARN, ":role/"); ok {
+		if _, name, ok := strings.Cut(a.roleARN, ":role/"); ok {
 			now.Role = name
 		}
 		if s.err != nil {

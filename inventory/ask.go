@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -37,6 +38,7 @@ type Options struct {
 	Region      string                            // default: the SDK's
 	Role        awscfg.Role                       // to assume first
 	ReadSecrets bool                              // read the values of secrets that nothing else attaches to a database
+	Memory      *Memory                           // what the values of secrets name, from one Client to the next; nil: this one's alone
 	Attempts    int                               // how often a call that AWS throttles is made; default 10
 	Called      func(operation string, err error) // hears of each call; nil: nobody does
 }
@@ -62,11 +64,14 @@ type Failure struct {
 
 func (f Failure) String() string { return f.Call + ": " + awscfg.Plain(f.Err).Error() }
 
+// Error and Unwrap make it an error, where nothing was told at all.
+func (f Failure) Error() string { return f.String() }
+func (f Failure) Unwrap() error { return f.Err }
+
 // Client asks one account and region, as often as it is told to.
 type Client struct {
 	options Options
 	config  *awscfg.Config
-	read    map[string]readHost // by the ARN of a secret: what its value names
 
 	// The calls, in place of the SDK's clients: these stay out of interfaces, and so of the
 	// SDK's paginators and of whatever an interface leads to, as it may to a Client. The linker
@@ -75,6 +80,12 @@ type Client struct {
 	instances func(context.Context, *rds.DescribeDBInstancesInput, ...func(*rds.Options)) (*rds.DescribeDBInstancesOutput, error)
 	list      func(context.Context, *secretsmanager.ListSecretsInput, ...func(*secretsmanager.Options)) (*secretsmanager.ListSecretsOutput, error)
 	values    func(context.Context, *secretsmanager.BatchGetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.BatchGetSecretValueOutput, error)
+}
+
+// Memory is what the values of secrets name, so that each is read once.
+type Memory struct {
+	mu   sync.Mutex
+	read map[string]readHost // by the ARN of a secret
 }
 
 // readHost is the host that a secret's value names, "" if it names none.
@@ -90,6 +101,7 @@ func NewClient(ctx context.Context, o Options) (*Client, error) {
 		return nil, err
 	}
 	o.Attempts = cmp.Or(o.Attempts, attempts)
+	o.Memory = cmp.Or(o.Memory, new(Memory))
 	if o.Called == nil {
 		o.Called = func(string, error) {}
 	}
@@ -139,7 +151,7 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 	}))
 	const calls = 3
 	if len(a.Failures) == calls {
-		return nil, fmt.Errorf("AWS tells nothing of this account: %s", a.Failures[0])
+		return nil, fmt.Errorf("AWS tells nothing of this account: %w", a.Failures[0])
 	}
 	if c.options.ReadSecrets {
 		c.readHosts(ctx, a)
@@ -171,13 +183,16 @@ func pages(page func(marker *string) (next *string, err error)) error {
 // new, or have changed since they were read. One that cannot be read any more names what
 // it named.
 func (c *Client) readHosts(ctx context.Context, a *Account) {
+	memory, partial := c.options.Memory, len(a.Failures) > 0
+	memory.mu.Lock()
+	defer memory.mu.Unlock()
 	known, unread := map[string]readHost{}, map[string]time.Time{}
 	for _, s := range a.Secrets {
 		if databaseOf(s) != "" || aws.ToString(s.OwningService) != "" {
 			continue
 		}
 		arn, changed := aws.ToString(s.ARN), aws.ToTime(s.LastChangedDate)
-		before, was := c.read[arn]
+		before, was := memory.read[arn]
 		if was {
 			known[arn] = before
 		}
@@ -186,7 +201,15 @@ func (c *Client) readHosts(ctx context.Context, a *Account) {
 		}
 	}
 	c.readValues(ctx, a, known, unread)
-	c.read, a.Hosts = known, map[string]string{}
+	a.Hosts = map[string]string{}
+	if partial { // then the list of secrets may lack some that are still there
+		for arn, of := range memory.read {
+			if _, listed := known[arn]; !listed {
+				known[arn] = of
+			}
+		}
+	}
+	memory.read = known
 	for arn, of := range known {
 		a.Hosts[arn] = of.host
 	}

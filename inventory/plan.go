@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
@@ -21,6 +22,16 @@ type Choice struct {
 	CAFile     string            // tls.ca_file of each database
 	AssumeRole config.AssumeRole // of each credential
 	Most       int               // databases that are served; default: what a configuration holds
+	Live       *Live             // nil: the plan is for a file that a person reads
+}
+
+// Live is for a plan that is put to work unread, again and again. What it says of a database then
+// depends on that database as far as it can: names are not made unique, see [Claim], and of
+// several secrets none is guessed.
+type Live struct {
+	// Secrets are in use, by the ID of the database; "": IAM is. One stays in use while it is
+	// attached, and IAM while it is on and no single secret takes its place.
+	Secrets map[string]string
 }
 
 // Plan is which databases are served and how.
@@ -29,6 +40,7 @@ type Plan struct {
 	Choice Choice
 	Served []Served  // by name
 	Left   []LeftOut // by name
+	Claims []Claim   // on names
 	Hidden []Failure // calls that failed, so that something may be missing
 	Other  int       // databases without the tags
 }
@@ -39,6 +51,32 @@ type Served struct {
 	ID    string // what it is in AWS, which another of the same name is not: an ARN and an end of it
 	About string // what it is, in words
 	Notes []string
+
+	Secrets []string // the ARNs of all that are attached to it
+}
+
+// Claim is a database's on a name: that of each with the tags whose protocol credproxy speaks,
+// whether it can be served just now or not, and of the readers of each cluster, whether it has
+// some just now or not. So what has a name does not depend on what the others are up to.
+type Claim struct {
+	Name, ID string
+	Created  time.Time
+}
+
+// unborn is when what AWS tells no time of was created: after all else.
+var unborn = time.Unix(1<<40, 0)
+
+// Before orders claims: by age, so that nothing that comes changes what was there before.
+func (c Claim) Before(other Claim) int {
+	return cmp.Or(c.Created.Compare(other.Created), cmp.Compare(c.ID, other.ID))
+}
+
+func (p *planner) claim(name, id string, created *time.Time) {
+	c := Claim{fit(name), id, unborn}
+	if created != nil {
+		c.Created = *created
+	}
+	p.Claims = append(p.Claims, c)
 }
 
 // LeftOut is a database that is not served.
@@ -96,7 +134,11 @@ func (p *planner) cluster(c *rdstypes.DBCluster) {
 		return
 	}
 	arn, iam := aws.ToString(c.DBClusterArn), aws.ToBool(c.IAMDatabaseAuthenticationEnabled)
-	credential, notes, without := p.credential(iam, c.MasterUserSecret, arn)
+	if engines[engine] != "" {
+		p.claim(name, arn, c.ClusterCreateTime)
+		p.claim(name+"-reader", arn+"#reader", c.ClusterCreateTime)
+	}
+	credential, attached, notes, without := p.credential(iam, c.MasterUserSecret, arn)
 	if reason = cmp.Or(reason, without); reason != "" {
 		p.Left = append(p.Left, LeftOut{arn, name, about, reason})
 		return
@@ -111,7 +153,7 @@ func (p *planner) cluster(c *rdstypes.DBCluster) {
 	for _, custom := range c.CustomEndpoints {
 		notes = append(notes, "Custom endpoint, not served: "+custom)
 	}
-	s := Served{ID: arn, About: about + ", writer", Notes: notes, Database: config.Database{Name: name, Engine: engines[engine], Role: config.Writer,
+	s := Served{ID: arn, About: about + ", writer", Notes: notes, Secrets: attached, Database: config.Database{Name: name, Engine: engines[engine], Role: config.Writer,
 		Host: endpoint, Port: int(aws.ToInt32(c.Port)), Database: aws.ToString(c.DatabaseName), Credentials: credential}}
 	p.Served = append(p.Served, s)
 	if reader := aws.ToString(c.ReaderEndpoint); reader != "" && readers > 0 {
@@ -137,6 +179,9 @@ func (p *planner) instance(i *rdstypes.DBInstance) {
 		}
 		return // its cluster's endpoints lead to it
 	}
+	if engines[engine] != "" {
+		p.claim(name, aws.ToString(i.DBInstanceArn), i.InstanceCreateTime)
+	}
 	role, owners, master := config.AnyRole, []string{aws.ToString(i.DBInstanceArn)}, i.MasterUserSecret
 	if source := aws.ToString(i.ReadReplicaSourceDBInstanceIdentifier); source != "" {
 		about, role = about+", replica of "+source, config.Reader
@@ -145,13 +190,13 @@ func (p *planner) instance(i *rdstypes.DBInstance) {
 			owners, master = append(owners, aws.ToString(of.DBInstanceArn)), cmp.Or(master, of.MasterUserSecret)
 		}
 	}
-	credential, notes, without := p.credential(aws.ToBool(i.IAMDatabaseAuthenticationEnabled), master, owners...)
+	credential, attached, notes, without := p.credential(aws.ToBool(i.IAMDatabaseAuthenticationEnabled), master, owners...)
 	if reason = cmp.Or(reason, without); reason != "" {
 		p.Left = append(p.Left, LeftOut{aws.ToString(i.DBInstanceArn), name, about, reason})
 		return
 	}
 	notes = append(notes, statusNote(aws.ToString(i.DBInstanceStatus))...)
-	p.Served = append(p.Served, Served{ID: aws.ToString(i.DBInstanceArn), About: about, Notes: notes, Database: config.Database{Name: name, Engine: engines[engine],
+	p.Served = append(p.Served, Served{ID: aws.ToString(i.DBInstanceArn), About: about, Notes: notes, Secrets: attached, Database: config.Database{Name: name, Engine: engines[engine],
 		Role: role, Host: host, Port: port, Database: aws.ToString(i.DBName), Credentials: credential}})
 }
 
@@ -199,7 +244,10 @@ func (p *planner) finish() {
 	taken, next := map[string]bool{}, map[int]int{}
 	for i := range p.Served {
 		s := &p.Served[i]
-		s.Name = free(s.Name, taken)
+		s.Name = fit(s.Name)
+		if p.Choice.Live == nil {
+			s.Name = free(s.Name, taken)
+		}
 		taken[s.Name] = true
 		first := s.Engine.Port()
 		s.Listen = []string{fmt.Sprintf("localhost:%d", first+next[first])}
@@ -208,17 +256,24 @@ func (p *planner) finish() {
 	}
 }
 
-// free returns name, or one like it that is not taken and not too long.
-func free(name string, taken map[string]bool) string {
-	const longest = 64
-	suffix := ""
-	if len(name) > longest {
-		name, suffix = strings.TrimSuffix(name, "-reader"), "-reader"
+// longest is how long the name of a database is in a configuration.
+const longest = 64
+
+// fit returns the name of a database, or a shorter one that ends like it.
+func fit(name string) string {
+	if len(name) <= longest {
+		return name
 	}
-	candidate := name[:min(len(name), longest-len(suffix))] + suffix
+	name, suffix := strings.TrimSuffix(name, "-reader"), "-reader"
+	return name[:longest-len(suffix)] + suffix
+}
+
+// free returns name, or one like it that is not taken.
+func free(name string, taken map[string]bool) string {
+	candidate := name
 	for i := 2; taken[candidate]; i++ {
 		number := fmt.Sprintf("-%d", i)
-		candidate = name[:min(len(name), longest-len(suffix)-len(number))] + suffix + number
+		candidate = name[:min(len(name), longest-len(number))] + number
 	}
 	return candidate
 }

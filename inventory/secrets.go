@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -69,16 +70,36 @@ func (a *Account) attached() map[string][]secret {
 }
 
 // credential returns where a database's logins come from, a secret or IAM; or why there is
-// neither. owners are the ARNs of the database, and of that whose users it has.
-func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners ...string) (from config.Credentials, notes []string, reason string) {
+// neither. owners are the ARNs of the database, and of that whose users it has. attached are all
+// secrets that belong to it.
+func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners ...string) (from config.Credentials, attached, notes []string, reason string) {
 	var found []secret
+	several := "" // secrets of which none is the one to take
 	for _, owner := range owners {
-		found = append(found, p.secrets[owner]...)
+		own := p.secrets[owner] // those of an application's own users come first
+		if len(own) > 1 && !own[1].managed && len(found) == 0 {
+			several = fmt.Sprintf("%s, %s", own[0].name, own[1].name)
+		}
+		found = append(found, own...)
 	}
 	if master != nil && aws.ToString(master.SecretArn) != "" {
 		managed := secret{arn: aws.ToString(master.SecretArn), managed: true}
 		if !slices.ContainsFunc(found, func(s secret) bool { return s.arn == managed.arn }) {
 			found = append(found, managed)
+		}
+	}
+	for _, s := range found {
+		attached = append(attached, s.arn)
+	}
+	if live := p.Choice.Live; live != nil && len(found) > 0 {
+		inUse, served := live.Secrets[owners[0]]
+		if i := slices.Index(attached, inUse); i >= 0 {
+			found[0], found[i], several = found[i], found[0], ""
+		}
+		if several != "" && served && inUse == "" && iam {
+			found = nil // as ever
+		} else if several != "" {
+			return from, attached, nil, fmt.Sprintf("several secrets are attached to it (%s), and none of them has been in use; write it under databases with the right one, or leave one attached", several)
 		}
 	}
 	if len(found) > 0 {
@@ -89,17 +110,21 @@ func (p *planner) credential(iam bool, master *rdstypes.MasterUserSecret, owners
 			notes = append(notes, "Another secret of it: "+other.arn)
 		}
 		from.SecretsManager = &config.SecretsManager{SecretID: found[0].arn, Region: p.Region, AssumeRole: p.Choice.AssumeRole}
-		return from, notes, ""
+		return from, attached, notes, ""
 	}
 	if iam {
 		from.IAM = &config.IAM{User: p.Choice.IAMUser, Region: p.Region, AssumeRole: p.Choice.AssumeRole}
-		return from, []string{"IAM: is this the user that may log in with a token? AWS does not know."}, ""
+		return from, nil, []string{"IAM: is this the user that may log in with a token? AWS does not know."}, ""
 	}
 	reason = "no secret is attached to it, and IAM database authentication is off"
 	if slices.ContainsFunc(p.Hidden, func(f Failure) bool { return strings.HasPrefix(f.Call, "secretsmanager:") }) {
 		reason = "IAM database authentication is off, and of its secrets AWS did not tell"
 	} else if p.account.Hosts == nil {
-		reason += "; --read-secrets finds those that name its host"
+		option := "--read-secrets"
+		if p.Choice.Live != nil {
+			option = "read_secrets"
+		}
+		reason += "; " + option + " finds those that name its host"
 	}
-	return from, nil, reason
+	return from, nil, nil, reason
 }

@@ -179,6 +179,7 @@ func TestFileAndDiscovery(t *testing.T) {
 
 	// Another login for a database that was found: its sessions go on.
 	s.aws.CreateSecret("a-better-one", fmt.Sprintf(`{"username": "app", "password": %q}`, planted))
+	s.aws.SetTag("found/app", ofInstance, rdsARN+"db:none")
 	s.aws.SetTag("a-better-one", ofInstance, rdsARN+"db:found")
 	s.round(t)
 	sidecar.Await(t, "the other secret", func() bool { return s.logged("new configuration in force", `"changed":["found"]`) == 1 })
