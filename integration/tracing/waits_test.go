@@ -170,3 +170,35 @@ func TestRotation(t *testing.T) {
 		t.Errorf("waited %v for a verdict, of %v; a pause of %v", waited, took(waiting.Span), pause)
 	}
 }
+
+// TestWaitsForServer has a client come while no server is the writer, of one that says it
+// follows another.
+func TestWaitsForServer(t *testing.T) {
+	pg, secret := postgres(t, 15)
+	s := start(t, "postgres", secret, pg.CAFile, "role: writer", "failover: {monitor: 100ms}", "limits: {login_timeout: 60s}")
+	s.proxy.AwaitLog(t, "the writer is known")
+	says := func(answer bool) {
+		t.Helper()
+		must(t, pg.Exec(t.Context(), fmt.Sprintf("CREATE OR REPLACE FUNCTION pg_catalog.pg_is_in_recovery() RETURNS bool LANGUAGE sql AS 'SELECT %v'", answer)))
+	}
+	says(true)
+	s.proxy.AwaitLog(t, "the writer is gone")
+	done := make(chan error, 1)
+	go func() {
+		conn, err := s.connect(t.Context(), "")
+		if err == nil {
+			err = conn.Close(t.Context())
+		}
+		done <- err
+	}()
+	sidecar.Await(t, "waiting client", func() bool {
+		n, err := s.proxy.Metric("credproxy_connections_active")
+		return err == nil && n == 1
+	})
+	time.Sleep(200 * time.Millisecond) // it is counted before it waits
+	says(false)
+	must(t, <-done)
+	if l := s.receiver.session(t, 1); l.tree() != "request wait for server dial tls auth role check" {
+		t.Errorf("the tree: %s", l.tree())
+	}
+}
