@@ -28,6 +28,14 @@ func (d *daemon) isMain() bool {
 	}
 }
 
+// becomeMain has this process be the one that serves. If all has opened before, systemd could not be told then.
+func (d *daemon) becomeMain() {
+	close(d.main)
+	if d.opened.Load() {
+		d.notifyReady()
+	}
+}
+
 // upgradeRefusal returns why this process cannot be replaced yet.
 func (d *daemon) upgradeRefusal() error {
 	if !d.isMain() {
@@ -48,8 +56,7 @@ func (d *daemon) awaitMain(ctx context.Context) {
 // A process that was started as ever has nobody's.
 func (d *daemon) takeOver(ctx, public context.Context, failed chan<- error) {
 	if d.succession == nil {
-		close(d.main)
-		d.notifyReady() // if all has opened before
+		d.becomeMain()
 		return
 	}
 	if err := d.succeed(ctx); err != nil {
@@ -58,8 +65,7 @@ func (d *daemon) takeOver(ctx, public context.Context, failed chan<- error) {
 		}
 		return
 	}
-	close(d.main)
-	d.notifyReady()
+	d.becomeMain()
 	d.log.Info("upgrade: this process serves now", zap.Int("number", d.succession.Number()))
 	d.older.Watch(public, func(o upgrade.Origin) { d.log.Info("an older process has ended", zap.Int("pid", o.PID)) })
 }
