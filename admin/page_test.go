@@ -48,6 +48,11 @@ func exampleStatus(now time.Time) Status {
 		Version: "v0.9.0", PID: 4711, Now: now, Started: now.Add(-26 * time.Hour), UptimeSeconds: 26*3600 + 60,
 		Reasons: []string{"billing: the database refused the credential"}, Databases: []Database{fine, broken},
 		Reload: &Reload{At: now.Add(-90 * time.Second)},
+		Discovery: []Discovery{
+			{Region: "eu-west-1", Databases: 2, NotServed: 1, Answered: now.Add(-time.Minute), NextRound: now.Add(time.Minute)},
+			{Region: "eu-west-2", Role: "reader", Databases: 1, Answered: now.Add(-time.Hour), Error: "access_denied"},
+			{},
+		},
 	}
 }
 
@@ -88,6 +93,9 @@ func TestPageSays(t *testing.T) {
 		"Stale credential billing may not use",
 		"New configuration waits orders goes on as it was configured before: no credential yet: not_found.",
 		"Configuration refused The one read 1m 30s ago has a mistake", "Configuration read again 1m 30s ago, and refused.",
+		"Discovery has no answer discovery in eu-west-2 as reader: 1 database served, 0 not; AWS last told all at 04:06:07Z, and not since: access_denied.",
+		"discovery in eu-west-1: 2 databases served, 1 not; AWS told all at 05:05:07Z.",
+		"discovery in the environment&#39;s region: 0 databases served, 0 not; AWS is being asked.",
 		"orders ● Ready", "postgres at orders.example:5432", "127.0.0.1:5432 unix:/run/credproxy/.s.PGSQL.5432",
 		"42 of 1000", "3.40", "120345", "user app , version 4f3a9c1e AWSCURRENT, accepted",
 		"secrets_manager, confirmed 17m ago", "Expires in 14m", "Next refresh in 43m", "Next rotation in 2d 2h",

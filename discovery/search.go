@@ -63,11 +63,11 @@ type terms struct {
 // keepAsking asks one account until ctx ends.
 func (f *Finder) keepAsking(ctx context.Context, s *search) {
 	for {
-		account := f.ask(ctx, s)
+		answer := f.ask(ctx, s)
 		if ctx.Err() != nil {
 			return
 		}
-		pause := f.note(s, account)
+		pause := f.note(s, answer)
 		select {
 		case <-time.After(pause):
 		case <-s.now:
