@@ -16,6 +16,7 @@ import (
 
 	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
+	"github.com/credproxy/credproxy/tracing"
 )
 
 // fleet is an Engine whose servers are what a test says.
@@ -298,7 +299,19 @@ func TestNoWriter(t *testing.T) {
 	c.hosts["a"].fails = &fault.Error{Kind: fault.Unreachable, Message: "the database at a refuses connections"}
 	watch(t, c, func(t *testing.T, w *watched) {
 		began := time.Now()
-		_, err := w.login(t.Context())
+		full := tracing.NewLogin(began) // of spans, so that nobody listens any more
+		for range 300 {
+			tracing.Start(full.Context(t.Context()), "dial")
+		}
+		time.AfterFunc(time.Second, func() { // news, which change nothing
+			w.Servers.mu.Lock()
+			defer w.Servers.mu.Unlock()
+			w.tell()
+		})
+		_, err := w.login(full.Context(t.Context()))
+		if waits := full.End(err).LeftOut - 45; waits != 1 {
+			t.Errorf("one wait began %d spans", waits)
+		}
 		e := fault.As(err)
 		if e.Kind != fault.Unreachable || !strings.Contains(e.Message, "db:1 (the database at a refuses connections)") || !strings.Contains(e.Message, "b:1 is a reader") {
 			t.Errorf("%v", err)
@@ -309,8 +322,12 @@ func TestNoWriter(t *testing.T) {
 		left := errors.New("left")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(left) })
-		if _, err := w.login(ctx); err != left {
+		traced := tracing.NewLogin(time.Now())
+		if _, err := w.login(traced.Context(ctx)); err != left {
 			t.Errorf("client left: %v", err)
+		}
+		if spans := traced.End(left).Spans; len(spans) != 2 || spans[1].Name != "wait for server" || spans[1].Err != left {
+			t.Errorf("client left: %+v", spans)
 		}
 		w.change(func(a, _ *host) { a.fails = nil })
 		w.wantAt(t, "a")

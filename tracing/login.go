@@ -113,10 +113,10 @@ func Of(ctx context.Context) Span {
 	return s
 }
 
-// Along returns ctx with its spans being parts of what those of from are: for a step whose
-// time is not the client's to end.
-func Along(ctx, from context.Context) context.Context {
-	if s, ok := from.Value(spanKey{}).(Span); ok {
+// WithSpanOf returns ctx with the span of outer, so that steps that begin with it are parts of
+// that one: for a step whose time is not the client's to end.
+func WithSpanOf(ctx, outer context.Context) context.Context {
+	if s, ok := outer.Value(spanKey{}).(Span); ok {
 		return context.WithValue(ctx, spanKey{}, s)
 	}
 	return ctx

@@ -25,7 +25,7 @@ func TestTree(t *testing.T) {
 	dial.Number("server.port", 5432)
 	dial.End(failed)
 	tracing.Of(dialCtx).Flag("credproxy.reused")
-	_, _ = tracing.Start(tracing.Along(t.Context(), dialCtx), "auth") // not over when the login is
+	_, _ = tracing.Start(tracing.WithSpanOf(t.Context(), dialCtx), "auth") // not over when the login is
 	l.SetParent("00-x")
 	trace := l.End(nil)
 	want := []struct {
@@ -118,7 +118,7 @@ func TestNobodyListens(t *testing.T) {
 		span.Flag("credproxy.reused")
 		tracing.Of(in).Text("db.namespace", "orders")
 		span.End(nil)
-		if tracing.Along(ctx, in) != ctx || in != ctx {
+		if tracing.WithSpanOf(ctx, in) != ctx || in != ctx {
 			t.Error("another context")
 		}
 	}); n != 0 {

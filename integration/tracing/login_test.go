@@ -80,11 +80,11 @@ func TestMySQL(t *testing.T) {
 	for _, flavor := range servers.MySQLFlavors() {
 		t.Run(flavor, func(t *testing.T) {
 			my := servers.RunMySQL(t, servers.MySQLOptions{Flavor: flavor})
-			must(t, my.CreateUser(t.Context(), "app", appPassword, ""))
+			must(t, my.CreateUser(t.Context(), appUser, appPassword, ""))
 			s := start(t, flavor, secretOf(flavor, my.Port, "app"), my.CAFile)
 			s.proxy.AwaitLog(t, "probe succeeded")
 			c := mysql.NewConfig()
-			c.User, c.Net, c.Addr, c.ConnectionAttributes = "anybody", "tcp", s.addr, "program_name:orders,traceparent:"+parent
+			c.User, c.Net, c.Addr, c.ConnectionAttributes = clientUser, "tcp", s.addr, "program_name:orders,traceparent:"+parent
 			connector, err := mysql.NewConnector(c)
 			must(t, err)
 			db := sql.OpenDB(connector)
@@ -106,7 +106,7 @@ func TestError(t *testing.T) {
 	pg, secret := postgres(t, 15)
 	s := start(t, "postgres", secret, pg.CAFile, "rotation: {grace: 0s}")
 	s.visit(t, "")
-	must(t, pg.SetPassword(t.Context(), "app", "planted-Other-1"))
+	must(t, pg.SetPassword(t.Context(), appUser, "planted-Other-1"))
 	time.Sleep(1100 * time.Millisecond) // no login was accepted within the last second
 	_, err := s.connect(t.Context(), parent)
 	if said, ok := errors.AsType[*pgconn.PgError](err); !ok || said.Code != "28P01" {

@@ -22,6 +22,8 @@ import (
 
 // What is planted: none of it may be in a trace.
 const (
+	appUser     = "planted_user"
+	clientUser  = "planted_client"
 	appPassword = "planted-App-1"
 	headerValue = "planted-Header-1"
 	secretName  = "prod/orders"
@@ -75,8 +77,8 @@ func config(engine, caFile, endpoint string, more ...string) string {
 	return yaml
 }
 
-// holdsNoSecret looks through all that arrived for what was planted, for each password that
-// the secret ever had, for whole version ids and for SQL.
+// holdsNoSecret looks through all that arrived for what was planted, for the account's id, for
+// each password that the secret ever had, for whole version ids and for SQL.
 func (r *receiver) holdsNoSecret(t *testing.T, aws *awsstub.Server) {
 	t.Helper()
 	r.mu.Lock()
@@ -85,7 +87,7 @@ func (r *receiver) holdsNoSecret(t *testing.T, aws *awsstub.Server) {
 		t.Error("nothing arrived to be looked through")
 	}
 	all := string(r.raw)
-	hidden := []string{appPassword, headerValue, "SELECT", "SHOW ", "SET SESSION", "DISCARD"}
+	hidden := []string{appUser, clientUser, awsstub.AccountID, appPassword, headerValue, "SELECT", "SHOW ", "SET SESSION", "DISCARD"}
 	for _, v := range aws.Secret(secretName).Versions {
 		var value struct{ Password string }
 		_ = json.Unmarshal([]byte(*v.Text), &value)
@@ -109,18 +111,18 @@ func must(t testing.TB, err error) {
 func postgres(t *testing.T, version int) (*servers.Postgres, string) {
 	t.Helper()
 	pg := servers.RunPostgres(t, servers.PostgresOptions{Version: version})
-	must(t, pg.CreateRole(t.Context(), "app", appPassword))
+	must(t, pg.CreateRole(t.Context(), appUser, appPassword))
 	return pg, secretOf("postgres", pg.Port, "postgres")
 }
 
 func secretOf(engine string, port int, database string) string {
-	text, _ := json.Marshal(map[string]any{"engine": engine, "host": "localhost", "port": port, "username": "app", "password": appPassword, "dbname": database})
+	text, _ := json.Marshal(map[string]any{"engine": engine, "host": "localhost", "port": port, "username": appUser, "password": appPassword, "dbname": database})
 	return string(text)
 }
 
 // connect logs in through credproxy; name is the client's application_name.
 func (s *stand) connect(ctx context.Context, name string) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig("postgres://anybody@" + s.addr + "/postgres?sslmode=disable")
+	cfg, err := pgx.ParseConfig("postgres://" + clientUser + "@" + s.addr + "/postgres?sslmode=disable")
 	if err != nil {
 		return nil, err
 	}

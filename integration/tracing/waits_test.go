@@ -19,7 +19,7 @@ import (
 func (s *stand) openMySQL(t *testing.T, attributes string) error {
 	t.Helper()
 	c := mysql.NewConfig()
-	c.User, c.Net, c.Addr, c.ConnectionAttributes = "anybody", "tcp", s.addr, attributes
+	c.User, c.Net, c.Addr, c.ConnectionAttributes = clientUser, "tcp", s.addr, attributes
 	connector, err := mysql.NewConnector(c)
 	must(t, err)
 	db := sql.OpenDB(connector)
@@ -39,7 +39,7 @@ func eachEngine(t *testing.T, more []string, test func(t *testing.T, s *stand, v
 		t.Run(flavor, func(t *testing.T) {
 			t.Parallel()
 			my := servers.RunMySQL(t, servers.MySQLOptions{Flavor: flavor})
-			must(t, my.CreateUser(t.Context(), "app", appPassword, ""))
+			must(t, my.CreateUser(t.Context(), appUser, appPassword, ""))
 			s := start(t, flavor, secretOf(flavor, my.Port, "app"), my.CAFile, more...)
 			test(t, s, func() { must(t, s.openMySQL(t, "")) })
 		})
@@ -132,7 +132,7 @@ func TestRotation(t *testing.T) {
 	pg, secret := postgres(t, 15)
 	s := start(t, "postgres", secret, pg.CAFile)
 	s.proxy.AwaitLog(t, "probe succeeded")
-	must(t, pg.SetPassword(t.Context(), "app", next))
+	must(t, pg.SetPassword(t.Context(), appUser, next))
 	time.Sleep(1100 * time.Millisecond) // no login was accepted within the last second
 	visits := make(chan error, 2)
 	visit := func() {

@@ -160,7 +160,7 @@ func (p *Pool) AtOnce(ctx context.Context, key string, open Open) *Lease {
 			p.kick()
 			return l
 		}
-		reason := p.unusable(tracing.Along(p.ctx, ctx), l.session)
+		reason := p.unusable(tracing.WithSpanOf(p.ctx, ctx), l.session)
 		if reason == "" {
 			p.o.Observe(Event{Kind: Reused})
 			p.kick()

@@ -54,7 +54,7 @@ func (l *Lease) Claim(ctx context.Context, key string, open Open) bool {
 		return true
 	}
 	if reason == "" {
-		reason = p.unusable(tracing.Along(p.ctx, ctx), s)
+		reason = p.unusable(tracing.WithSpanOf(p.ctx, ctx), s)
 	}
 	if reason != "" {
 		p.drop(s, reason)

@@ -36,7 +36,7 @@ type Exporter struct {
 	log      *zap.Logger
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
-	queue    chan ended
+	queue    chan endedLogin
 	leftOut  atomic.Int64 // traces that there was no room for
 	stop     chan struct{}
 	giveUp   context.CancelCauseFunc // of what is being sent
@@ -44,8 +44,8 @@ type Exporter struct {
 	closing  sync.Once
 }
 
-// ended is a login that has ended, of a database.
-type ended struct {
+// endedLogin is a login that has ended, of a database.
+type endedLogin struct {
 	database string
 	trace    *tracing.Trace
 }
@@ -65,8 +65,8 @@ func Start(o Options) *Exporter {
 	if err == nil && s.url == "" {
 		return nil
 	}
-	// What the SDK would say is said here: of its environment by checkSDK, of sending by told.
-	// Where else it says it is the process's and not this Exporter's.
+	// The SDK's own log is one of the whole process. What it would say there is said in o.Log: of
+	// mistakes in its environment by checkSDK, of what cannot be sent by reporter.
 	otel.SetLogger(logr.Discard())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
 	var about *resource.Resource
@@ -80,10 +80,10 @@ func Start(o Options) *Exporter {
 		o.Log.Warn("there are no traces", zap.Error(err))
 		return nil
 	}
-	e := &Exporter{log: o.Log, queue: make(chan ended, maxQueue), stop: make(chan struct{})}
+	e := &Exporter{log: o.Log, queue: make(chan endedLogin, maxQueue), stop: make(chan struct{})}
 	closed, giveUp := context.WithCancelCause(context.Background())
 	e.giveUp = giveUp
-	sender := &told{Exporter: otlptrace.NewUnstarted(newClient(s, closed)), log: o.Log, leftOut: &e.leftOut}
+	sender := &reporter{Exporter: otlptrace.NewUnstarted(newClient(s, closed)), log: o.Log, leftOut: &e.leftOut}
 	_ = sender.Start(closed)                                                                                 // the client's never fails
 	e.provider = sdk.NewTracerProvider(sdk.WithResource(about), sdk.WithBatcher(sender, sdk.WithBlocking())) // it is ours to leave out whole traces
 	e.tracer = e.provider.Tracer("github.com/credproxy/credproxy", trace.WithInstrumentationVersion(o.Version), trace.WithSchemaURL(semconv.SchemaURL))
@@ -100,7 +100,7 @@ func (e *Exporter) For(database string) func(*tracing.Trace) {
 	}
 	return func(t *tracing.Trace) {
 		select {
-		case e.queue <- ended{database, t}:
+		case e.queue <- endedLogin{database, t}:
 		default:
 			e.leftOut.Add(1)
 		}

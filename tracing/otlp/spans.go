@@ -16,7 +16,7 @@ import (
 
 // export makes the spans of a login, and hands them to the SDK, unless its sampler does not
 // want them. It waits while the SDK's queue is full.
-func (e *Exporter) export(t ended) {
+func (e *Exporter) export(t endedLogin) {
 	ctx := context.Background()
 	if parent := t.trace.Parent; parent != "" {
 		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent}) // as it was if that is malformed
