@@ -104,7 +104,7 @@ func TestMySQL(t *testing.T) {
 // TestError has the database refuse the credential, and then not be there.
 func TestError(t *testing.T) {
 	pg, secret := postgres(t, 15)
-	s := start(t, "postgres", secret, pg.CAFile, "rotation: {grace: 0s}")
+	s := start(t, "postgres", secret, pg.CAFile, "rotation: {grace: 0s}", "probe: {interval: 0s}") // nobody else finds out
 	s.visit(t, "")
 	must(t, pg.SetPassword(t.Context(), appUser, "planted-Other-1"))
 	time.Sleep(1100 * time.Millisecond) // no login was accepted within the last second
