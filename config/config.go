@@ -40,7 +40,7 @@ type Readiness string
 
 // The ways of readiness.
 const (
-	Serving Readiness = "serving" // off before each database has accepted a credential once, and while draining
+	Serving Readiness = "serving" // off before each database of the file has accepted a credential once, and while draining
 	Strict  Readiness = "strict"  // off also whenever a database's new clients could not be logged in
 )
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -13,13 +14,16 @@ import (
 // that are unchanged, replaces those that changed, and removes those that it does not
 // name. If it returns an error nothing has changed.
 //
+// found says that it is the configuration in force with what was found since: all else in it
+// stays as it is.
+//
 // opened is called when each has tried to accept, with what openAll says.
-func (d *daemon) apply(ctx context.Context, outcome *discovery.Outcome, opened func(error)) error {
+func (d *daemon) apply(ctx context.Context, outcome *discovery.Outcome, found bool, opened func(error)) error {
 	cfg := outcome.Config
 	if d.config() != nil {
 		d.wasProven() // while it can be seen of those that there are
 	}
-	all, fresh, renewed, err := d.prepare(ctx, cfg)
+	all, fresh, renewed, err := d.prepare(ctx, cfg, found)
 	if err != nil {
 		return err
 	}
@@ -55,6 +59,10 @@ func (d *daemon) apply(ctx context.Context, outcome *discovery.Outcome, opened f
 	d.reconcile()
 	d.finder.Want(cfg)
 	d.finder.Applied(outcome)
-	d.running.Go(func() { opened(d.openAll(fresh)) })
+	failed := slices.DeleteFunc(slices.Clone(all), func(db *database) bool { return db.failure.Load() == nil || slices.Contains(fresh, db) })
+	d.running.Go(func() {
+		d.listenAgain(failed)
+		opened(d.openAll(fresh))
+	})
 	return nil
 }

@@ -43,7 +43,7 @@ type daemon struct {
 	variables env.Variables
 	engines   wiring.Engines
 	draining  atomic.Bool
-	proven    atomic.Bool                  // each database has accepted a credential once
+	proven    atomic.Bool                  // see wasProven
 	reloaded  atomic.Pointer[admin.Reload] // nil: not yet
 	started   time.Time
 	quit      func()          // starts the drain
@@ -132,7 +132,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	d.finder.First(ctx)
 	outcome := d.finder.Complete(cfg)
 	cfg = outcome.Config
-	if err := d.apply(ctx, outcome, func(err error) { d.begun(err, failed) }); err != nil {
+	if err := d.apply(ctx, outcome, false, func(err error) { d.begun(err, failed) }); err != nil {
 		return err
 	}
 	memory.Limit(os.DirFS("/"))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"reflect"
-	"slices"
 
 	"go.uber.org/zap"
 
@@ -12,23 +11,32 @@ import (
 )
 
 // found applies the configuration in force with what discovery has found since. Databases
-// that could not listen try again. After an error nothing has changed.
+// that were found and could not listen try again. After an error nothing has changed.
 func (d *daemon) found(ctx context.Context) {
 	before := d.config()
 	outcome := d.finder.Complete(before)
 	cfg := outcome.Config
-	failed := func(db *database) bool { return db.fileConfig.Found && db.failure.Load() != nil }
-	if reflect.DeepEqual(cfg, before) && !slices.ContainsFunc(d.databases(), failed) {
+	if reflect.DeepEqual(cfg, before) {
 		d.finder.Applied(outcome)
+		d.listenAgain(d.databases())
 		return
 	}
-	if err := d.apply(ctx, outcome, func(error) {}); err != nil {
+	if err := d.apply(ctx, outcome, true, func(error) {}); err != nil {
 		d.log.Error("what discovery found cannot be served; all stays as it was", zap.Error(err))
 		return
 	}
 	added, changed, removed := difference(before, cfg)
 	d.log.Info("new configuration in force", zap.String("because", "discovery"),
 		zap.Strings("added", added), zap.Strings("changed", changed), zap.Strings("removed", removed))
+}
+
+// listenAgain has those of databases that were found and could not listen try once more.
+func (d *daemon) listenAgain(databases []*database) {
+	for _, db := range databases {
+		if db.fileConfig.Found && db.failure.Load() != nil && !d.mustWait(db) { // else it tries all the time
+			_ = d.open(db, db.fileConfig.Engine) // it says so itself
+		}
+	}
 }
 
 // nothingServed returns why there is no database at all, "" if there is one.

@@ -78,6 +78,13 @@ func (db *database) endAfter(limit time.Duration, why error) {
 	})
 }
 
+// spare has the sessions that are left go on. Call it with daemon.mu held.
+func (db *database) spare() {
+	if db.drainTimer != nil && db.drainTimer.Stop() {
+		db.drainTimer = nil
+	}
+}
+
 // stopDrainTimer stops drainTimer, or waits until it has done its work. Call it when no
 // session is left.
 func (db *database) stopDrainTimer() {

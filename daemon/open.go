@@ -138,12 +138,12 @@ func (db *database) engineOfSecret(ctx context.Context) (config.Engine, error) {
 }
 
 // open has the database accept, in place of the one that it replaces. It does nothing if
-// the database is no longer desired.
+// the database is no longer desired, or accepts.
 func (d *daemon) open(db *database, engine config.Engine) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	db.begun.Store(true)
-	if db.desired.Err() != nil {
+	if db.desired.Err() != nil || db.listening.Load() {
 		return nil
 	}
 	db.cfg.Engine = engine

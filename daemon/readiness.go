@@ -23,8 +23,9 @@ func (d *daemon) notStarted() (reasons []string) {
 //
 // What keeps a database's new clients out is the same for every replica as a rule (its
 // credential is refused, it is down), and takes one after the other out of service while
-// their sessions work. So once each database has accepted a credential, draining alone
-// counts, unless the configuration says strict.
+// their sessions work. So once each database of the file, and one at least, has accepted a
+// credential, draining alone counts, unless the configuration says strict. One that was found is to
+// harm itself alone, whoever has made it.
 func (d *daemon) notReady() []string {
 	if d.draining.Load() {
 		return []string{"shutting down"}
@@ -38,24 +39,28 @@ func (d *daemon) notReady() []string {
 		reasons = append(reasons, why)
 	}
 	for _, db := range d.databases() {
-		if why := db.trouble(); why != "" && (strict || db.prober.Unproven() != "") {
+		if why := db.trouble(); why != "" && (strict || db.unproven()) {
 			reasons = append(reasons, db.cfg.Name+": "+why)
 		}
 	}
 	return reasons
 }
 
-// wasProven reports whether there was a time at which each database had accepted a
-// credential.
+// wasProven reports whether there was a time at which each database of the file, and one at
+// least, had accepted a credential.
 func (d *daemon) wasProven() bool {
 	if !d.proven.Load() {
-		unproven := func(db *database) bool { return db.prober.Unproven() != "" }
-		if all := d.databases(); len(all) > 0 && !slices.ContainsFunc(all, unproven) {
+		all := d.databases()
+		missing := func(db *database) bool { return !db.fileConfig.Found && db.unproven() }
+		if slices.ContainsFunc(all, func(db *database) bool { return !db.unproven() }) && !slices.ContainsFunc(all, missing) {
 			d.proven.Store(true)
 		}
 	}
 	return d.proven.Load()
 }
+
+// unproven reports whether the database has not accepted a credential yet.
+func (db *database) unproven() bool { return db.prober.Unproven() != "" }
 
 // troubles returns what keeps new clients of the databases out, or draining.
 func (d *daemon) troubles() (reasons []string) {

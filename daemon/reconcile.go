@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
+
+	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/filewatch"
@@ -51,11 +54,20 @@ func (d *daemon) reconcile() {
 		if successor == db || d.listeners.owned(db) {
 			continue
 		}
+		if successor != nil && db.retired.Load() && db.leadsWhere(successor) && !d.draining.Load() && !d.handedOver.Load() {
+			db.spare() // it was away for a moment
+		}
 		d.retire(db)
 		if successor == nil {
 			db.endAfter(d.cfg.Shutdown.DrainTimeout, fault.ErrRemoved())
 		}
 	}
+}
+
+// leadsWhere reports whether db has the server and the login of another one.
+func (db *database) leadsWhere(other *database) bool {
+	was, is := db.fileConfig, other.fileConfig
+	return was.Engine == is.Engine && was.Host == is.Host && was.Port == is.Port && slices.Equal(was.Hosts, is.Hosts) && reflect.DeepEqual(was.Credentials, is.Credentials)
 }
 
 // closeUnused closes the listeners that no current database has or waits for, and
@@ -103,16 +115,18 @@ func (d *daemon) retire(db *database) {
 }
 
 // prepare returns all databases of cfg, of which fresh are new: the others run already
-// and are unchanged, but for what the files say that they name.
-func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []*database, renewed []renewal, err error) {
+// and are unchanged, but for what the files say that they name. Only what differs is looked at if
+// only says so: then one that was found and cannot be made stays what it was, also in cfg.
+func (d *daemon) prepare(ctx context.Context, cfg *config.Config, only bool) (all, fresh []*database, renewed []renewal, err error) {
 	d.mu.Lock()
 	running := byName(d.current)
 	d.mu.Unlock()
 	shared, seen := &awscfg.Shared{Log: d.log}, filewatch.Sums{}
+	served := cfg.Databases[:0:0]
 	for _, want := range cfg.Databases {
 		db := running[want.Name]
-		kept := db != nil && db.failure.Load() == nil && reflect.DeepEqual(db.fileConfig, want) && !db.displaced(cfg)
-		if kept {
+		kept := db != nil && (want.Found || only || db.failure.Load() == nil) && reflect.DeepEqual(db.fileConfig, want) && !db.displaced(cfg)
+		if kept && !only {
 			if sum, _ := seen.Of(wiring.Files(&want)); sum != db.files && !db.listening.Load() {
 				kept = false // it has nothing yet that is worth keeping
 			} else if sum != db.files {
@@ -126,12 +140,20 @@ func (d *daemon) prepare(ctx context.Context, cfg *config.Config) (all, fresh []
 				fresh = append(fresh, db)
 			}
 		}
+		if err != nil && only && want.Found {
+			d.log.Error("a database that was found cannot be served as it is now", zap.String("database", want.Name), zap.Error(err))
+			if db, err = running[want.Name], nil; db == nil {
+				continue
+			}
+			want = db.fileConfig
+		}
 		if err != nil {
 			discard(fresh)
 			return nil, nil, nil, config.Invalid(fmt.Errorf("database %s: %w", want.Name, err))
 		}
-		all = append(all, db)
+		all, served = append(all, db), append(served, want)
 	}
+	cfg.Databases = served
 	return all, fresh, renewed, nil
 }
 

@@ -98,7 +98,7 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 	d.systemd.Reloading()
 	defer d.notifyReady()
 	if err == nil {
-		err = d.apply(ctx, outcome, func(error) {}) // the log and the status say which cannot accept
+		err = d.apply(ctx, outcome, false, func(error) {}) // the log and the status say which cannot accept
 	}
 	d.metrics.Reloaded(err == nil)
 	d.reloaded.Store(&admin.Reload{At: time.Now().Round(0), OK: err == nil})

@@ -231,11 +231,69 @@ func TestSocketInTheWay(t *testing.T) {
 		}
 		return ready == 1 && strings.Contains(trouble, "a file that is not a socket is in the way")
 	})
+	if f := s.status(t); !f.Ready {
+		t.Errorf("one that was found keeps all from being ready: %v", f.Reasons)
+	}
+	// It tries again after each answer, and costs nothing more.
+	reads, lines := s.aws.Calls("GetSecretValue"), s.logged("new configuration in force", "discovery")+s.logged("database does not listen")
+	s.aws.Inject("ListSecrets", awsstub.Fault{Kind: awsstub.AccessDenied, Times: 1})
+	for range 3 {
+		s.round(t)
+	}
+	if got := s.logged("new configuration in force", "discovery") + s.logged("database does not listen"); got != lines || s.aws.Calls("GetSecretValue") != reads {
+		t.Errorf("%d more lines and %d more reads of secrets", got-lines, s.aws.Calls("GetSecretValue")-reads)
+	}
 	running := newClients(t)
 	running.begin(t, s, "free", "postgres")
 	must(t, os.Remove(blocker))
 	s.round(t)
 	s.serves(t, []string{"blocked", "free"})
+	running.whole(t, nil)
+}
+
+// TestFoundDatabaseInTrouble: what is wrong with one database that is found keeps nobody away from the
+// others: a wrong password, the socket of a database of the file. Nor does a certificate of the file
+// that cannot be read keep one from coming, and one that comes back in time has kept its sessions.
+func TestFoundDatabaseInTrouble(t *testing.T) {
+	s := newStand(t, "postgres")
+	s.aws.CreateSecret("mine", fmt.Sprintf(`{"username": "app", "password": %q}`, planted))
+	s.aws.CreateSecret("wrong/app", `{"username": "app", "password": "another"}`)
+	s.aws.SetTag("wrong/app", ofInstance, rdsARN+"db:wrong")
+	s.secrets["wrong"] = true
+	ca, err := os.ReadFile(s.caFile)
+	must(t, err)
+	own := filepath.Join(s.dir, "own.crt")
+	must(t, os.WriteFile(own, ca, 0o600))
+	for _, name := range []string{"wrong", "mine-too", "right"} {
+		s.add(name, 0, false)
+	}
+	atRight := s.next - 1
+	mine := strings.ReplaceAll(strings.ReplaceAll(s.mine(), s.dir+"/mine/", s.dir+"/mine-too/"), s.caFile, own)
+	s.start(t, mine+"shutdown: {drain_timeout: 4s}\n")
+	ready := func(name string) bool {
+		return slices.ContainsFunc(s.status(t).Databases, func(db foundDatabase) bool { return db.Name == name && db.Ready })
+	}
+	sidecar.Await(t, "those that are well", func() bool { return ready("mine") && ready("right") })
+	if f := s.status(t); !f.Ready || len(f.Databases) != 3 || f.Discovery[0].NotServed != 1 || s.logged("a database is not served", "its socket", "that of databases") != 1 {
+		t.Errorf("%+v", f)
+	}
+	must(t, os.WriteFile(own, []byte("half of i"), 0o600))
+	s.add("new", 0, false)
+	s.round(t)
+	sidecar.Await(t, "the new one", func() bool { return ready("new") })
+
+	running := newClients(t)
+	running.begin(t, s, "right", "postgres")
+	s.remove("right")
+	s.round(t)
+	s.round(t)
+	sidecar.Await(t, "that it has gone", func() bool { return s.logged("database gone", `"right"`) == 1 })
+	went := time.Now()
+	s.next = atRight // where it was
+	s.add("right", 0, false)
+	s.round(t)
+	sidecar.Await(t, "that it is back", func() bool { return ready("right") })
+	time.Sleep(time.Until(went.Add(5 * time.Second)))
 	running.whole(t, nil)
 }
 
