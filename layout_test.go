@@ -78,7 +78,7 @@ var mayImport = map[string][]string{
 	"systemd":                {},
 	"upgrade":                {},
 	"upgrade/older":          {"admin", "metrics", "upgrade"},
-	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/pool", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam", "topology"},
+	"wiring":                 {"config", "proxy", "proxy/mysql", "proxy/peer", "proxy/pool", "proxy/postgres", "proxy/rdsca", "proxy/upstream", "rotation", "rotation/account", "rotation/mysql", "rotation/postgres", "rotation/store", "secrets", "secrets/awscfg", "secrets/awssm", "secrets/env", "secrets/file", "secrets/rdsiam", "topology"},
 }
 
 // mayUseAWS lists the packages that may use the AWS SDK.

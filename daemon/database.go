@@ -124,7 +124,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 		db.clientTLS = new(wiring.ClientTLS)
 		db.clientTLS.Set(served)
 	}
-	access, err := newAccess(ctx, d, cfg)
+	access, err := wiring.NewAccess(ctx, &d.peers, cfg)
 	if err != nil {
 		return nil, err
 	}

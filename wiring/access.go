@@ -1,4 +1,4 @@
-package daemon
+package wiring
 
 import (
 	"context"
@@ -7,18 +7,18 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
-	"github.com/credproxy/credproxy/wiring"
+	"github.com/credproxy/credproxy/proxy/peer"
 )
 
-// newAccess finds the users of access.uids, and whether clients can be told apart
+// NewAccess finds the users of access.uids, and whether clients can be told apart
 // on the listeners. Without access.uids that may fail: it is for the log then.
-func newAccess(ctx context.Context, d *daemon, cfg *config.Database) (proxy.Access, error) {
-	access := proxy.Access{Owner: d.peers.Owner}
+func NewAccess(ctx context.Context, peers *peer.Resolver, cfg *config.Database) (proxy.Access, error) {
+	access := proxy.Access{Owner: peers.Owner}
 	if len(cfg.Access.UIDs) == 0 {
 		return access, nil
 	}
 	var err error
-	if access.UIDs, err = wiring.FindUsers("access.uids", cfg.Access.UIDs); err != nil {
+	if access.UIDs, err = FindUsers("access.uids", cfg.Access.UIDs); err != nil {
 		return access, err
 	}
 	network := "unix"
@@ -30,7 +30,7 @@ func newAccess(ctx context.Context, d *daemon, cfg *config.Database) (proxy.Acce
 	if len(cfg.Listen) == 0 { // the default
 		network = "tcp"
 	}
-	if err := d.peers.Check(ctx, network); err != nil {
+	if err := peers.Check(ctx, network); err != nil {
 		return access, fmt.Errorf("access.uids: %w", err)
 	}
 	return access, nil

@@ -1,4 +1,4 @@
-package daemon
+package wiring
 
 import (
 	"os/user"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy/peer"
 )
 
 func TestAccessUIDs(t *testing.T) {
@@ -18,8 +19,8 @@ func TestAccessUIDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := new(daemon)
-	t.Cleanup(d.peers.Close)
+	peers := new(peer.Resolver)
+	t.Cleanup(peers.Close)
 	for name, tc := range map[string]struct {
 		uids []string
 		want map[uint32]string
@@ -31,7 +32,7 @@ func TestAccessUIDs(t *testing.T) {
 		"no such user": {[]string{"0", "no-such-user"}, nil, `access.uids[1]: there is no user "no-such-user" here; write the number`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := newAccess(t.Context(), d, &config.Database{Access: config.Access{UIDs: tc.uids}})
+			got, err := NewAccess(t.Context(), peers, &config.Database{Access: config.Access{UIDs: tc.uids}})
 			if tc.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.err) {
 					t.Errorf("got %v", err)
