@@ -66,7 +66,6 @@ type daemon struct {
 	current   []*database        // in the order of cfg
 	alive     map[*database]bool // these, and those whose sessions go on after a reload
 	listeners listeners
-	drained   time.Time // when drain_timeout is over; zero: no drain has begun
 }
 
 // Options are what [Run] needs beside the configuration. All but File must be set.
@@ -122,7 +121,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		return err
 	}
 	d.traces = otlp.Start(otlp.Options{Endpoint: cfg.Tracing.Endpoint, Version: opts.Version, Log: log})
-	defer d.traces.Close(time.Time{})
+	defer d.traces.Close()
 	if err = d.inheritListeners(); err != nil {
 		return err
 	}
@@ -193,10 +192,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	stopServing()
 	administering.Wait()
 	working.Wait()
-	d.mu.Lock()
-	by := d.drained
-	d.mu.Unlock()
-	d.traces.Close(by)
+	d.traces.Close()
 	if err == nil { // else it is the caller's to tell
 		log.Info("credproxy ends")
 	}

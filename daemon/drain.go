@@ -24,7 +24,7 @@ func (d *daemon) drain() {
 	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
 	time.Sleep(limits.MinDelay)
 	d.mu.Lock()
-	d.drained = time.Now().Add(limits.DrainTimeout)
+	d.traces.CloseWithin(limits.DrainTimeout)
 	owners := d.listeners.pauseInherited()
 	var sessions []<-chan struct{}
 	for db := range d.alive {

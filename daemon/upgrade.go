@@ -146,7 +146,7 @@ func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
 		d.log.Info("shutting down", zap.Duration("drain_timeout", limits.DrainTimeout))
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.drained = time.Now().Add(limits.DrainTimeout)
+		d.traces.CloseWithin(limits.DrainTimeout)
 		for db := range d.alive {
 			db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
 		}

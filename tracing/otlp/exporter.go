@@ -42,6 +42,7 @@ type Exporter struct {
 	giveUp   context.CancelCauseFunc // of what is being sent
 	running  sync.WaitGroup
 	closing  sync.Once
+	closeBy  atomic.Pointer[time.Time] // of CloseWithin; nil: nobody is in a hurry
 }
 
 // endedLogin is a login that has ended, of a database.
@@ -129,15 +130,22 @@ func (e *Exporter) run() {
 // errClosing is why what is left at the end was not sent.
 var errClosing = errors.New("credproxy ends")
 
-// Close sends what is left, until by unless that is zero, for 3 s at most and 250 ms at least.
-// No login may end after it has begun. To close it again does nothing.
-func (e *Exporter) Close(by time.Time) {
+// CloseWithin has Close end when d has passed from now, or 250 ms after it has begun.
+func (e *Exporter) CloseWithin(d time.Duration) {
+	if e != nil {
+		e.closeBy.Store(new(time.Now().Add(d)))
+	}
+}
+
+// Close sends what is left, for 3 s at most. No login may end after it has begun. To close it
+// again does nothing.
+func (e *Exporter) Close() {
 	if e == nil {
 		return
 	}
 	left := flushTimeout
-	if !by.IsZero() {
-		left = min(left, max(leastFlush, time.Until(by)))
+	if by := e.closeBy.Load(); by != nil {
+		left = min(left, max(leastFlush, time.Until(*by)))
 	}
 	e.closing.Do(func() {
 		late := time.AfterFunc(left, func() { e.giveUp(errClosing) })

@@ -132,7 +132,7 @@ func TestSpans(t *testing.T) {
 	})
 	e, logs := start(t, r.URL+"/base/")
 	e.For("orders")(aLogin("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
-	e.Close(time.Time{})
+	e.Close()
 	spans := r.spans()
 	login, dial, lookup := spans["login"], spans["dial"], spans["lookup"]
 	if len(spans) != 3 || login == nil || dial == nil || lookup == nil || r.paths[0] != "/base/v1/traces" {
@@ -193,7 +193,7 @@ func TestTexts(t *testing.T) {
 		trace.Spans[0].Name = "login " + fault.Clip(code)
 		e.For("orders")(trace)
 	}
-	e.Close(time.Time{})
+	e.Close()
 	spans := r.spans()
 	if len(spans) != len(want) {
 		t.Fatalf("%d spans of %d; log %v", len(spans), len(want), logs.All())
@@ -227,7 +227,7 @@ func TestParents(t *testing.T) {
 		r := newReceiver(t, nil)
 		e, _ := start(t, r.URL)
 		e.For("orders")(aLogin(tt.parent))
-		e.Close(time.Time{})
+		e.Close()
 		if spans := r.spans(); (len(spans) == 3) != tt.arrives {
 			t.Errorf("%+v: %d spans", tt, len(spans))
 		} else if tt.arrives && !strings.Contains(r.took[0].String(), `"mine"`) {
@@ -255,7 +255,7 @@ func TestOff(t *testing.T) {
 			if e != nil || e.For("orders") != nil || logs.Len() > 0 {
 				t.Errorf("%v: %v, log %v", env, e, logs.All())
 			}
-			e.Close(time.Time{})
+			e.Close()
 		})
 	}
 }
@@ -318,7 +318,7 @@ func TestMistakesInTheEnvironment(t *testing.T) {
 			t.Setenv(tt.name, tt.value)
 			core, logs := observer.New(zap.InfoLevel)
 			e := Start(Options{Log: zap.New(core)})
-			e.Close(time.Time{})
+			e.Close()
 			if e != nil || logs.FilterMessage("there are no traces").FilterLevelExact(zap.WarnLevel).Len() != 1 || logs.Len() != 1 {
 				t.Fatalf("%s=%q: %v, log %v", tt.name, tt.value, e, logs.All())
 			}
@@ -349,7 +349,7 @@ func TestConfiguredEndpoint(t *testing.T) {
 	r := newReceiver(t, nil)
 	e, logs := start(t, r.URL)
 	e.For("orders")(aLogin(""))
-	e.Close(time.Time{})
+	e.Close()
 	if len(r.spans()) != 3 || logs.FilterLevelExact(zap.WarnLevel).Len() > 0 {
 		t.Errorf("%v; log %v", r.spans(), logs.All())
 	}
@@ -385,7 +385,7 @@ func TestReceiver(t *testing.T) {
 			t.Errorf("%s: handing over took %v", name, took)
 		}
 		began = time.Now()
-		e.Close(time.Time{})
+		e.Close()
 		if took := time.Since(began); took > flushTimeout+2*time.Second {
 			t.Errorf("%s: the end took %v", name, took)
 		}
@@ -408,8 +408,9 @@ func TestNoTimeToClose(t *testing.T) {
 	e, logs := start(t, newReceiver(t, func(http.ResponseWriter, *http.Request) bool { <-hold; return false }).URL)
 	e.For("orders")(aLogin(""))
 	began := time.Now()
-	e.Close(began)
-	e.Close(began)
+	e.CloseWithin(0)
+	e.Close()
+	e.Close()
 	if took := time.Since(began); took > 2*time.Second || logs.FilterLevelExact(zap.WarnLevel).Len() != 1 {
 		t.Errorf("the end took %v; log %v", took, logs.All())
 	}
@@ -428,7 +429,7 @@ func TestReceiverComesBack(t *testing.T) {
 	})
 	e, logs := start(t, r.URL)
 	e.For("orders")(aLogin(""))
-	e.Close(time.Time{})
+	e.Close()
 	if len(r.spans()) != 3 || calls.Load() != 2 || logs.FilterLevelExact(zap.WarnLevel).Len() > 0 {
 		t.Errorf("%d spans after %d calls; log %v", len(r.spans()), calls.Load(), logs.All())
 	}
@@ -443,7 +444,7 @@ func TestRejected(t *testing.T) {
 	})
 	e, logs := start(t, r.URL)
 	e.For("orders")(aLogin(""))
-	e.Close(time.Time{})
+	e.Close()
 	lines := logs.FilterLevelExact(zap.WarnLevel).All()
 	if len(lines) != 1 || lines[0].ContextMap()["error"] != "traces export: the receiver rejected 2 spans" || lines[0].ContextMap()["spans_lost"] != int64(2) {
 		t.Errorf("log: %v", lines)
@@ -471,7 +472,7 @@ func TestTellsThatItIsOver(t *testing.T) {
 		return open.Load()
 	})
 	e, logs := start(t, r.URL)
-	defer e.Close(time.Time{})
+	defer e.Close()
 	await := func(message string) observer.LoggedEntry {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
