@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/config/change"
 )
 
 // found applies the configuration in force with what discovery has found since. Databases
@@ -25,7 +26,7 @@ func (d *daemon) found(ctx context.Context) {
 		d.log.Error("what discovery found cannot be served; all stays as it was", zap.Error(err))
 		return
 	}
-	added, changed, removed := difference(before, cfg)
+	added, changed, removed := change.Difference(before, cfg)
 	d.log.Info("new configuration in force", zap.String("because", "discovery"),
 		zap.Strings("added", added), zap.Strings("changed", changed), zap.Strings("removed", removed))
 }

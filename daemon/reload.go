@@ -11,6 +11,7 @@ import (
 
 	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/config/change"
 	"github.com/credproxy/credproxy/discovery"
 	"github.com/credproxy/credproxy/filewatch"
 )
@@ -108,33 +109,10 @@ func (d *daemon) reload(ctx context.Context, r reloader, why string) {
 		return
 	}
 	_ = r.level.UnmarshalText([]byte(cfg.Log.Level))
-	for _, key := range needRestart(before, cfg) {
+	for _, key := range change.NeedRestart(before, cfg) {
 		d.log.Warn("changed in the configuration, but for the next start only", zap.String("key", key))
 	}
-	added, changed, removed := difference(before, cfg)
+	added, changed, removed := change.Difference(before, cfg)
 	d.log.Info("new configuration in force", zap.String("because", why),
 		zap.Strings("added", added), zap.Strings("changed", changed), zap.Strings("removed", removed))
-}
-
-func difference(before, after *config.Config) (added, changed, removed []string) {
-	old := map[string]config.Database{}
-	for _, db := range before.Databases {
-		old[db.Name] = db
-	}
-	for _, db := range after.Databases {
-		was, there := old[db.Name]
-		delete(old, db.Name)
-		switch {
-		case !there:
-			added = append(added, db.Name)
-		case !reflect.DeepEqual(was, db):
-			changed = append(changed, db.Name)
-		}
-	}
-	for _, db := range before.Databases {
-		if _, left := old[db.Name]; left {
-			removed = append(removed, db.Name)
-		}
-	}
-	return added, changed, removed
 }
