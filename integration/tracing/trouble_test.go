@@ -33,6 +33,7 @@ func TestReceiverInTrouble(t *testing.T) {
 		took           []time.Duration
 	}
 	contenders := []*contender{{name: "without"}, {name: "away", endpoint: away.URL}, {name: "silent", endpoint: silent.URL}, {name: "refuses", endpoint: refuses.URL}}
+	started := time.Now()
 	for _, c := range contenders {
 		s := &stand{aws: startAWS(t, secret)}
 		// Queues are full after few logins.
@@ -67,8 +68,9 @@ func TestReceiverInTrouble(t *testing.T) {
 			t.Errorf("%s: the end took %v, with status %d", c.name, took, code)
 		}
 		log := c.stand.proxy.Log()
-		if n := strings.Count(log, "traces cannot be sent; logins do not wait for them"); n != 1 {
-			t.Errorf("%s: the log says %d times that traces cannot be sent", c.name, n)
+		most := 1 + int(time.Since(started)/time.Minute) // how often it is told
+		if n := strings.Count(log, "traces cannot be sent; logins do not wait for them"); n < 1 || n > most {
+			t.Errorf("%s: the log says %d times that traces cannot be sent, wanted 1 to %d", c.name, n, most)
 		}
 	}
 }
