@@ -56,6 +56,7 @@ type daemon struct {
 	upgrades   *upgrade.Requests
 	opened     atomic.Bool   // each database of the start has tried to accept
 	main       chan struct{} // closed when this process is the one that serves
+	decided    chan struct{} // closed when it is, or will not be
 	handedOver atomic.Bool   // a new process serves
 	ends       time.Time     // when the sessions that are left do, after that
 	sockets    *sockets.Sockets
@@ -98,7 +99,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	d := &daemon{
 		log: log, version: opts.Version, metrics: metrics.New(), queues: &awssm.Queues{Log: log, Until: public}, started: time.Now(), quit: quit, serving: serving,
 		alive: map[*database]bool{}, listeners: listeners{open: map[string]*listener{}, defaults: map[string]int{}, accepting: opts.Succession == nil, succession: opts.Succession},
-		succession: opts.Succession, older: older.Processes{Predecessors: opts.Succession.Predecessors(), Log: log}, upgrades: upgrade.NewRequests(ctx, opts.Program, admin.UpgradeTimeout, log), main: make(chan struct{}),
+		succession: opts.Succession, older: older.Processes{Predecessors: opts.Succession.Predecessors(), Log: log}, upgrades: upgrade.NewRequests(ctx, opts.Program, admin.UpgradeTimeout, log), main: make(chan struct{}), decided: make(chan struct{}),
 	}
 	if err := d.readHandover(); err != nil {
 		return err
@@ -172,7 +173,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		select {
 		case <-ctx.Done():
 		case err = <-failed: // no reason to cut off anybody
-			d.succession.Failed(err) // before the drain, which may take its time
 		case why := <-again:
 			d.reload(ctx, r, why)
 		case <-d.finder.Changed():
@@ -182,13 +182,19 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		}
 	}
 	quit()
-	if next != nil {
+	<-d.decided
+	switch {
+	case next != nil:
 		leave()
 		administering.Wait()
 		d.outlive(told, next)
-	} else {
+	case !d.isMain():
+		d.stepBack(err)
+		fallthrough
+	default:
 		d.drain()
 	}
+	d.upgrades.Wait()
 	stopServing()
 	administering.Wait()
 	working.Wait()

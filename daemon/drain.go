@@ -22,7 +22,9 @@ func (d *daemon) drain() {
 	d.metrics.Draining()
 	limits := d.config().Shutdown
 	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
-	time.Sleep(limits.MinDelay)
+	if d.isMain() {
+		time.Sleep(limits.MinDelay)
+	}
 	d.mu.Lock()
 	d.traces.CloseWithin(limits.DrainTimeout)
 	owners := d.listeners.pauseInherited()

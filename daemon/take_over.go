@@ -57,15 +57,20 @@ func (d *daemon) awaitMain(ctx context.Context) {
 func (d *daemon) takeOver(ctx, public context.Context, failed chan<- error) {
 	if d.succession == nil {
 		d.becomeMain()
+		close(d.decided)
 		return
 	}
-	if err := d.succeed(ctx); err != nil {
+	err := d.succeed(ctx)
+	if err == nil {
+		d.becomeMain()
+	}
+	close(d.decided)
+	if err != nil {
 		if ctx.Err() == nil {
 			failed <- err
 		}
 		return
 	}
-	d.becomeMain()
 	d.log.Info("upgrade: this process serves now", zap.Int("number", d.succession.Number()))
 	d.older.Watch(public, func(o upgrade.Origin) { d.log.Info("an older process has ended", zap.Int("pid", o.PID)) })
 }
@@ -92,7 +97,7 @@ func (d *daemon) succeed(ctx context.Context) error {
 	}
 	d.AcceptAgain()
 	if err := d.succession.Settle(ctx); err != nil {
-		return err
+		return fmt.Errorf("the old process goes on: %w", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

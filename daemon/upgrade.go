@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"syscall"
@@ -52,7 +54,7 @@ func (d *daemon) Left(pid int) upgrade.Done {
 // Offer implements [upgrade.Process].
 func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
 	state := handover{Timeout: timeout, Defaults: map[string]int{}, Unanswered: d.unanswered() != ""}
-	o := upgrade.Offer{From: upgrade.Origin{Number: d.succession.Number(), PID: os.Getpid()}, Predecessors: d.older.Predecessors}
+	o := upgrade.Offer{From: upgrade.Origin{Number: d.succession.Number(), PID: os.Getpid()}, Predecessors: d.older.Predecessors, DrainTimeout: d.config().Shutdown.DrainTimeout}
 	add := func(key upgrade.Key, ln net.Listener) {
 		o.Sockets = append(o.Sockets, upgrade.Socket{Key: key, Conn: ln.(syscall.Conn)}) // all of package net's are
 	}
@@ -80,6 +82,18 @@ func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
 	o.Sockets = append(o.Sockets, d.sockets.Offer()...)
 	o.State = state
 	return o
+}
+
+// Handler implements [upgrade.Process].
+func (d *daemon) Handler() http.Handler {
+	return older.Self{Log: d.log, Metrics: d.metrics.Registry, Cancel: d.engines.Cancel, State: d.asPredecessor}.Handler()
+}
+
+func (d *daemon) asPredecessor() admin.Predecessor {
+	sessions := d.sessions()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return admin.Predecessor{PID: os.Getpid(), Version: d.version, Started: d.started.Round(0), Sessions: sessions, Until: d.ends.Round(0)}
 }
 
 // StopAccepting implements [upgrade.Process].
@@ -120,8 +134,7 @@ func (d *daemon) sessions() (n int64) {
 }
 
 // outlive keeps the sessions until the last has ended, for shutdown.upgrade_timeout at most, or until ctx
-// ends, and then as in a drain. Meanwhile the processes that came after this one ask for what
-// it has.
+// ends, and then as in a drain. Meanwhile the processes that came after this one ask for what it has.
 func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
 	d.mu.Lock()
 	limits := d.cfg.Shutdown
@@ -136,12 +149,6 @@ func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
 		db.endAfter(limits.UpgradeTimeout, fault.ErrShuttingDown(nil))
 	}
 	d.mu.Unlock()
-	self := older.Self{Log: d.log, Metrics: d.metrics.Registry, Cancel: d.engines.Cancel, State: func() admin.Predecessor {
-		return admin.Predecessor{PID: os.Getpid(), Version: d.version, Started: d.started.Round(0), Sessions: d.sessions(), Until: d.ends.Round(0)}
-	}}
-	answering, stop := context.WithCancel(context.Background())
-	var serving sync.WaitGroup
-	serving.Go(func() { next.Serve(answering, self.Handler()) })
 	hurried := context.AfterFunc(ctx, func() {
 		d.log.Info("shutting down", zap.Duration("drain_timeout", limits.DrainTimeout))
 		d.mu.Lock()
@@ -153,6 +160,19 @@ func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
 	})
 	d.running.Wait()
 	hurried()
-	stop()
-	serving.Wait()
+	next.Close()
+}
+
+// stepBack leaves the place to the old process again, which goes on: err is why, nil if this one was told to end.
+// The sessions that this one has accepted go on.
+func (d *daemon) stepBack(err error) {
+	if err == nil {
+		err = errors.New("it was told to end")
+	}
+	d.mu.Lock()
+	for _, ln := range d.listeners.open {
+		d.listeners.close(ln)
+	}
+	d.mu.Unlock()
+	d.succession.Failed(err)
 }

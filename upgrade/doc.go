@@ -10,8 +10,9 @@
 //	new → old  settled    it has served for a moment
 //	old → new  main       the old one has told systemd, and never accepts again
 //
-// Until "main" the old one can go back: it has all its sockets, and kills the new one.
-// Afterwards the line is how the new process reaches the old one ([Predecessors.Ask]):
+// Until "main" the old one can go back, since it has all its sockets: it says "failed: why", on which
+// the new one accepts no longer and ends with its last client, and is killed if it takes longer than a drain.
+// From "accept" on the line is also how the new process reaches the old one ([Predecessors.Ask]):
 // it passes the old one an end of a fresh connection, on which the old one serves HTTP. The
 // next upgrade passes the lines on, so that every process reaches all that still have
 // sessions.

@@ -47,8 +47,16 @@ func (l line) say(word string) error {
 // end if it ends first.
 func (l line) hear(ctx context.Context) (string, error) {
 	_ = l.SetReadDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = l.SetReadDeadline(time.Now()) })
-	defer stop()
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = l.SetReadDeadline(time.Now())
+		close(late)
+	})
+	defer func() {
+		if !stop() {
+			<-late // or the next to hear would be late at once
+		}
+	}()
 	b := make([]byte, maxWord)
 	n, err := l.Read(b)
 	switch {
@@ -63,11 +71,29 @@ func (l line) hear(ctx context.Context) (string, error) {
 // expect hears one word, or the error that the other process says instead.
 func (l line) expect(ctx context.Context, want string) error {
 	got, err := l.hear(ctx)
+	if err != nil {
+		return err
+	}
+	return meant(got, want)
+}
+
+// meant returns nil if the word that was heard is the one wanted.
+func meant(got, want string) error {
 	if why, ok := strings.CutPrefix(got, wordFailed); ok {
 		return errors.New(why)
 	}
-	if err == nil && got != want {
-		err = fmt.Errorf("it said %.100q, not %q", got, want)
+	if got != want {
+		return fmt.Errorf("it said %.100q, not %q", got, want)
 	}
-	return err
+	return nil
 }
+
+// questions are what comes by a line when both processes serve: ends of connections, each for a
+// question, and words, which go to heard if there is room. It implements net.Listener.
+type questions struct {
+	line
+	heard chan<- string
+}
+
+// Addr implements net.Listener.
+func (q questions) Addr() net.Addr { return q.LocalAddr() }

@@ -73,10 +73,10 @@ func (l line) connect(context.Context) (net.Conn, error) {
 
 // Accept returns the next connection of whoever has the other end. It implements
 // net.Listener.
-func (l line) Accept() (net.Conn, error) {
+func (q questions) Accept() (net.Conn, error) {
 	for {
 		word, rights := make([]byte, maxWord), make([]byte, unix.CmsgSpace(4))
-		_, n, _, _, err := l.ReadMsgUnix(word, rights)
+		size, n, _, _, err := q.ReadMsgUnix(word, rights)
 		if err != nil {
 			return nil, err
 		}
@@ -92,6 +92,10 @@ func (l line) Accept() (net.Conn, error) {
 		}
 		if len(fds) > 0 {
 			return connOf(fds[0])
+		}
+		select {
+		case q.heard <- string(word[:size]):
+		default: // nobody waits for so many
 		}
 	}
 }
@@ -110,9 +114,6 @@ func descriptors(rights []byte) (all []int, err error) {
 	}
 	return all, nil
 }
-
-// Addr implements net.Listener.
-func (l line) Addr() net.Addr { return l.LocalAddr() }
 
 // duplicate returns a copy of a socket's descriptor. The copy that package net would make in
 // an os.File blocks, and so would the socket that it is a copy of.

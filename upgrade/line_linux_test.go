@@ -35,7 +35,7 @@ func lines(t *testing.T) (a, b line) {
 
 func TestWords(t *testing.T) {
 	old, next := lines(t)
-	s, n := &Successor{line: old, kill: func() {}}, &Succession{line: next}
+	s, n := &Successor{line: old}, &Succession{line: next}
 	if err := next.say(wordReady); err != nil {
 		t.Fatal(err)
 	}
@@ -62,18 +62,69 @@ func TestWords(t *testing.T) {
 		t.Errorf("silence is heard as %v", err)
 	}
 	_ = next.Close()
+	if err := s.Accept(http.NotFoundHandler()); err == nil || !strings.Contains(err.Error(), "ended when it was to accept") {
+		t.Errorf("an end is noticed as %v", err)
+	}
 	if err := s.AwaitSettled(t.Context()); err == nil || !strings.Contains(err.Error(), "ended soon after") {
 		t.Errorf("an end is heard as %v", err)
 	}
-	if err := s.Accept(); err == nil || !strings.Contains(err.Error(), "ended when it was to accept") {
-		t.Errorf("an end is noticed as %v", err)
+	s.Close()
+}
+
+// TestQuestionsWhileSettling has the new process ask before it says that it is there to stay.
+func TestQuestionsWhileSettling(t *testing.T) {
+	old, next := lines(t)
+	s, n := &Successor{line: old}, &Succession{line: next}
+	defer s.Close()
+	if err := s.Accept(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "forwarded") })); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.expect(t.Context(), wordAccept); err != nil {
+		t.Fatal(err)
+	}
+	settled := make(chan error, 1)
+	go func() { settled <- n.Settle(t.Context()) }()
+	asked := &Predecessors{all: []*predecessor{newPredecessor(Origin{Number: 1, PID: 100}, next)}}
+	for range 3 {
+		if got := asked.Ask(t.Context(), http.MethodPost, "/cancel", nil); len(got) != 1 || string(got[0].Body) != "forwarded" {
+			t.Errorf("%+v", got)
+		}
+	}
+	if err := s.AwaitSettled(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.Leave(); err != nil {
+		t.Error(err)
+	}
+	if err := <-settled; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSettle has the old process say and do each thing that it can when the new one has begun to accept.
+func TestSettle(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for name, test := range map[string]struct {
+		ctx  context.Context
+		old  func(*Successor)
+		want string
+	}{
+		"refused at once": {t.Context(), func(s *Successor) { s.Refuse(errors.New("it is shutting down")) }, "it is shutting down"},
+		"dead":            {t.Context(), func(s *Successor) { _ = s.line.Close() }, ""},
+		"told to end":     {ended, func(*Successor) {}, "context canceled"},
+	} {
+		old, next := lines(t)
+		test.old(&Successor{line: old})
+		if err := (&Succession{line: next}).Settle(test.ctx); (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
 	}
 }
 
 // TestAsk has a process ask two older ones, of which one ends, and a third that does not answer.
 func TestAsk(t *testing.T) {
 	var all Predecessors
-	var serving sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	ends := make([]line, 3)
 	for i := range ends {
@@ -82,16 +133,18 @@ func TestAsk(t *testing.T) {
 		ends[i] = there
 	}
 	for _, there := range ends[:2] {
-		serving.Go(func() {
-			(&Successor{line: there}).Serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				body, err := io.ReadAll(r.Body)
-				if err != nil {
-					http.Error(w, err.Error(), http.StatusBadRequest)
-					return
-				}
-				_, _ = w.Write(append([]byte(r.Method+r.URL.Path+" "), body...))
-			}))
-		})
+		older := &Successor{line: there}
+		defer older.Close()
+		if err := older.Accept(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			_, _ = w.Write(append([]byte(r.Method+r.URL.Path+" "), body...))
+		})); err != nil {
+			t.Fatal(err)
+		}
 	}
 	asking, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -116,7 +169,6 @@ func TestAsk(t *testing.T) {
 	}
 	stop()
 	watching.Wait()
-	serving.Wait()
 	var none *Predecessors
 	if got := none.Ask(t.Context(), http.MethodGet, "/", nil); len(got) != 0 || none.Present() != nil {
 		t.Errorf("nobody answers %+v", got)
@@ -138,7 +190,7 @@ func TestForeignDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = unix.Close(theirs)
-	got, err := there.Accept()
+	got, err := questions{there, nil}.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

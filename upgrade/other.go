@@ -14,10 +14,7 @@ func isReset(error) bool { return false }
 func (l line) connect(context.Context) (net.Conn, error) { return nil, errors.ErrUnsupported }
 
 // Accept implements net.Listener.
-func (l line) Accept() (net.Conn, error) { return nil, errors.ErrUnsupported }
-
-// Addr implements net.Listener.
-func (l line) Addr() net.Addr { return l.LocalAddr() }
+func (q questions) Accept() (net.Conn, error) { return nil, errors.ErrUnsupported }
 
 // Notify relays nothing: there is no upgrade here to ask for.
 func Notify(chan<- os.Signal) {}

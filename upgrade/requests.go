@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,6 +17,8 @@ import (
 type Process interface {
 	// Offer returns what a new process gets, which is to be ready within timeout.
 	Offer(timeout time.Duration) Offer
+	// Handler answers what later processes ask ([Predecessors.Ask]), as soon as the new one accepts.
+	Handler() http.Handler
 	// StopAccepting leaves the listeners open.
 	StopAccepting()
 	AcceptAgain()
@@ -40,7 +44,8 @@ type Requests struct {
 	// Refusal is why there can be no upgrade just now, nil if there can.
 	Refusal func() error
 
-	busy chan struct{} // holds a token while one is asked for
+	busy   chan struct{}  // holds a token while one is asked for
+	ending sync.WaitGroup // of processes that were refused and have clients
 }
 
 // NewRequests returns Requests that are complete but for Refusal.
@@ -82,11 +87,14 @@ func (r *Requests) Ask(ctx context.Context, timeout time.Duration) (Done, error)
 		got := <-req.done
 		return got.Done, got.err
 	case <-r.Ended.Done():
-		return Done{}, errors.New("credproxy is shutting down")
+		return Done{}, errShuttingDown
 	case <-ctx.Done():
 		return Done{}, ctx.Err()
 	}
 }
+
+// Wait returns when each process that was refused has ended.
+func (r *Requests) Wait() { r.ending.Wait() }
 
 // Serve asks at each signal until ctx ends. The log has what came of it.
 func (r *Requests) Serve(ctx context.Context, signals <-chan os.Signal) {
@@ -110,13 +118,22 @@ func (req *Request) Do(ctx context.Context, p Process) *Successor {
 	if err == nil {
 		log.Info("upgrade: a new process starts", zap.String("program", req.of.Program.Path), zap.Int("pid", next.PID))
 		if err = req.handOver(ctx, p, next); err != nil {
-			next.Close()
-			p.AcceptAgain()
+			next.Refuse(err)
+			p.AcceptAgain() // before anybody waits
+			if next.answers != nil {
+				req.of.ending.Go(next.End)
+			} else {
+				next.End()
+			}
 			err = fmt.Errorf("process %d: %w", next.PID, err)
 		}
 	}
 	if err != nil {
-		log.Error("upgrade failed; this process goes on as before", zap.Error(err))
+		if ctx.Err() != nil {
+			log.Warn("upgrade given up, since this process is shutting down", zap.Error(err))
+		} else {
+			log.Error("upgrade failed; this process goes on as before", zap.Error(err))
+		}
 		req.done <- result{err: fmt.Errorf("not upgraded, and nothing has changed: %w", err)}
 		return nil
 	}
@@ -139,18 +156,24 @@ func (req *Request) handOver(ctx context.Context, p Process, next *Successor) er
 	switch err := next.AwaitReady(waiting); {
 	case err == nil:
 	case ctx.Err() != nil:
-		return errors.New("credproxy is shutting down")
+		return errShuttingDown
 	case req.ctx.Err() != nil:
 		return errors.New("who asked for the upgrade has gone")
 	default:
 		return err
 	}
-	if err := next.Accept(); err != nil {
+	if err := next.Accept(p.Handler()); err != nil {
 		return err
 	}
 	p.StopAccepting()
-	return next.AwaitSettled(ctx)
+	err := next.AwaitSettled(ctx)
+	if err != nil && ctx.Err() != nil {
+		return errShuttingDown
+	}
+	return err
 }
+
+var errShuttingDown = errors.New("credproxy is shutting down")
 
 // lateGrace is how long a new process may take to say why it is not ready in time.
 const lateGrace = 5 * time.Second

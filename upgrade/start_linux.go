@@ -78,7 +78,7 @@ func Start(p Program, o Offer) (_ *Successor, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.Path, err)
 	}
-	return &Successor{PID: pid, line: l, kill: func() { kill(pid, pidfd) }}, nil
+	return &Successor{PID: pid, line: l, drain: o.DrainTimeout, kill: func(patience time.Duration, ended <-chan struct{}) { kill(pid, pidfd, patience, ended) }}, nil
 }
 
 // tableFile writes a table into memory and returns a descriptor of it.
@@ -109,14 +109,17 @@ func tableFile(t table) (fd int, err error) {
 
 // kill kills a process that does not end by itself, and waits for its end. Its parent
 // reaps it.
-func kill(pid, pidfd int) {
-	if pidfd < 0 { // before Linux 5.3 nothing tells of the end of another's child
-		time.Sleep(exitGrace)
-		_ = unix.Kill(pid, unix.SIGKILL)
+func kill(pid, pidfd int, patience time.Duration, lineEnded <-chan struct{}) {
+	if pidfd < 0 { // before Linux 5.3 nothing tells of the end of another's child but its line
+		select {
+		case <-lineEnded:
+		case <-time.After(patience):
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
 		return
 	}
 	defer unix.Close(pidfd)
-	if ended(pidfd, exitGrace) {
+	if ended(pidfd, patience) {
 		return
 	}
 	_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)

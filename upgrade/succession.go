@@ -88,20 +88,22 @@ func (s *Succession) Ready(ctx context.Context) error {
 }
 
 // Settle says that this process is there to stay, after it has accepted for a moment, and
-// returns when it is alone. Whether the old process said so or has ended does not matter.
+// returns when it is alone: the old process says so or has ended. The error is why this
+// process is not to stay.
 func (s *Succession) Settle(ctx context.Context) error {
-	timer := time.NewTimer(settle)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	moment, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	err := s.line.expect(moment, wordMain) // which cannot be yet, but a refusal can
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
-	defer cancel()
-	err := s.line.say(wordSettled)
-	if err == nil {
-		err = s.line.expect(ctx, wordMain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// From here on it is the old process's to say, also when this one is told to end.
+		answer, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), answerTimeout, errNoAnswer)
+		defer cancel()
+		if err = s.line.say(wordSettled); err == nil {
+			err = s.line.expect(answer, wordMain)
+		}
 	}
 	if errors.Is(err, errGone) {
 		return nil
@@ -110,7 +112,7 @@ func (s *Succession) Settle(ctx context.Context) error {
 }
 
 // Failed tells the old process why this one ends, which then goes on. Nothing comes of it
-// when the old one has left.
+// when the old one has left or has refused this one.
 func (s *Succession) Failed(why error) {
 	if s != nil {
 		_ = s.line.say(wordFailed + why.Error())
