@@ -83,7 +83,7 @@ func TestConfigurationOfTheNewProcess(t *testing.T) {
 			// The running process would take a new file as its own.
 			s.place(script("#!/bin/bash\nexec -a " + s.program + " " + builds["v1.1.0"] + " \"${@/" + strings.ReplaceAll(s.config, "/", `\/`) + "/" + s.dir + "\\/bad.yaml}\"\n"))
 			must(t, os.WriteFile(s.dir+"/bad.yaml", []byte(strings.Replace(string(good), test.from, test.to, 1)), 0o600))
-			if said := s.refused("--timeout=3s"); !strings.Contains(said, test.want) {
+			if said := s.refused("--timeout=6s"); !strings.Contains(said, test.want) {
 				t.Errorf("%s, want %q", said, test.want)
 			}
 			s.unchanged(t)
@@ -96,12 +96,12 @@ func TestUpgradeTwiceAtOnce(t *testing.T) {
 	s := newStand(t)
 	s.place(script("#!/bin/sh\nexec sleep 1000\n"))
 	first := make(chan string, 1)
-	go func() { first <- s.refused("--timeout=3s") }()
+	go func() { first <- s.refused("--timeout=6s") }()
 	s.proxy.AwaitLog(t, "upgrade: a new process starts")
 	if said, status := s.ask("upgrade"); status != 1 || !strings.Contains(said, "an upgrade is under way already") {
 		t.Errorf("status %d: %s", status, said)
 	}
-	if said := <-first; !strings.Contains(said, "it was not ready within 3s") {
+	if said := <-first; !strings.Contains(said, "it was not ready within 6s") {
 		t.Error(said)
 	}
 	s.unchanged(t)

@@ -50,6 +50,7 @@ func newStand(t *testing.T, global ...string) *stand {
 // startStand starts all, with the configuration that prepare writes.
 func startStand(t *testing.T, prepare func(*stand)) *stand {
 	t.Helper()
+	t.Parallel() // much of the time is waited for
 	s := &stand{t: t, dir: t.TempDir()}
 	must(t, os.Chmod(s.dir, 0o755))
 	var err error
@@ -63,6 +64,7 @@ func startStand(t *testing.T, prepare func(*stand)) *stand {
 	s.aws.CreateSecret("prod/pg", secret("postgres", s.pg.Host, s.pg.Port, "postgres"))
 	s.aws.CreateSecret("prod/my", secret("mysql", "localhost", s.my.Port, "app"))
 	s.program, s.config = filepath.Join(s.dir, "credproxy"), filepath.Join(s.dir, "credproxy.yaml")
+	s.guard()
 	s.install("v1.0.0")
 	prepare(s)
 	s.env = append(s.aws.Env(), "CREDPROXY_ADMIN_CONTROL=unix:"+s.dir+"/control.sock")
@@ -73,6 +75,20 @@ func startStand(t *testing.T, prepare func(*stand)) *stand {
 		return slices.ContainsFunc(s.status().Databases, func(db database) bool { return db.Name == "pg" && db.Ready })
 	})
 	return s
+}
+
+// guard has the stand's processes end with the test's, however that ends: a new process is nobody's
+// to kill at the death of its parent.
+func (s *stand) guard() {
+	s.t.Helper()
+	cmd := exec.Command("sh", "-c", `read -r _
+		for p in /proc/[0-9]*; do
+			[ "$(tr '\\0' '\\n' <"$p/cmdline" 2>/dev/null | head -n 1)" != "$0" ] || kill -KILL "${p#/proc/}"
+		done`, s.program)
+	stdin, err := cmd.StdinPipe()
+	must(s.t, err)
+	must(s.t, cmd.Start())
+	s.t.Cleanup(func() { _ = stdin.Close(); _ = cmd.Wait() })
 }
 
 func secret(engine, host string, port int, dbname string) string {
