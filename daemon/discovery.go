@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"reflect"
 
@@ -45,18 +44,8 @@ func (d *daemon) nothingServed(cfg *config.Config) string {
 	if len(cfg.Databases) > 0 {
 		return ""
 	}
-	if why := d.unanswered(); why != "" {
+	if why := d.finder.Unanswered(); why != "" {
 		return "no database: " + why
 	}
 	return "no database: discovery has found none"
-}
-
-// unanswered returns why discovery does not know yet what there is, "" if it does.
-func (d *daemon) unanswered() string {
-	for _, s := range d.finder.Status() {
-		if s.Answered.IsZero() {
-			return "discovery has no answer of AWS yet: " + cmp.Or(s.Reason, "it is being asked")
-		}
-	}
-	return ""
 }

@@ -126,7 +126,7 @@ func (d *daemon) awaitReady(ctx context.Context) error {
 				}
 			}
 		}
-		if why := d.unanswered(); why != "" && !old.Unanswered {
+		if why := d.finder.Unanswered(); why != "" && !old.Unanswered {
 			reasons = []string{why} // a database that it would find has listeners that wait for it
 		} else if begun {
 			reasons = slices.DeleteFunc(d.troubles(), func(why string) bool {

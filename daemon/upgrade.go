@@ -53,7 +53,7 @@ func (d *daemon) Left(pid int) upgrade.Done {
 
 // Offer implements [upgrade.Process].
 func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
-	state := handover{Timeout: timeout, Defaults: map[string]int{}, Unanswered: d.unanswered() != ""}
+	state := handover{Timeout: timeout, Defaults: map[string]int{}, Unanswered: d.finder.Unanswered() != ""}
 	o := upgrade.Offer{From: upgrade.Origin{Number: d.succession.Number(), PID: os.Getpid()}, Predecessors: d.older.Predecessors, DrainTimeout: d.config().Shutdown.DrainTimeout}
 	add := func(key upgrade.Key, ln net.Listener) {
 		o.Sockets = append(o.Sockets, upgrade.Socket{Key: key, Conn: ln.(syscall.Conn)}) // all of package net's are

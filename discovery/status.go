@@ -51,3 +51,13 @@ func (f *Finder) Status() (all []Status) {
 	slices.SortFunc(all, func(a, b Status) int { return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Role, b.Role)) })
 	return all
 }
+
+// Unanswered returns why it is not known yet what there is, "" if it is.
+func (f *Finder) Unanswered() string {
+	for _, s := range f.Status() {
+		if s.Answered.IsZero() {
+			return "discovery has no answer of AWS yet: " + cmp.Or(s.Reason, "it is being asked")
+		}
+	}
+	return ""
+}
