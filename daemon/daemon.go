@@ -129,12 +129,20 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	defer d.listeners.forget()
 	d.finder.Want(cfg)
 	finding.Go(func() { d.finder.Run(ctx) })
-	d.finder.First(ctx)
+	if opts.Succession != nil {
+		d.finder.First(ctx) // what the old process has found is to be there before it leaves
+	}
 	outcome := d.finder.Complete(cfg)
 	cfg = outcome.Config
-	if err := d.apply(ctx, outcome, false, func(err error) { d.begun(err, failed) }); err != nil {
+	tried, cannot := make(chan struct{}), error(nil) // closed when each of these databases has tried to accept
+	if err := d.apply(ctx, outcome, false, func(err error) { cannot = err; close(tried) }); err != nil {
 		return err
 	}
+	begin := func(error) { d.running.Go(func() { <-tried; d.begun(cannot, failed) }) }
+	if len(cfg.Discover) == 0 || opts.Succession != nil {
+		begin(nil)
+		begin = func(error) {}
+	} // else with what the first answers have
 	memory.Limit(os.DirFS("/"))
 	log.Info("credproxy starts", zap.String("version", opts.Version), zap.Int("databases", len(cfg.Databases)))
 	var working sync.WaitGroup // until the last session has ended
@@ -176,7 +184,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		case why := <-again:
 			d.reload(ctx, r, why)
 		case <-d.finder.Changed():
-			d.found(ctx)
+			d.found(ctx, begin)
+			begin = func(error) {}
 		case req := <-d.upgrades.Next:
 			next = req.Do(ctx, d)
 		}

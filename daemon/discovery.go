@@ -11,18 +11,21 @@ import (
 )
 
 // found applies the configuration in force with what discovery has found since. Databases
-// that were found and could not listen try again. After an error nothing has changed.
-func (d *daemon) found(ctx context.Context) {
+// that were found and could not listen try again. After an error nothing has changed. It calls
+// opened when those that are new have tried to accept.
+func (d *daemon) found(ctx context.Context, opened func(error)) {
 	before := d.config()
 	outcome := d.finder.Complete(before)
 	cfg := outcome.Config
 	if reflect.DeepEqual(cfg, before) {
 		d.finder.Applied(outcome)
 		d.listenAgain(d.databases())
+		opened(nil)
 		return
 	}
-	if err := d.apply(ctx, outcome, true, func(error) {}); err != nil {
+	if err := d.apply(ctx, outcome, true, opened); err != nil {
 		d.log.Error("what discovery found cannot be served; all stays as it was", zap.Error(err))
+		opened(nil)
 		return
 	}
 	added, changed, removed := change.Difference(before, cfg)

@@ -37,6 +37,7 @@ type Finder struct {
 	wake     chan struct{} // other accounts are to be asked
 
 	mu       sync.Mutex
+	begun    bool // Run has told once
 	accounts map[account]*search
 	served   map[string]config.Database // in force, by the ID of inventory
 	left     map[string]string          // why one is not served, likewise; as the log has it
@@ -153,10 +154,21 @@ func (f *Finder) known(a account, entries []config.Discover) (k known) {
 	return k
 }
 
-// Run asks, each account in a goroutine of its own, until ctx ends.
+// Run asks, each account in a goroutine of its own, until ctx ends. What changes is told when
+// all have been asked once, or FirstWait has passed.
 func (f *Finder) Run(ctx context.Context) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
+	asking.Go(func() {
+		f.First(ctx)
+		if why := f.Unanswered(); why != "" && ctx.Err() == nil {
+			f.log.Warn("discovery: the start goes on without an answer of each account", zap.String("because", why))
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.begun = true
+		signal(f.changed)
+	})
 	for {
 		f.mu.Lock()
 		for _, s := range f.accounts {
@@ -175,8 +187,7 @@ func (f *Finder) Run(ctx context.Context) {
 	}
 }
 
-// First waits until each account has been asked once, or FirstWait has passed, or ctx
-// ends.
+// First waits until each account has been asked once, or FirstWait has passed, or ctx ends.
 func (f *Finder) First(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, FirstWait)
 	defer cancel()

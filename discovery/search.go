@@ -154,7 +154,9 @@ func (f *Finder) note(s *search, a answer) (pause time.Duration) {
 	default:
 		close(s.asked)
 	}
-	signal(f.changed)
+	if f.begun {
+		signal(f.changed)
+	}
 	return pause
 }
 
