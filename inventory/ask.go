@@ -128,7 +128,9 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.Clusters = append(a.Clusters, out.DBClusters...)
+		for _, c := range out.DBClusters {
+			a.Clusters = append(a.Clusters, keptCluster(c))
+		}
 		return out.Marker, nil
 	}))
 	a.try("rds:DescribeDBInstances", pages(func(marker *string) (*string, error) {
@@ -137,7 +139,9 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.Instances = append(a.Instances, out.DBInstances...)
+		for _, i := range out.DBInstances {
+			a.Instances = append(a.Instances, keptInstance(i))
+		}
 		return out.Marker, nil
 	}))
 	a.try("secretsmanager:ListSecrets", pages(func(token *string) (*string, error) {
@@ -146,7 +150,9 @@ func (c *Client) Ask(ctx context.Context) (*Account, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.Secrets = append(a.Secrets, out.SecretList...)
+		for _, s := range out.SecretList {
+			a.Secrets = append(a.Secrets, keptSecret(s))
+		}
 		return out.NextToken, nil
 	}))
 	const calls = 3

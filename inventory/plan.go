@@ -84,11 +84,12 @@ type LeftOut struct{ ID, Name, About, Reason string }
 
 // Plan decides about each database.
 func (a *Account) Plan(c Choice) *Plan {
-	p := &planner{Plan: &Plan{Region: a.Region, Choice: c, Hidden: a.Failures}, account: a, secrets: a.attached(), instances: map[string]*rdstypes.DBInstance{}}
+	p := &planner{Plan: &Plan{Region: a.Region, Choice: c, Hidden: a.Failures}, account: a, secrets: a.attached(), instances: map[string]*rdstypes.DBInstance{}, clusters: map[string]bool{}}
 	for i := range a.Instances {
 		p.instances[aws.ToString(a.Instances[i].DBInstanceIdentifier)] = &a.Instances[i]
 	}
 	for i := range a.Clusters {
+		p.clusters[aws.ToString(a.Clusters[i].DBClusterIdentifier)] = true
 		p.cluster(&a.Clusters[i])
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.instances)) {
@@ -103,6 +104,7 @@ type planner struct {
 	account   *Account
 	secrets   map[string][]secret             // by the ARN of the database
 	instances map[string]*rdstypes.DBInstance // by identifier
+	clusters  map[string]bool                 // likewise
 }
 
 // engines are those that RDS offers and credproxy speaks with
@@ -174,7 +176,7 @@ func (p *planner) instance(i *rdstypes.DBInstance) {
 		return
 	}
 	if cluster != "" {
-		if !slices.ContainsFunc(p.account.Clusters, func(c rdstypes.DBCluster) bool { return aws.ToString(c.DBClusterIdentifier) == cluster }) {
+		if !p.clusters[cluster] {
 			p.Left = append(p.Left, LeftOut{aws.ToString(i.DBInstanceArn), name, about, "it belongs to the cluster " + cluster + ", of which AWS did not tell"})
 		}
 		return // its cluster's endpoints lead to it
