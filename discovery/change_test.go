@@ -13,6 +13,7 @@ import (
 	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/inventory"
 )
 
 // again puts another file to work, as a reload does.
@@ -291,5 +292,18 @@ func TestSecondSecret(t *testing.T) {
 		if got := s.apply(); len(got) != 0 || !s.logged("several secrets are attached to it (1, 2)") {
 			t.Errorf("%+v", got)
 		}
+	})
+}
+
+// TestNothingTold: a role that may ask nothing is told as such, with the call.
+func TestNothingTold(t *testing.T) {
+	run(t, one, func(t *testing.T, s *stand) {
+		s.fail(fmt.Errorf("AWS tells nothing of this account: %w", inventory.Failure{Call: "rds:DescribeDBClusters", Err: errDenied}))
+		s.begin()
+		synctest.Wait()
+		if got := s.Status()[0]; got.Reason != "access_denied" || !strings.HasPrefix(got.Err.Error(), "rds:DescribeDBClusters: ") {
+			t.Errorf("%+v", got)
+		}
+		s.heard.must(t, "eu-west-1 access_denied")
 	})
 }
