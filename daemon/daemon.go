@@ -58,6 +58,7 @@ type daemon struct {
 	main       chan struct{} // closed when this process is the one that serves
 	decided    chan struct{} // closed when it is, or will not be
 	handedOver atomic.Bool   // a new process serves
+	released   atomic.Bool   // and has said that it ends
 	ends       time.Time     // when the sessions that are left do, after that
 	sockets    *sockets.Sockets
 	systemd    systemd.Notifier
@@ -195,7 +196,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	switch {
 	case next != nil:
 		leave()
-		administering.Wait()
 		d.outlive(told, next)
 	case !d.isMain():
 		d.stepBack(err)

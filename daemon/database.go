@@ -48,7 +48,7 @@ type database struct {
 	reserved   int      // how many default ports are left to databases before it
 	addrs      []string // of the listeners; set before listening
 	listening  atomic.Bool
-	late       *lateEngine
+	late       *wiring.LateEngine
 	begun      atomic.Bool            // it listens, or its clients hear why it does not yet
 	failure    atomic.Pointer[string] // why it does not listen; nil: it does, or waits
 	retired    atomic.Bool            // accepts no more
@@ -76,7 +76,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 	observer := d.metrics.Database(cfg.Name)
 	db.observer, db.tally = observer, tally.New(observer)
 	db.prober = probe.New(cfg, db.log, observer.Probe)
-	db.pool = newPool(cfg.Pool, observer)
+	db.pool = wiring.NewPool(cfg.Pool, observer.Pool)
 	defer func() {
 		if err != nil {
 			db.cancel()
@@ -129,7 +129,7 @@ func newDatabase(ctx context.Context, d *daemon, fileConfig config.Database, sha
 		return nil, err
 	}
 	db.servers = db.newServers(src)
-	db.late = newLateEngine(db)
+	db.late = d.engines.Late(fileConfig.Engine, db.clientTLS, db.notOpen)
 	db.server = &proxy.Server{
 		Engine: db.late, Log: logging.Sampled(db.log), Observer: probeOnFailure{db.tally, db.prober}, Access: access, Traced: d.traces.For(cfg.Name),
 		Limits: proxy.Limits{MaxConnections: cfg.Limits.MaxConnections, LoginTimeout: cfg.Limits.LoginTimeout},

@@ -42,13 +42,16 @@ func (d *daemon) listenAgain(databases []*database) {
 	}
 }
 
+// noDatabase begins why nothing is served. No database has such a name.
+const noDatabase = "no database"
+
 // nothingServed returns why there is no database at all, "" if there is one.
 func (d *daemon) nothingServed(cfg *config.Config) string {
 	if len(cfg.Databases) > 0 {
 		return ""
 	}
 	if why := d.finder.Unanswered(); why != "" {
-		return "no database: " + why
+		return noDatabase + ": " + why
 	}
-	return "no database: discovery has found none"
+	return noDatabase + ": discovery has found none"
 }

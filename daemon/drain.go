@@ -23,6 +23,7 @@ func (d *daemon) drain() {
 	limits := d.config().Shutdown
 	d.log.Info("shutting down", zap.Duration("min_delay", limits.MinDelay), zap.Duration("drain_timeout", limits.DrainTimeout))
 	if d.isMain() {
+		d.older.Quit()
 		time.Sleep(limits.MinDelay)
 	}
 	d.mu.Lock()

@@ -44,7 +44,7 @@ func (d *daemon) openAll(fresh []*database) error {
 			d.openLater(db, before, func(err error) {
 				tried[i] <- err
 				close(now)
-				close(db.late.tried)
+				db.late.Tried()
 			})
 		})
 	}
@@ -157,7 +157,7 @@ func (d *daemon) open(db *database, engine config.Engine) error {
 	}
 	db.failure.Store(nil)
 	serves := d.engines.New(db.cfg, db.upstream, db.cache, db.clientTLS, db.pool, db.servers)
-	db.late.known.Store(&serves)
+	db.late.Know(serves)
 	if old := d.predecessor(db); old != nil {
 		db.inheritEmergency(old)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/credproxy/credproxy/config"
+	"github.com/credproxy/credproxy/proxy/fault"
 	"github.com/credproxy/credproxy/secrets"
 )
 
@@ -80,6 +81,15 @@ func (d *daemon) troubles() (reasons []string) {
 
 // trouble returns why the database's clients cannot be logged in, "" if they can.
 func (db *database) trouble() string {
+	why := db.outOfOrder()
+	if why == "" && db.server.Active() >= int64(db.cfg.Limits.MaxConnections) {
+		return "limits.max_connections is reached"
+	}
+	return why
+}
+
+// outOfOrder is trouble that does not go away when clients leave.
+func (db *database) outOfOrder() string {
 	if why := db.failure.Load(); why != nil {
 		return "not listening: " + *why
 	}
@@ -98,9 +108,6 @@ func (db *database) trouble() string {
 	}
 	if why := db.prober.Unproven(); why != "" && !emergency {
 		return why
-	}
-	if db.server.Active() >= int64(db.cfg.Limits.MaxConnections) {
-		return "limits.max_connections is reached"
 	}
 	if !db.listening.Load() {
 		return "not listening yet"
@@ -135,4 +142,15 @@ func (d *daemon) summary() string {
 	default:
 		return fmt.Sprintf("%s: %s, and %d more; %s", state, reasons[0], len(reasons)-1, text)
 	}
+}
+
+// notOpen returns why nobody can be logged in at the database yet.
+func (db *database) notOpen() error {
+	if why := db.failure.Load(); why != nil {
+		return &fault.Error{Kind: fault.SecretProblem, Message: *why}
+	}
+	if err := db.cache.Status().Err; err != nil {
+		return err
+	}
+	return secrets.Errorf(secrets.Unavailable, "the first answer of the source is awaited")
 }

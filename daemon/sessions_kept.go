@@ -2,23 +2,8 @@ package daemon
 
 import (
 	"github.com/credproxy/credproxy/admin"
-	"github.com/credproxy/credproxy/config"
-	"github.com/credproxy/credproxy/metrics"
-	"github.com/credproxy/credproxy/proxy/pool"
 	"github.com/credproxy/credproxy/secrets"
 )
-
-// newPool returns what keeps the server sessions of a database, nil if it keeps none.
-func newPool(cfg config.Pool, observer *metrics.Database) *pool.Pool {
-	if cfg.Mode != config.PoolSession {
-		return nil
-	}
-	return pool.New(pool.Options{
-		MaxIdle: cfg.MaxIdle, Warm: cfg.Warm, MaxOpen: cfg.MaxServerConnections,
-		WaitTimeout: cfg.WaitTimeout, IdleTimeout: cfg.IdleTimeout, MaxLifetime: cfg.MaxLifetime,
-		Observe: observer.Pool,
-	})
-}
 
 // retireSessions has sessions of another credential than e leaves in force close. A new
 // token is no other credential.

@@ -83,6 +83,7 @@ func (d *daemon) readHandover() error {
 	if err := d.succession.State(&d.old); err != nil {
 		return fmt.Errorf("what the old process says: %w", err)
 	}
+	d.proven.Store(d.old.Proven)
 	maps.Copy(d.listeners.defaults, d.old.Defaults)
 	return nil
 }
@@ -139,7 +140,7 @@ func (d *daemon) awaitReady(ctx context.Context) error {
 		select {
 		case <-looks.C:
 		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), errors.New(strings.Join(reasons[:min(len(reasons), 3)], "; ")))
+			return fmt.Errorf("%w: %s", context.Cause(ctx), strings.Join(reasons[:min(len(reasons), 3)], "; "))
 		}
 	}
 }

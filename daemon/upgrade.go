@@ -25,11 +25,20 @@ const (
 	ofSystemd  = "systemd"  // by FileDescriptorName=
 )
 
+// orphanGrace is what sessions of an old process get when the one that serves has crashed, and
+// the service starts again only after them.
+const orphanGrace = 2 * time.Second
+
+// askDatabases bounds how long an upgrade asks the databases whether they are there.
+const askDatabases = 5 * time.Second
+
 // handover is what a new process has to know beside the sockets. It holds no secret.
 type handover struct {
 	Timeout time.Duration `json:"timeout"` // for it to be ready
-	// Troubled are the databases whose clients cannot be logged in here either.
+	// Troubled are the databases whose clients cannot be logged in here either, and noDatabase if
+	// none is served.
 	Troubled []string `json:"troubled,omitempty"`
+	Proven   bool     `json:"proven,omitempty"` // daemon.proven
 	// Unanswered says that discovery has no answer here either.
 	Unanswered bool           `json:"unanswered,omitempty"`
 	Defaults   map[string]int `json:"defaults,omitempty"` // listeners.defaults
@@ -53,15 +62,12 @@ func (d *daemon) Left(pid int) upgrade.Done {
 
 // Offer implements [upgrade.Process].
 func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
-	state := handover{Timeout: timeout, Defaults: map[string]int{}, Unanswered: d.finder.Unanswered() != ""}
+	state := handover{Timeout: timeout, Defaults: map[string]int{}, Unanswered: d.finder.Unanswered() != "", Troubled: d.troubled(), Proven: d.wasProven()}
 	o := upgrade.Offer{From: upgrade.Origin{Number: d.succession.Number(), PID: os.Getpid()}, Predecessors: d.older.Predecessors, DrainTimeout: d.config().Shutdown.DrainTimeout}
 	add := func(key upgrade.Key, ln net.Listener) {
 		o.Sockets = append(o.Sockets, upgrade.Socket{Key: key, Conn: ln.(syscall.Conn)}) // all of package net's are
 	}
 	for _, db := range d.databases() {
-		if db.trouble() != "" {
-			state.Troubled = append(state.Troubled, db.cfg.Name)
-		}
 		if g := db.breakGlassStatus(db.cache.Status()); g != nil && g.Active {
 			state.Emergencies = append(state.Emergencies, admin.BreakGlassRequest{Database: db.cfg.Name, Reason: g.Reason, Duration: admin.Duration(time.Until(g.Until))})
 		}
@@ -84,9 +90,37 @@ func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
 	return o
 }
 
+// troubled returns what cannot be expected of a new process. A database that seems fine is asked,
+// since it may be down without anybody having noticed.
+func (d *daemon) troubled() (names []string) {
+	ctx, cancel := context.WithTimeout(d.serving, askDatabases)
+	defer cancel()
+	if d.nothingServed(d.config()) != "" {
+		names = append(names, noDatabase)
+	}
+	all := d.databases()
+	troubled := make([]bool, len(all))
+	var asking sync.WaitGroup
+	for i, db := range all {
+		asking.Go(func() {
+			troubled[i] = db.outOfOrder() != "" || db.cache.Status().Emergency == nil && !db.prober.Again(ctx)
+		})
+	}
+	asking.Wait()
+	for i, db := range all {
+		if troubled[i] {
+			names = append(names, db.cfg.Name)
+		}
+	}
+	return names
+}
+
 // Handler implements [upgrade.Process].
 func (d *daemon) Handler() http.Handler {
-	return older.Self{Log: d.log, Metrics: d.metrics.Registry, Cancel: d.engines.Cancel, State: d.asPredecessor}.Handler()
+	return older.Self{Log: d.log, Metrics: d.metrics.Registry, Cancel: d.engines.Cancel, State: d.asPredecessor, Quit: func() {
+		d.released.Store(true)
+		d.hurry(d.config().Shutdown.DrainTimeout)
+	}}.Handler()
 }
 
 func (d *daemon) asPredecessor() admin.Predecessor {
@@ -138,7 +172,9 @@ func (d *daemon) sessions() (n int64) {
 func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
 	d.mu.Lock()
 	limits := d.cfg.Shutdown
-	d.ends = time.Now().Add(limits.UpgradeTimeout)
+	if d.ends.IsZero() {
+		d.ends = time.Now().Add(limits.UpgradeTimeout)
+	}
 	for _, ln := range d.listeners.open {
 		proxy.KeepFile(ln.Listener, true)
 		d.listeners.close(ln)
@@ -149,18 +185,37 @@ func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
 		db.endAfter(limits.UpgradeTimeout, fault.ErrShuttingDown(nil))
 	}
 	d.mu.Unlock()
-	hurried := context.AfterFunc(ctx, func() {
-		d.log.Info("shutting down", zap.Duration("drain_timeout", limits.DrainTimeout))
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.traces.CloseWithin(limits.DrainTimeout)
-		for db := range d.alive {
-			db.endAfter(limits.DrainTimeout, fault.ErrShuttingDown(nil))
+	d.older.Leave() // the process that serves reaches them by itself
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		<-next.Ended() // nobody reaches the sessions here any more
+		d.hurry(limits.DrainTimeout)
+	})
+	stop := context.AfterFunc(ctx, func() {
+		if !d.released.Load() && next.HasEnded() { // by itself, and systemd starts another when this one has ended
+			d.hurry(orphanGrace)
+			return
 		}
+		d.hurry(limits.DrainTimeout)
 	})
 	d.running.Wait()
-	hurried()
+	stop()
 	next.Close()
+	watching.Wait()
+}
+
+// hurry ends the sessions of an old process in so long, unless they end sooner.
+func (d *daemon) hurry(limit time.Duration) {
+	d.log.Info("shutting down", zap.Duration("drain_timeout", limit))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if end := time.Now().Add(limit); d.ends.IsZero() || end.Before(d.ends) {
+		d.ends = end
+	}
+	d.traces.CloseWithin(limit)
+	for db := range d.alive {
+		db.endAfter(limit, fault.ErrShuttingDown(nil))
+	}
 }
 
 // stepBack leaves the place to the old process again, which goes on: err is why, nil if this one was told to end.

@@ -293,6 +293,24 @@ func (p *Prober) Last() (Result, bool) {
 	return *p.last, true
 }
 
+// Again probes once more, and reports whether the database has taken a credential. It has not if there
+// is no answer before ctx ends.
+func (p *Prober) Again(ctx context.Context) bool {
+	asked := time.Now()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for p.Kick(); ; {
+		if last, ok := p.Last(); ok && !last.At.Before(asked) {
+			return last.Credential != nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // doubtful is how long ago the last probe must have begun for clients to raise a doubt:
 // they may fail many times a second, and each probe is a login.
 const doubtful = time.Second

@@ -2,10 +2,12 @@ package upgrade
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"slices"
@@ -61,17 +63,34 @@ func (p *Predecessors) present() []*predecessor {
 
 // Ask asks all at once, and returns what each answers that is still there.
 func (p *Predecessors) Ask(ctx context.Context, method, path string, body []byte) []Answer {
-	all := p.present()
-	answers := make([]Answer, len(all))
-	var asking sync.WaitGroup
-	for i, older := range all {
-		asking.Go(func() {
-			answers[i].Origin = older.Origin
-			answers[i].Body, answers[i].Err = older.ask(ctx, method, path, body)
-		})
+	answers := slices.Collect(p.AskEach(ctx, method, path, body))
+	slices.SortFunc(answers, func(a, b Answer) int { return cmp.Compare(b.Number, a.Number) }) // the newest first
+	return answers
+}
+
+// AskEach is Ask that yields each answer when it comes. Answers that nobody waits for any more are
+// given up, and awaited.
+func (p *Predecessors) AskEach(ctx context.Context, method, path string, body []byte) iter.Seq[Answer] {
+	return func(yield func(Answer) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		all := p.present()
+		answers := make(chan Answer, len(all))
+		var asking sync.WaitGroup
+		defer asking.Wait()
+		defer cancel()
+		for _, older := range all {
+			asking.Go(func() {
+				a := Answer{Origin: older.Origin}
+				a.Body, a.Err = older.ask(ctx, method, path, body)
+				answers <- a
+			})
+		}
+		for range all {
+			if a := <-answers; !errors.Is(a.Err, errGone) && !yield(a) {
+				return
+			}
+		}
 	}
-	asking.Wait()
-	return slices.DeleteFunc(answers, func(a Answer) bool { return errors.Is(a.Err, errGone) })
 }
 
 func (older *predecessor) ask(ctx context.Context, method, path string, body []byte) ([]byte, error) {
@@ -108,8 +127,15 @@ func (p *Predecessors) Watch(ctx context.Context, ended func(Origin)) {
 	watching.Wait()
 }
 
-// remove forgets one. Its line stays open for an upgrade that is passing it on just now; its process is
-// gone, and so is what the kernel held for it.
+// Leave forgets all, of which another process has the lines by now. An older process notices by
+// the end of its line that nobody can reach it any more.
+func (p *Predecessors) Leave() {
+	for _, older := range p.present() {
+		p.remove(older)
+	}
+}
+
+// remove forgets one.
 func (p *Predecessors) remove(older *predecessor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,8 +45,9 @@ type Requests struct {
 	// Refusal is why there can be no upgrade just now, nil if there can.
 	Refusal func() error
 
-	busy   chan struct{}  // holds a token while one is asked for
-	ending sync.WaitGroup // of processes that were refused and have clients
+	busy     chan struct{} // holds a token while one is asked for
+	replaced atomic.Bool
+	ending   sync.WaitGroup // of processes that were refused and have clients
 }
 
 // NewRequests returns Requests that are complete but for Refusal.
@@ -87,6 +89,9 @@ func (r *Requests) Ask(ctx context.Context, timeout time.Duration) (Done, error)
 		got := <-req.done
 		return got.Done, got.err
 	case <-r.Ended.Done():
+		if r.replaced.Load() {
+			return Done{}, errors.New("this process has just been replaced; ask again")
+		}
 		return Done{}, errShuttingDown
 	case <-ctx.Done():
 		return Done{}, ctx.Err()
@@ -137,6 +142,7 @@ func (req *Request) Do(ctx context.Context, p Process) *Successor {
 		req.done <- result{err: fmt.Errorf("not upgraded, and nothing has changed: %w", err)}
 		return nil
 	}
+	req.of.replaced.Store(true)
 	done := p.Left(next.PID) // systemd hears it before the new process says anything
 	if err := next.Leave(); err != nil {
 		log.Error("upgrade: the new process has ended just now", zap.Error(err)) // systemd starts another

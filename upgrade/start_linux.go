@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -45,26 +46,32 @@ func Start(p Program, o Offer) (_ *Successor, err error) {
 	if t.State, err = json.Marshal(o.State); err != nil {
 		return nil, err
 	}
-	sockets := make([]syscall.Conn, 0, len(o.Sockets)+len(lines))
+	sockets := make([]syscall.Conn, 0, len(o.Sockets))
 	for _, s := range o.Sockets {
 		t.Sockets = append(t.Sockets, s.Key)
 		sockets = append(sockets, s.Conn)
 	}
-	for _, older := range lines {
-		t.Predecessors = append(t.Predecessors, older.Origin)
-		sockets = append(sockets, older.line)
-	}
-	text, err := tableFile(t)
-	if err != nil {
-		return nil, err
-	}
-	fds = append(fds, text)
+	fds = append(fds, -1) // the table is here as soon as it is whole
 	for _, s := range sockets {
 		fd, err := duplicate(s)
 		if err != nil {
 			return nil, err
 		}
 		fds = append(fds, fd)
+	}
+	for _, older := range lines {
+		fd, err := duplicate(older.line)
+		if errors.Is(err, net.ErrClosed) {
+			continue // it has ended just now
+		}
+		if err != nil {
+			return nil, err
+		}
+		fds = append(fds, fd)
+		t.Predecessors = append(t.Predecessors, older.Origin)
+	}
+	if fds[1], err = tableFile(t); err != nil {
+		return nil, err
 	}
 	pidfd := -1
 	attr := syscall.ProcAttr{

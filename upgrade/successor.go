@@ -100,6 +100,20 @@ func (s *Successor) End() {
 	s.Close()
 }
 
+// Ended is closed when the process that serves has ended, this new one or one after it, or
+// when this end of the line is closed.
+func (s *Successor) Ended() <-chan struct{} { return s.ended }
+
+// HasEnded reports whether Ended is closed.
+func (s *Successor) HasEnded() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close answers no more.
 func (s *Successor) Close() {
 	_ = s.line.Close()

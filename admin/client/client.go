@@ -85,7 +85,7 @@ func (c *Client) control(ctx context.Context) *Client {
 // do sends a request and returns the answer's status and body.
 func (c *Client) do(ctx context.Context, method, path string, body any) (int, []byte, error) {
 	if c.address == "" {
-		return 0, nil, fmt.Errorf("%s turns the admin server off, so a running credproxy cannot be asked", c.from)
+		return 0, nil, notReached{fmt.Errorf("%s turns the admin server off, so a running credproxy cannot be asked", c.from)}
 	}
 	var send io.Reader
 	if body != nil {
@@ -103,6 +103,9 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (int, []
 		req.Header.Set("Content-Type", "application/json")
 	}
 	res, err := c.http.Do(req)
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return 0, nil, notReached{c.explain(err)}
+	}
 	if err != nil {
 		return 0, nil, c.explain(err)
 	}
@@ -113,6 +116,9 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (int, []
 	}
 	return res.StatusCode, answer, nil
 }
+
+// notReached is an error with which nobody has got the request.
+type notReached struct{ error }
 
 func (c *Client) explain(err error) error {
 	at := fmt.Sprintf("%s (%s)", c.address, c.from)

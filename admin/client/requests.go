@@ -30,8 +30,11 @@ func (c *Client) Upgrade(ctx context.Context, timeout time.Duration) (done admin
 	if ctx.Err() != nil {
 		return done, err
 	}
-	if err != nil {
-		return done, errors.Join(ErrNeedsRestart, err)
+	if _, unreached := errors.AsType[notReached](err); unreached {
+		return done, fmt.Errorf("%w: %w", ErrNeedsRestart, err)
+	}
+	if err != nil { // an upgrade may be under way, or done
+		return done, err
 	}
 	answer := admin.Answer{Upgraded: &done}
 	if err := c.read(code, text, &answer); code == http.StatusNotFound {

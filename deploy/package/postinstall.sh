@@ -10,11 +10,11 @@ if [ -z "${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then
 		/usr/bin/credproxy upgrade -c /etc/credproxy/credproxy.yaml || status=$?
 		case $status in
 		0) ;;
-		1) echo "credproxy: the version before goes on; when it suits: systemctl restart credproxy" >&2 ;;
-		*) # too old to be upgraded, or not to be found
+		3) # too old to be upgraded, or not to be found
 			echo "credproxy: restarting the service" >&2
 			systemctl try-restart credproxy.service
 			;;
+		*) echo "credproxy: the version before goes on; when it suits: systemctl restart credproxy" >&2 ;;
 		esac
 	fi
 fi

@@ -25,11 +25,11 @@ upgrade() {
 	"$binary" upgrade -c "$config" || status=$?
 	case $status in
 	0) ;;
-	1) echo "the version before goes on; when it suits: systemctl restart credproxy" >&2 ;;
-	*) # too old to be upgraded, or not to be found
+	3) # too old to be upgraded, or not to be found
 		echo "restarting the service" >&2
 		systemctl try-restart credproxy.service
 		;;
+	*) echo "the version before goes on; when it suits: systemctl restart credproxy" >&2 ;;
 	esac
 }
 

@@ -28,6 +28,7 @@ const (
 	pathMetrics = "/metrics"
 	pathState   = "/state"
 	pathCancel  = "/cancel"
+	pathQuit    = "/quit"
 )
 
 // patience bounds the questions for which somebody waits who has time-outs of his own:
@@ -45,6 +46,8 @@ type Self struct {
 	// Cancel forwards a cancel request of PostgreSQL and returns what became of it: "forwarded",
 	// "unknown" or "failed".
 	Cancel func(ctx context.Context, request []byte) (result string, err error)
+	// Quit begins the drain: the process that serves is about to end.
+	Quit func()
 }
 
 // Handler answers what later processes ask.
@@ -64,6 +67,7 @@ func (s Self) Handler() http.Handler {
 		}
 		_, _ = io.WriteString(w, result)
 	})
+	mux.HandleFunc("POST "+pathQuit, func(http.ResponseWriter, *http.Request) { s.Quit() })
 	return mux
 }
 
@@ -73,14 +77,30 @@ type Processes struct {
 	Log                   *zap.Logger
 }
 
-// Cancel hands a cancel request of PostgreSQL on, and returns what became of it.
+// Quit has all begin their drain.
+func (p Processes) Quit() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, a := range p.Ask(ctx, http.MethodPost, pathQuit, nil) {
+		if a.Err != nil {
+			p.Log.Warn("an older process cannot be told to end", zap.Int("pid", a.PID), zap.Error(a.Err))
+		}
+	}
+}
+
+// Cancel hands a cancel request of PostgreSQL on, and returns what became of it: at once when one
+// process has the session.
 func (p Processes) Cancel(ctx context.Context, request []byte) (result string) {
 	result = unknown
-	for _, a := range p.Ask(ctx, http.MethodPost, pathCancel, request) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for a := range p.AskEach(ctx, http.MethodPost, pathCancel, request) {
 		switch got := string(a.Body); {
+		case got == "forwarded":
+			return got
 		case a.Err != nil:
 			p.Log.Warn("an older process cannot be asked whose session is to be cancelled", zap.Int("pid", a.PID), zap.Error(a.Err))
-		case got == "forwarded" || got == "failed":
+		case got == "failed":
 			result = got
 		}
 	}

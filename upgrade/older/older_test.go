@@ -16,8 +16,9 @@ import (
 )
 
 func TestHandler(t *testing.T) {
+	quit := false
 	self := older.Self{
-		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+		Quit: func() { quit = true }, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 		State: func() admin.Predecessor { return admin.Predecessor{PID: 7, Version: "v1", Sessions: 2} },
 		Cancel: func(_ context.Context, request []byte) (string, error) {
 			if string(request) == "known" {
@@ -35,6 +36,7 @@ func TestHandler(t *testing.T) {
 		{http.MethodPost, "/cancel", "other", http.StatusOK, "unknown"},
 		{http.MethodGet, "/cancel", "known", http.StatusMethodNotAllowed, ""},
 		{http.MethodGet, "/state", "", http.StatusOK, `"pid":7,"version":"v1","sessions":2`},
+		{http.MethodPost, "/quit", "", http.StatusOK, ""},
 		{http.MethodGet, "/metrics", "", http.StatusOK, ""},
 		{http.MethodPost, "/quitquitquit", "", http.StatusNotFound, ""},
 	} {
@@ -43,6 +45,9 @@ func TestHandler(t *testing.T) {
 		if w.Code != test.code || !strings.Contains(w.Body.String(), test.want) {
 			t.Errorf("%s %s: %d %q", test.method, test.path, w.Code, w.Body)
 		}
+	}
+	if !quit {
+		t.Error("nobody is told to end")
 	}
 }
 
