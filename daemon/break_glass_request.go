@@ -27,6 +27,8 @@ type emergency struct {
 // breakGlass does what an operator asked for, for the database named or for all that
 // have an emergency credential. It changes all or none.
 func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
+	d.breaking.Lock()
+	defer d.breaking.Unlock()
 	if d.upgrades.Busy() { // the new process has been told already of what there is
 		return errors.New("an upgrade is under way; try again when it is over")
 	}

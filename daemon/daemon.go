@@ -63,6 +63,7 @@ type daemon struct {
 	sockets    *sockets.Sockets
 	systemd    systemd.Notifier
 
+	breaking  sync.Mutex // held while an emergency is begun or ended, or handed over
 	mu        sync.Mutex
 	cfg       *config.Config
 	current   []*database        // in the order of cfg
@@ -164,7 +165,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 	if cfg.Metrics.EMF {
 		administering.Go(func() {
 			d.awaitMain(public)
-			if err := metrics.NewEMF(d.metrics, opts.EMF, dimensions(cfg.Metrics)).Run(public); err != nil {
+			if err := metrics.NewEMF(d.metrics, opts.EMF, map[string]string{"service": cfg.Metrics.Service, "environment": cfg.Metrics.Environment}).Run(public); err != nil {
 				log.Error("metrics.emf writes no more", zap.Error(err)) // no reason to end
 			}
 		})
@@ -262,9 +263,4 @@ func (d *daemon) databases() []*database {
 		}
 	}
 	return all
-}
-
-// dimensions are those that every metric of metrics.emf has.
-func dimensions(m config.Metrics) map[string]string {
-	return map[string]string{"service": m.Service, "environment": m.Environment}
 }

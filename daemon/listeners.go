@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/upgrade"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // listener is an open listener. It outlives the database that accepts on it when a
@@ -45,24 +44,7 @@ func (db *database) key(i int) string {
 	if _, port, err := net.SplitHostPort(addr); err == nil && port == "0" {
 		return fmt.Sprintf("%s, the %d. of %s", addr, i, db.cfg.Name)
 	}
-	return canonical(addr)
-}
-
-// canonical returns what addr binds to, whatever way it is spelled: a clean path, or an
-// address and a number. No address and each of 0.0.0.0 and [::] mean all, IPv4 and
-// IPv6 (net.Listen).
-func canonical(addr string) string {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		return "unix:" + filepath.Clean(path)
-	}
-	a, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		return addr
-	}
-	if a.IP == nil || a.IP.IsUnspecified() {
-		a.IP = net.IPv6unspecified
-	}
-	return a.String()
+	return wiring.Canonical(addr)
 }
 
 // listen opens what db's configuration lists and is not open yet. Systemd may have

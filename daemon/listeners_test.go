@@ -7,6 +7,7 @@ import (
 
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // at is an open listener, which nobody needs to open.
@@ -132,7 +133,7 @@ func TestCanonical(t *testing.T) {
 		"[::ffff:127.0.0.1]:5432": "127.0.0.1:5432",
 		"unix:/run/x":             "unix:/run/x", "unix:/run/y/../x": "unix:/run/x", "unix:/run//x": "unix:/run/x", "nowhere.invalid:1": "nowhere.invalid:1",
 	} {
-		if got := canonical(addr); got != want {
+		if got := wiring.Canonical(addr); got != want {
 			t.Errorf("%s is %s, want %s", addr, got, want)
 		}
 	}

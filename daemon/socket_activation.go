@@ -11,6 +11,7 @@ import (
 	"github.com/credproxy/credproxy/config"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/upgrade"
+	"github.com/credproxy/credproxy/wiring"
 )
 
 // inherited is a listener that systemd opened, which is its to close: between two
@@ -69,7 +70,7 @@ func (l *listeners) takeNamed(db *database) error {
 
 // find returns the inherited listener at addr, nil if there is none.
 func (l *listeners) find(addr string) proxy.Listener {
-	i := slices.IndexFunc(l.inherited, func(in *inherited) bool { return canonical(in.addr) == canonical(addr) })
+	i := slices.IndexFunc(l.inherited, func(in *inherited) bool { return wiring.Canonical(in.addr) == wiring.Canonical(addr) })
 	if i < 0 {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/credproxy/credproxy/admin"
 	"github.com/credproxy/credproxy/proxy"
 	"github.com/credproxy/credproxy/upgrade"
 )
@@ -122,7 +123,7 @@ func (d *daemon) awaitReady(ctx context.Context) error {
 		if d.opened.Load() && !begun {
 			begun = true
 			for _, emergency := range old.Emergencies {
-				if err := d.breakGlass(emergency); err != nil {
+				if err := d.goOn(emergency); err != nil {
 					return fmt.Errorf("go on with the emergency of %s: %w", emergency.Database, err)
 				}
 			}
@@ -143,4 +144,15 @@ func (d *daemon) awaitReady(ctx context.Context) error {
 			return fmt.Errorf("%w: %s", context.Cause(ctx), strings.Join(reasons[:min(len(reasons), 3)], "; "))
 		}
 	}
+}
+
+// goOn begins the rest of an emergency, for as long as this process's configuration allows, if at all.
+func (d *daemon) goOn(e underWay) error {
+	left := time.Until(e.Until)
+	for _, db := range d.databases() {
+		if limit := db.cfg.BreakGlass.MaxDuration; db.cfg.Name == e.Database && db.cfg.BreakGlass.File != "" && left > 0 {
+			return d.breakGlass(admin.BreakGlassRequest{Database: e.Database, Reason: e.Reason, Duration: admin.Duration(min(left, limit))})
+		}
+	}
+	return nil
 }

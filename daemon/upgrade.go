@@ -40,10 +40,16 @@ type handover struct {
 	Troubled []string `json:"troubled,omitempty"`
 	Proven   bool     `json:"proven,omitempty"` // daemon.proven
 	// Unanswered says that discovery has no answer here either.
-	Unanswered bool           `json:"unanswered,omitempty"`
-	Defaults   map[string]int `json:"defaults,omitempty"` // listeners.defaults
-	// Emergencies are those under way: for how long yet, and why.
-	Emergencies []admin.BreakGlassRequest `json:"emergencies,omitempty"`
+	Unanswered  bool           `json:"unanswered,omitempty"`
+	Defaults    map[string]int `json:"defaults,omitempty"` // listeners.defaults
+	Emergencies []underWay     `json:"emergencies,omitempty"`
+}
+
+// underWay is an emergency that goes on.
+type underWay struct {
+	Database string    `json:"database"`
+	Reason   string    `json:"reason"`
+	Until    time.Time `json:"until"`
 }
 
 // requestUpgrade is [upgrade.Requests.Ask] in the words of package admin.
@@ -62,6 +68,8 @@ func (d *daemon) Left(pid int) upgrade.Done {
 
 // Offer implements [upgrade.Process].
 func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
+	d.breaking.Lock() // one that is being begun is to go on; later ones are refused
+	defer d.breaking.Unlock()
 	state := handover{Timeout: timeout, Defaults: map[string]int{}, Unanswered: d.finder.Unanswered() != "", Troubled: d.troubled(), Proven: d.wasProven()}
 	o := upgrade.Offer{From: upgrade.Origin{Number: d.succession.Number(), PID: os.Getpid()}, Predecessors: d.older.Predecessors, DrainTimeout: d.config().Shutdown.DrainTimeout}
 	add := func(key upgrade.Key, ln net.Listener) {
@@ -69,7 +77,7 @@ func (d *daemon) Offer(timeout time.Duration) upgrade.Offer {
 	}
 	for _, db := range d.databases() {
 		if g := db.breakGlassStatus(db.cache.Status()); g != nil && g.Active {
-			state.Emergencies = append(state.Emergencies, admin.BreakGlassRequest{Database: db.cfg.Name, Reason: g.Reason, Duration: admin.Duration(time.Until(g.Until))})
+			state.Emergencies = append(state.Emergencies, underWay{db.cfg.Name, g.Reason, g.Until})
 		}
 	}
 	d.mu.Lock()
@@ -185,6 +193,7 @@ func (d *daemon) outlive(ctx context.Context, next *upgrade.Successor) {
 		db.endAfter(limits.UpgradeTimeout, fault.ErrShuttingDown(nil))
 	}
 	d.mu.Unlock()
+	d.listeners.forget()
 	d.older.Leave() // the process that serves reaches them by itself
 	var watching sync.WaitGroup
 	watching.Go(func() {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -240,17 +239,29 @@ func TestTake(t *testing.T) {
 	}
 }
 
+// TestPossible has credproxy be started in each way. A want of "" is an upgrade.
 func TestPossible(t *testing.T) {
-	t.Setenv("NOTIFY_SOCKET", "")
-	t.Setenv("SYSTEMD_EXEC_PID", "1")
-	if err := Possible(); err != nil {
-		t.Error(err)
+	for name, test := range map[string]struct {
+		pid, parent int
+		env         map[string]string
+		want        string
+	}{
+		"by hand":                {70, 60, nil, ""},
+		"by hand, within a unit": {70, 60, map[string]string{"SYSTEMD_EXEC_PID": "50", "INVOCATION_ID": "x"}, ""},
+		"notify":                 {70, 1, map[string]string{"INVOCATION_ID": "x", "SYSTEMD_EXEC_PID": "70", "NOTIFY_SOCKET": "/n"}, ""},
+		"the second of notify":   {71, 1, map[string]string{"INVOCATION_ID": "x", "NOTIFY_SOCKET": "/n"}, ""},
+		"simple":                 {70, 1, map[string]string{"INVOCATION_ID": "x", "SYSTEMD_EXEC_PID": "70"}, "Type=notify"},
+		"simple, older systemd":  {70, 1, map[string]string{"INVOCATION_ID": "x"}, "Type=notify"},
+		"simple, of a user":      {70, 60, map[string]string{"INVOCATION_ID": "x", "SYSTEMD_EXEC_PID": "70"}, "Type=notify"},
+		"first of a container":   {1, 0, nil, "process 1 of a container"},
+		"an init of a container": {7, 1, nil, "child of process 1"},
+		"a shared PID namespace": {7, 0, nil, "from outside"},
+	} {
+		err := possible(test.pid, test.parent, func(name string) string { return test.env[name] })
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
 	}
-	t.Setenv("SYSTEMD_EXEC_PID", strconv.Itoa(os.Getpid()))
-	if err := Possible(); err == nil || !strings.Contains(err.Error(), "Type=notify") {
-		t.Error(err)
-	}
-	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
 	if err := Possible(); err != nil {
 		t.Error(err)
 	}

@@ -40,21 +40,43 @@ func Self() Program {
 	if p.Path, err = exec.LookPath(os.Args[0]); err == nil {
 		p.Path, err = filepath.Abs(p.Path)
 	}
-	if err != nil { // called by a name that is not where it is
-		p.Path, _ = os.Executable()
+	own, ownErr := os.Executable()
+	if ownErr == nil && (err != nil || !sameFile(p.Path, own)) { // called by a name that is not where it is
+		p.Path = own
 	}
 	return p
 }
 
 // Possible returns why no new process can be put in the place of this one, nil if one can.
 func Possible() error {
-	switch {
-	case runtime.GOOS != "linux":
+	if runtime.GOOS != "linux" {
 		return fmt.Errorf("an upgrade of a running process works on Linux only, not on %s; restart credproxy", runtime.GOOS)
-	case os.Getpid() == 1:
-		return errors.New("credproxy is process 1 of a container, which ends with it; have the platform start a container of the new image and then stop this one (docs/upgrade.md)")
-	case os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) && os.Getenv("NOTIFY_SOCKET") == "":
+	}
+	return possible(os.Getpid(), os.Getppid(), os.Getenv)
+}
+
+func possible(pid, parent int, getenv func(string) string) error {
+	unit := getenv("INVOCATION_ID") != "" && parent == 1 || getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(pid)
+	const instead = "; have the platform start a container of the new image and then stop this one (docs/upgrade.md)"
+	switch {
+	case pid == 1:
+		return errors.New("credproxy is process 1 of a container, which ends with it" + instead)
+	case parent == 0:
+		return errors.New("credproxy was started from outside of its container, which may end with it" + instead)
+	case parent == 1 && !unit:
+		return errors.New("credproxy is the child of process 1, which is not systemd: in a container that ends with credproxy" + instead)
+	case unit && getenv("NOTIFY_SOCKET") == "":
 		return errors.New("systemd would end the new process with this one, since it takes no word of it; set Type=notify in the unit, and restart credproxy")
 	}
 	return nil
+}
+
+// sameFile reports whether two paths lead to one file, links followed.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }

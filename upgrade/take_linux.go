@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"strconv"
 	"syscall"
 )
@@ -14,7 +15,10 @@ const firstDescriptor = 3
 
 // Take returns what the process has that started this one to take its place, nil if this
 // one was started as ever.
+//
+// A SIGUSR2 does nothing from then on, until Notify: it must not end a process that is starting.
 func Take() (*Succession, error) {
+	signal.Ignore(syscall.SIGUSR2)
 	passed, given := os.LookupEnv(variable)
 	if !given {
 		return nil, nil

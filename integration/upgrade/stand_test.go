@@ -201,6 +201,7 @@ type database struct {
 	BreakGlass struct {
 		Active bool
 		Reason string
+		Until  time.Time
 	} `json:"break_glass"`
 }
 
