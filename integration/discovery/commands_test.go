@@ -30,6 +30,7 @@ func (s *stand) call(t *testing.T, args ...string) (status int, says string) {
 // TestCheckAndPolicy: check walks to what discovery finds, policy prints what that needs, and
 // status says it.
 func TestCheckAndPolicy(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	s.add("orders", 0, true)
 	s.add("stock", 0, false)
@@ -87,6 +88,7 @@ func TestCheckAndPolicy(t *testing.T) {
 // it does not allow, is in trouble alone. A secret names its host only: its value is read
 // when it is new or has changed, and one that cannot be read any more stays with its database.
 func TestLeastPolicy(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	s.add("orders", 0, true)
 	host := s.host()

@@ -20,6 +20,7 @@ import (
 // TestTroubleChangesNothing: while AWS denies or fails a call, or a page of one, databases
 // neither come nor go, however often it is asked; the status says why.
 func TestTroubleChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	names := []string{"first", "second", "third"}
 	for i, name := range names {
@@ -81,6 +82,7 @@ func TestTroubleChangesNothing(t *testing.T) {
 // TestStartWithoutAWS: a start without an answer serves what the file has, and nothing keeps
 // credproxy from being ready but that there is nothing to serve; then it finds all.
 func TestStartWithoutAWS(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	s.add("found", 0, false)
 	s.aws.Inject("DescribeDBInstances", awsstub.Fault{Kind: awsstub.AccessDenied})
@@ -108,6 +110,7 @@ func TestStartWithoutAWS(t *testing.T) {
 
 // TestStartWhileAWSHangs: the database of the file does not wait, and the log says what is missing.
 func TestStartWhileAWSHangs(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	s.add("found", 0, false)
 	s.aws.CreateSecret("mine", fmt.Sprintf(`{"username": "app", "password": %q}`, planted))
@@ -146,6 +149,7 @@ func (s *stand) mine(more ...string) string {
 // TestFileAndDiscovery: the file changes, has a mistake, and takes a name over, while databases
 // come and go; sessions of what stays as it is do not notice.
 func TestFileAndDiscovery(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	s.aws.CreateSecret("mine", fmt.Sprintf(`{"username": "app", "password": %q}`, planted))
 	s.add("found", 0, false)
@@ -214,6 +218,7 @@ func TestFileAndDiscovery(t *testing.T) {
 
 // TestSocketInTheWay: a database that cannot listen is in trouble alone, until it can.
 func TestSocketInTheWay(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	must(t, os.Mkdir(filepath.Join(s.dir, "blocked"), 0o700))
 	blocker := filepath.Join(s.dir, "blocked", ".s.PGSQL.5432")
@@ -256,6 +261,7 @@ func TestSocketInTheWay(t *testing.T) {
 // others: a wrong password, the socket of a database of the file. Nor does a certificate of the file
 // that cannot be read keep one from coming, and one that comes back in time has kept its sessions.
 func TestFoundDatabaseInTrouble(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	s.aws.CreateSecret("mine", fmt.Sprintf(`{"username": "app", "password": %q}`, planted))
 	s.aws.CreateSecret("wrong/app", `{"username": "app", "password": "another"}`)
@@ -301,6 +307,7 @@ func TestFoundDatabaseInTrouble(t *testing.T) {
 // TestSocketOfSystemd: a socket that systemd passes under the name of a database is that database's
 // as soon as it is found, and after it was gone for a while.
 func TestSocketOfSystemd(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, "postgres")
 	s.rest = fmt.Sprintf("  interval: 24h\n  each: {tls: {ca_file: %q, server_name: localhost}}\n", s.caFile)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

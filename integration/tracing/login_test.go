@@ -27,6 +27,7 @@ func ofClient(l login) bool { return l.parent() == traceID+"-"+spanID }
 
 // TestPostgres has a client whose application_name holds a traceparent.
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	pg, secret := postgres(t, 18)
 	s := start(t, "postgres", secret, pg.CAFile)
 	s.proxy.AwaitLog(t, "probe succeeded") // whose verdict the client would wait for
@@ -77,6 +78,7 @@ func TestPostgres(t *testing.T) {
 
 // TestMySQL has a client whose connection attributes hold a traceparent.
 func TestMySQL(t *testing.T) {
+	t.Parallel()
 	for _, flavor := range servers.MySQLFlavors() {
 		t.Run(flavor, func(t *testing.T) {
 			my := servers.RunMySQL(t, servers.MySQLOptions{Flavor: flavor})
@@ -103,6 +105,7 @@ func TestMySQL(t *testing.T) {
 
 // TestError has the database refuse the credential, and then not be there.
 func TestError(t *testing.T) {
+	t.Parallel()
 	pg, secret := postgres(t, 15)
 	s := start(t, "postgres", secret, pg.CAFile, "rotation: {grace: 0s}", "probe: {interval: 0s}") // nobody else finds out
 	s.visit(t, "")
@@ -132,6 +135,7 @@ func TestError(t *testing.T) {
 // TestNobodyThere has a secret that leads to where nobody listens, and one whose name has no
 // address.
 func TestNobodyThere(t *testing.T) {
+	t.Parallel()
 	pg, _ := postgres(t, 15)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -156,6 +160,7 @@ func TestNobodyThere(t *testing.T) {
 
 // TestNoMySQLThere has a client of MySQL or MariaDB, whom nobody greets but credproxy.
 func TestNoMySQLThere(t *testing.T) {
+	t.Parallel()
 	pg, _ := postgres(t, 15) // whose certificate will do
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -175,6 +180,7 @@ func TestNoMySQLThere(t *testing.T) {
 
 // TestSilentServer has a database that accepts connections and says nothing.
 func TestSilentServer(t *testing.T) {
+	t.Parallel()
 	pg, _ := postgres(t, 15) // whose certificate will do
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -208,6 +214,7 @@ func TestSilentServer(t *testing.T) {
 
 // TestNoTraceOfProbes has a port check, which is no login.
 func TestNoTraceOfProbes(t *testing.T) {
+	t.Parallel()
 	pg, secret := postgres(t, 15)
 	s := start(t, "postgres", secret, pg.CAFile)
 	for range 3 {

@@ -78,6 +78,7 @@ func TestReceiverInTrouble(t *testing.T) {
 // TestMistakes has a mistake in the configuration end the start, and what is wrong said without
 // what it holds.
 func TestMistakes(t *testing.T) {
+	t.Parallel()
 	for endpoint, want := range map[string]string{
 		"collector:4318": "tracing.endpoint: not the URL of an OTLP receiver",
 		"http://me:" + headerValue + "@collector:4318": "tracing.endpoint: the URL of an OTLP receiver has no user",
@@ -93,6 +94,7 @@ func TestMistakes(t *testing.T) {
 // TestMistakesInTheEnvironment has the environment of a pod that is meant for another program:
 // clients get their sessions all the same, and the log says why there are no traces.
 func TestMistakesInTheEnvironment(t *testing.T) {
+	t.Parallel()
 	pg, secret := postgres(t, 15)
 	for env, want := range map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317":                          "OTEL_EXPORTER_OTLP_ENDPOINT: not the URL of an OTLP receiver",

@@ -55,6 +55,7 @@ func (r *receiver) session(t *testing.T, n int) login {
 // TestReused has a session used by one client after another, and once when it was idle for so
 // long that it is reset again.
 func TestReused(t *testing.T) {
+	t.Parallel()
 	eachEngine(t, []string{"pool: {mode: session, max_idle: 1}"}, func(t *testing.T, s *stand, visit func()) {
 		s.proxy.AwaitLog(t, "probe succeeded")
 		back := func() {
@@ -90,6 +91,7 @@ func TestReused(t *testing.T) {
 
 // TestWaitsForSession has a second client wait for the one session that there may be.
 func TestWaitsForSession(t *testing.T) {
+	t.Parallel()
 	pg, secret := postgres(t, 15)
 	s := start(t, "postgres", secret, pg.CAFile, "pool: {mode: session, max_idle: 1, max_server_connections: 1}")
 	conn, err := s.connect(t.Context(), "")
@@ -115,6 +117,7 @@ func TestWaitsForSession(t *testing.T) {
 
 // TestRole has servers asked for their role.
 func TestRole(t *testing.T) {
+	t.Parallel()
 	eachEngine(t, []string{"role: writer"}, func(t *testing.T, s *stand, visit func()) {
 		s.proxy.AwaitLog(t, "the writer is known")
 		visit()
@@ -128,6 +131,7 @@ func TestRole(t *testing.T) {
 // TestRotation has the database take a new password some time before the secret has it: one
 // login searches and waits for the rotation, another for its verdict.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	const next = "planted-Next-1"
 	pg, secret := postgres(t, 15)
 	s := start(t, "postgres", secret, pg.CAFile)
@@ -174,6 +178,7 @@ func TestRotation(t *testing.T) {
 // TestWaitsForServer has a client come while no server is the writer, of one that says it
 // follows another.
 func TestWaitsForServer(t *testing.T) {
+	t.Parallel()
 	pg, secret := postgres(t, 15)
 	s := start(t, "postgres", secret, pg.CAFile, "role: writer", "failover: {monitor: 100ms}", "limits: {login_timeout: 60s}")
 	s.proxy.AwaitLog(t, "the writer is known")

@@ -140,7 +140,7 @@ func (s *stand) place(make func(path string) error) {
 func (s *stand) ask(args ...string) (said string, status int) {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), builds["v1.1.0"], args...)
-	cmd.Env = append(s.env, "PATH="+os.Getenv("PATH"), "CREDPROXY_ADMIN_LISTEN="+s.admin())
+	cmd.Env = slices.Concat(s.env, []string{"PATH=" + os.Getenv("PATH"), "CREDPROXY_ADMIN_LISTEN=" + s.admin()}) // two may ask at once
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(out), exit.ExitCode()
