@@ -45,6 +45,7 @@ func (d *daemon) breakGlass(req admin.BreakGlassRequest) error {
 		return errors.New("no database has an emergency credential; set break_glass.file")
 	}
 	if req.End {
+		d.older.EndBreakGlass(req.Database)
 		return d.endBreakGlass(chosen)
 	}
 	ctx, cancel := context.WithTimeout(d.serving, breakGlassTimeout)

@@ -125,7 +125,9 @@ func (d *daemon) troubled() (names []string) {
 
 // Handler implements [upgrade.Process].
 func (d *daemon) Handler() http.Handler {
-	return older.Self{Log: d.log, Metrics: d.metrics.Registry, Cancel: d.engines.Cancel, State: d.asPredecessor, Quit: func() {
+	return older.Self{Log: d.log, Metrics: d.metrics.Registry, Cancel: d.engines.Cancel, State: d.asPredecessor, EndBreakGlass: func(database string) {
+		_ = d.breakGlass(admin.BreakGlassRequest{Database: database, End: true}) // there may be none here
+	}, Quit: func() {
 		d.released.Store(true)
 		d.hurry(d.config().Shutdown.DrainTimeout)
 	}}.Handler()

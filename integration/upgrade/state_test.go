@@ -36,6 +36,7 @@ func TestEmergencyGoesOn(t *testing.T) {
 	}
 	must(t, os.WriteFile(s.config, []byte(strings.Replace(string(good), "max_duration: 10m", "max_duration: 5m", 1)), 0o600))
 	s.install("v1.1.0")
+	_ = s.connect() // so that the old process stays
 	s.upgrade()
 	if until := s.status().Databases[0].BreakGlass.Until; until.After(time.Now().Add(5 * time.Minute)) {
 		t.Errorf("it goes on until %s", until)
@@ -49,6 +50,7 @@ func TestEmergencyGoesOn(t *testing.T) {
 	if said, status := s.ask("break-glass", "--end"); status != 0 {
 		t.Fatalf("status %d: %s", status, said)
 	}
+	await(t, "end in both processes", func() bool { return strings.Count(s.proxy.Log(), "break-glass has ended") == 2 })
 	if got := user(); got != "app" {
 		t.Errorf("after the end it is %s", got)
 	}

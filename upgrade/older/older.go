@@ -29,6 +29,7 @@ const (
 	pathState   = "/state"
 	pathCancel  = "/cancel"
 	pathQuit    = "/quit"
+	pathEnd     = "/end-break-glass"
 )
 
 // patience bounds the questions for which somebody waits who has time-outs of his own:
@@ -48,6 +49,8 @@ type Self struct {
 	Cancel func(ctx context.Context, request []byte) (result string, err error)
 	// Quit begins the drain: the process that serves is about to end.
 	Quit func()
+	// EndBreakGlass ends the emergency of a database, "" of all.
+	EndBreakGlass func(database string)
 }
 
 // Handler answers what later processes ask.
@@ -67,6 +70,14 @@ func (s Self) Handler() http.Handler {
 		}
 		_, _ = io.WriteString(w, result)
 	})
+	mux.HandleFunc("POST "+pathEnd, func(w http.ResponseWriter, r *http.Request) {
+		database, err := io.ReadAll(r.Body) // which is capped
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		s.EndBreakGlass(string(database))
+	})
 	mux.HandleFunc("POST "+pathQuit, func(http.ResponseWriter, *http.Request) { s.Quit() })
 	return mux
 }
@@ -78,12 +89,17 @@ type Processes struct {
 }
 
 // Quit has all begin their drain.
-func (p Processes) Quit() {
+func (p Processes) Quit() { p.tell(pathQuit, "") }
+
+// EndBreakGlass ends the emergency of a database in all, "" of all databases.
+func (p Processes) EndBreakGlass(database string) { p.tell(pathEnd, database) }
+
+func (p Processes) tell(path, what string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for _, a := range p.Ask(ctx, http.MethodPost, pathQuit, nil) {
+	for _, a := range p.Ask(ctx, http.MethodPost, path, []byte(what)) {
 		if a.Err != nil {
-			p.Log.Warn("an older process cannot be told to end", zap.Int("pid", a.PID), zap.Error(a.Err))
+			p.Log.Warn("an older process has not been told", zap.String("what", path), zap.Int("pid", a.PID), zap.Error(a.Err))
 		}
 	}
 }

@@ -16,9 +16,9 @@ import (
 )
 
 func TestHandler(t *testing.T) {
-	quit := false
+	quit, ended := false, ""
 	self := older.Self{
-		Quit: func() { quit = true }, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+		Quit: func() { quit = true }, EndBreakGlass: func(database string) { ended = database }, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 		State: func() admin.Predecessor { return admin.Predecessor{PID: 7, Version: "v1", Sessions: 2} },
 		Cancel: func(_ context.Context, request []byte) (string, error) {
 			if string(request) == "known" {
@@ -37,6 +37,7 @@ func TestHandler(t *testing.T) {
 		{http.MethodGet, "/cancel", "known", http.StatusMethodNotAllowed, ""},
 		{http.MethodGet, "/state", "", http.StatusOK, `"pid":7,"version":"v1","sessions":2`},
 		{http.MethodPost, "/quit", "", http.StatusOK, ""},
+		{http.MethodPost, "/end-break-glass", "orders", http.StatusOK, ""},
 		{http.MethodGet, "/metrics", "", http.StatusOK, ""},
 		{http.MethodPost, "/quitquitquit", "", http.StatusNotFound, ""},
 	} {
@@ -46,8 +47,8 @@ func TestHandler(t *testing.T) {
 			t.Errorf("%s %s: %d %q", test.method, test.path, w.Code, w.Body)
 		}
 	}
-	if !quit {
-		t.Error("nobody is told to end")
+	if !quit || ended != "orders" {
+		t.Errorf("told to end: %v; the emergency of %q ends", quit, ended)
 	}
 }
 
