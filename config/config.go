@@ -66,7 +66,7 @@ type Tracing struct {
 type Shutdown struct {
 	MinDelay       time.Duration `yaml:"min_delay"`       // keep accepting connections this long after SIGTERM; default 0
 	DrainTimeout   time.Duration `yaml:"drain_timeout"`   // then wait this long for sessions to end; default 30s
-	UpgradeTimeout time.Duration `yaml:"upgrade_timeout"` // after an upgrade the old process waits this long for its sessions to end; default 24h
+	UpgradeTimeout time.Duration `yaml:"upgrade_timeout"` // after an upgrade the old process waits this long for its sessions to end (0s: they end at once); default 24h
 }
 
 // Discover has credproxy ask for the databases of an AWS account in one region, while it runs, and serve those that it finds (docs/discovery.md).

@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
@@ -151,7 +153,9 @@ func (s *stand) cancels(session *pgx.Conn) {
 	s.t.Helper()
 	slept := make(chan error, 1)
 	go func() {
-		_, err := session.Exec(s.t.Context(), "SELECT pg_sleep(600)")
+		ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute) // for a cancel that is lost
+		defer cancel()
+		_, err := session.Exec(ctx, "SELECT pg_sleep(600)")
 		slept <- err
 	}()
 	watcher := s.connect()
@@ -162,8 +166,9 @@ func (s *stand) cancels(session *pgx.Conn) {
 	})
 	must(s.t, watcher.Close(s.t.Context()))
 	must(s.t, session.PgConn().CancelRequest(s.t.Context()))
-	if failed, ok := errors.AsType[*pgconn.PgError](<-slept); !ok || failed.Code != "57014" {
-		s.t.Errorf("the cancelled query: %v", failed)
+	err := <-slept
+	if failed, ok := errors.AsType[*pgconn.PgError](err); !ok || failed.Code != "57014" {
+		s.t.Errorf("the cancelled query: %v", err)
 	}
 	var one int
 	must(s.t, session.QueryRow(s.t.Context(), "SELECT 1").Scan(&one))
