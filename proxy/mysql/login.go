@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -302,7 +301,7 @@ func (l *login) receive(g wire.Greeting) error {
 
 // system names the database's engine as traces have it, after the version that it greets with.
 func (e *Engine) system(version string) string {
-	if e.MariaDB || strings.Contains(version, "MariaDB") {
+	if e.MariaDB || wire.IsMariaDB(version) {
 		return "mariadb"
 	}
 	return "mysql"

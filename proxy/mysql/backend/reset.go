@@ -64,7 +64,7 @@ func (c *Conn) learn(f *Fresh) error {
 	if f.Database == "" {
 		lost, moved = lost+" OR DATABASE() IS NOT NULL", "FALSE" // there is no way back to none
 	}
-	if strings.Contains(c.Greeting.Version, "MariaDB") {
+	if wire.IsMariaDB(c.Greeting.Version) {
 		f.profiles = true
 		lost += " OR EXISTS (SELECT 1 FROM information_schema.PROFILING)"
 	} else {

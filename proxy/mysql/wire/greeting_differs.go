@@ -34,12 +34,15 @@ func (g Greeting) Differs(actual Greeting, r HandshakeResponse) string {
 // is reserved.
 const mariaDBFlags = 4
 
+// IsMariaDB reports whether a server that greets with a version is MariaDB.
+func IsMariaDB(version string) bool { return strings.Contains(version, "MariaDB") }
+
 // release returns what drivers switch on in a server's version: the product and its series,
 // as "MySQL 8.4". The servers behind one name may be of several releases of a series, while
 // they are upgraded one after the other.
 func release(version string) string {
 	product := "MySQL "
-	if strings.Contains(version, "MariaDB") {
+	if IsMariaDB(version) {
 		product = "MariaDB "
 		version = strings.TrimPrefix(version, "5.5.5-") // for replicas of old
 	}
