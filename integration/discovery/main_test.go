@@ -6,7 +6,6 @@
 package discovery_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/credproxy/credproxy/integration/sidecar"
@@ -15,9 +14,4 @@ import (
 // binary is credproxy, built with the race detector.
 var binary string
 
-func TestMain(m *testing.M) {
-	sidecar.Main(m, func(ctx context.Context, dir string) (err error) {
-		binary, err = sidecar.Build(ctx, dir)
-		return err
-	})
-}
+func TestMain(m *testing.M) { sidecar.Main(m, sidecar.Built(&binary)) }

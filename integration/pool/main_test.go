@@ -6,7 +6,6 @@
 package pool_test
 
 import (
-	"context"
 	"os"
 	"testing"
 
@@ -16,12 +15,7 @@ import (
 // binary is credproxy, built with the race detector.
 var binary string
 
-func TestMain(m *testing.M) {
-	sidecar.Main(m, func(ctx context.Context, dir string) (err error) {
-		binary, err = sidecar.Build(ctx, dir)
-		return err
-	})
-}
+func TestMain(m *testing.M) { sidecar.Main(m, sidecar.Built(&binary)) }
 
 // soak reports whether make soak runs the tests, and time is no matter.
 func soak() bool { return os.Getenv("CREDPROXY_SOAK") != "" }

@@ -55,23 +55,6 @@ func build(ctx context.Context, dir, name string, flags ...string) (string, erro
 	return path, nil
 }
 
-// Main is a TestMain: it has build put programs into a folder of their own, runs the tests,
-// and exits.
-func Main(m *testing.M, build func(ctx context.Context, dir string) error) {
-	dir, err := os.MkdirTemp("", "credproxy-test")
-	if err == nil {
-		err = build(context.Background(), dir)
-	}
-	code := 1
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
 // awaitTimeout bounds Await: it is longer than what is waited for takes on a busy machine.
 const awaitTimeout = 90 * time.Second
 

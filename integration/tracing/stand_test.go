@@ -32,12 +32,7 @@ const (
 // binary is credproxy, built with the race detector.
 var binary string
 
-func TestMain(m *testing.M) {
-	sidecar.Main(m, func(ctx context.Context, dir string) (err error) {
-		binary, err = sidecar.Build(ctx, dir)
-		return err
-	})
-}
+func TestMain(m *testing.M) { sidecar.Main(m, sidecar.Built(&binary)) }
 
 // stand is the secret of a server and a credproxy with traces.
 type stand struct {
